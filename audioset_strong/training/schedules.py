@@ -1,0 +1,38 @@
+"""Learning rates as functions of the step."""
+
+import math
+
+import gin
+import keras
+
+
+@gin.configurable
+def constant(total_steps: int, learning_rate: float = 1e-3) -> float:
+    """The same learning rate at every step."""
+    del total_steps
+    return learning_rate
+
+
+@gin.configurable
+def warmup_cosine(
+    total_steps: int,
+    learning_rate: float = 1e-3,
+    warmup_share: float = 0.05,
+    final_share: float = 0.0,
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """A linear rise to `learning_rate`, then half a cosine down to `final_share` of it.
+
+    Args:
+      total_steps: steps of the run.
+      learning_rate: the highest value.
+      warmup_share: share of the steps that the rise takes.
+      final_share: the last value, as a share of the highest.
+    """
+    warmup = math.ceil(warmup_share * total_steps)
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else learning_rate,
+        decay_steps=max(total_steps - warmup, 1),
+        alpha=final_share,
+        warmup_target=learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )

@@ -1,0 +1,56 @@
+"""Running command lines that need each other."""
+
+import sys
+
+import pytest
+
+from audioset_strong import errors, jobs
+
+
+def _python(code):
+    return [sys.executable, "-c", code]
+
+
+def test_jobs_run_in_the_order_of_their_needs_and_only_once(tmp_path):
+    log = tmp_path / "order"
+
+    def append(text):
+        return _python(f"open({str(log)!r}, 'a').write({text!r})")
+
+    listed = [
+        jobs.Job("last", append("c"), ("first", "second")),
+        jobs.Job("second", append("b"), ("first",)),
+        jobs.Job("first", append("a"), exclusive=True),
+    ]
+    jobs.run(listed, tmp_path / "state", max_parallel=2)
+    assert log.read_text() == "abc"
+    jobs.run(listed, tmp_path / "state", max_parallel=2)
+    assert log.read_text() == "abc"
+
+
+def test_a_failure_shows_the_log_and_the_next_run_goes_on_from_there(tmp_path):
+    flag = tmp_path / "flag"
+    count = tmp_path / "count"
+    listed = [
+        jobs.Job("good", _python(f"open({str(count)!r}, 'a').write('x')")),
+        jobs.Job(
+            "bad",
+            _python(f"import os, sys; sys.exit(0 if os.path.exists({str(flag)!r}) else 'no flag')"),
+            ("good",),
+        ),
+    ]
+    with pytest.raises(errors.InputError, match="(?s)bad failed with exit code 1.*no flag"):
+        jobs.run(listed, tmp_path / "state", max_parallel=1)
+    flag.touch()
+    jobs.run(listed, tmp_path / "state", max_parallel=1)
+    assert count.read_text() == "x"
+
+
+def test_exclusive_jobs_run_alone(tmp_path):
+    lock = str(tmp_path / "lock")
+    alone = _python(
+        f"import os, time; os.mkdir({lock!r}); time.sleep(0.4); os.rmdir({lock!r})"
+    )
+    # Were two of them to run at once, the second mkdir would fail.
+    listed = [jobs.Job(f"job{i}", alone, exclusive=True) for i in range(3)]
+    jobs.run(listed, tmp_path / "state", max_parallel=3)

@@ -1,0 +1,50 @@
+"""Trains one model from TFRecord datasets, or resumes the run that the workdir holds.
+
+Example, the Strong-67k row of Table 1:
+  train.py --workdir=runs/strong_67k --data_dir=data --gin_file=table1/strong_67k.gin
+
+Gin files are looked up from the working directory and in the project's gin folder. Checkpoints go
+to WORKDIR/checkpoints, TensorBoard events to WORKDIR/train. Evaluate with evaluate.py, in another
+process, while the training runs or after it.
+"""
+
+from absl import flags, logging
+
+from audioset_strong import cli
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of this run.", required=True)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Directory of the datasets that the gin files name.", required=True
+)
+_INIT_FROM = flags.DEFINE_string(
+    "init_from", None, "Checkpoint, or workdir with a selected one, to fine-tune from."
+)
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Gin file; may be repeated.")
+_GIN_PARAM = flags.DEFINE_multi_string(
+    "gin_param", [], "Gin binding, e.g. 'mixture.mu = 0.5'; may be repeated."
+)
+
+
+def main(argv: list[str]) -> None:
+    """Parses the bindings, claims the workdir and trains."""
+    del argv
+    # Imported here so that --help does not wait for TensorFlow.
+    from audioset_strong.training import config, loop
+
+    bindings = [f"train.data_dir = {_DATA_DIR.value!r}", *_GIN_PARAM.value]
+    if _INIT_FROM.value:
+        bindings.append(f"train.init_from = {_INIT_FROM.value!r}")
+    text = config.parse(_GIN_FILE.value, bindings)
+    loop.check_bindings()
+    config.claim_workdir(_WORKDIR.value, text)
+    logging.info("training in %s with\n%s", _WORKDIR.value, text)
+    loop.train(_WORKDIR.value)
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    run()
