@@ -1,0 +1,135 @@
+"""THE framing rule: which classes a frame of a clip is labelled with.
+
+Training, evaluation and the TSV writer all call `frame_labels`. Times are integers in any unit
+common to segments and frames (milliseconds, or samples at 16 kHz), so that an overlap of exactly
+one half is decided exactly.
+
+Source: section 3.2 of the paper. The default is the rule that reproduces Google's released framed
+labels; "paper" is the paper's wording read as a union over a class's segments.
+"""
+
+import gin
+import tensorflow as tf
+
+from audioset_strong import errors
+
+FRAME_MS = 960
+RELEASED, PAPER = "released", "paper"
+RULES = (RELEASED, PAPER)
+
+
+@gin.configurable
+def frame_labels(
+    segment_start: tf.Tensor,
+    segment_end: tf.Tensor,
+    segment_label: tf.Tensor,
+    frame_start: tf.Tensor,
+    frame_length: int,
+    num_classes: int,
+    rule: str = RELEASED,
+) -> tf.Tensor:
+    """Labels frames by the segments that overlap them.
+
+    Args:
+      segment_start: int64 `[batch, segments]`.
+      segment_end: int64 `[batch, segments]`, later than the starts.
+      segment_label: int64 `[batch, segments]`, class indices; -1 pads.
+      frame_start: int64 `[batch, frames]`.
+      frame_length: of every frame, in the same unit.
+      num_classes: size of the vocabulary.
+      rule: "released": ONE segment of the class overlaps the frame by at least half of the shorter
+        of the two. "paper": the union of the class's segments covers at least half of the frame,
+        or the frame holds at least half of that union.
+
+    Returns:
+      bool `[batch, frames, num_classes]`.
+
+    Raises:
+      errors.InputError: an unknown rule, or a frame length below 1.
+    """
+    if rule not in RULES:
+        raise errors.InputError(f"frame_labels.rule = {rule!r}: must be one of {', '.join(RULES)}")
+    if frame_length < 1:
+        raise errors.InputError(f"frame_length = {frame_length}: must be positive")
+    start, end, label, frame = (
+        tf.cast(x, tf.int64) for x in (segment_start, segment_end, segment_label, frame_start)
+    )
+    if rule == PAPER:
+        start, end = _disjoint(start, end, label)
+    present = (label >= 0) & (end > start)
+    # [batch, frames, segments]
+    overlap = tf.minimum(end[:, tf.newaxis], frame[..., tf.newaxis] + frame_length) - tf.maximum(
+        start[:, tf.newaxis], frame[..., tf.newaxis]
+    )
+    overlap = tf.where(present[:, tf.newaxis], tf.maximum(overlap, 0), 0)
+    if rule == RELEASED:
+        shorter = tf.minimum(end - start, frame_length)[:, tf.newaxis]
+        hit = (overlap > 0) & (2 * overlap >= shorter)
+        return _sum_by_class(tf.cast(hit, tf.int64), label, num_classes) > 0
+    covered = _sum_by_class(overlap, label, num_classes)
+    lengths = tf.where(present, end - start, 0)[:, tf.newaxis]
+    total = _sum_by_class(lengths, label, num_classes)  # [batch, 1, classes]
+    return (covered > 0) & (2 * covered >= tf.minimum(total, frame_length))
+
+
+def explicit_labels(positive: tf.Tensor, clip_negative: tf.Tensor) -> tf.Tensor:
+    """Three-valued labels with explicit and complementary negatives (section 3.2).
+
+    In a clip with positive frames of a class its other frames are negatives of that class; a
+    clip-level explicit negative holds for every frame. All else is unknown.
+
+    Args:
+      positive: bool `[batch, frames, classes]`, over ALL frames of each clip.
+      clip_negative: bool `[batch, classes]`, clip-level explicit negatives.
+
+    Returns:
+      int8 `[batch, frames, classes]`: 1 positive, 0 negative, -1 unknown.
+    """
+    known = tf.reduce_any(positive, axis=1) | clip_negative  # [batch, classes]
+    return tf.where(
+        positive,
+        tf.constant(1, tf.int8),
+        tf.where(known[:, tf.newaxis], tf.constant(0, tf.int8), tf.constant(-1, tf.int8)),
+    )
+
+
+def _sum_by_class(values: tf.Tensor, label: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """int64 `[batch, frames, segments]` summed over each class's segments.
+
+    Returns int64 `[batch, frames, num_classes]`. Segments are scattered rather than multiplied by a
+    one-hot matrix: clips have few segments and vocabularies hundreds of classes.
+    """
+    shape = tf.shape(values, out_type=tf.int64)
+    batch, frames = shape[0], shape[1]
+    rows = tf.range(batch * frames)[:, tf.newaxis]
+    column = tf.repeat(label, frames, axis=0)  # [batch * frames, segments]
+    flat = tf.reshape(values, [batch * frames, -1])
+    # Padding (label -1) would count for its neighbour row's last class; it goes to a spare column.
+    column = tf.where(column < 0, tf.constant(num_classes, tf.int64), column)
+    index = rows * (num_classes + 1) + column
+    summed = tf.math.unsorted_segment_sum(
+        tf.reshape(flat, [-1]), tf.reshape(index, [-1]), batch * frames * (num_classes + 1)
+    )
+    return tf.reshape(summed, [batch, frames, num_classes + 1])[..., :num_classes]
+
+
+def _disjoint(start: tf.Tensor, end: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Trims segments so that those of one class no longer overlap; their union stays the same.
+
+    In the order of their starts, each segment keeps what lies beyond the ends of the earlier ones
+    of its class; one that lies wholly inside them is left with no length.
+    """
+    earlier = (start[:, tf.newaxis] < start[..., tf.newaxis]) | (
+        (start[:, tf.newaxis] == start[..., tf.newaxis])
+        & (
+            tf.range(tf.shape(start)[1])[tf.newaxis, tf.newaxis]
+            < tf.range(tf.shape(start)[1])[tf.newaxis, :, tf.newaxis]
+        )
+    )
+    same = label[:, tf.newaxis] == label[..., tf.newaxis]
+    # [batch, segment, other]: the latest end of the same class's earlier segments
+    reach = tf.reduce_max(
+        tf.where(earlier & same, end[:, tf.newaxis], tf.int64.min), axis=2
+    )
+    trimmed = tf.minimum(tf.maximum(start, reach), end)
+    return trimmed, end

@@ -1,0 +1,96 @@
+"""The classes: mid <-> index <-> display name."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+
+from audioset_strong import errors
+from audioset_strong.labels import metadata
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """An ordered set of classes.
+
+    Attributes:
+      mids: machine ids, e.g. "/m/09x0r"; unique. What labels are joined by: the two label files of
+        the release give one mid different display names.
+      names: display names, in the same order.
+    """
+
+    mids: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.mids) != len(self.names):
+            raise errors.InputError(f"{len(self.mids)} mids but {len(self.names)} names")
+        if len(set(self.mids)) != len(self.mids):
+            twice = next(mid for mid in self.mids if self.mids.count(mid) > 1)
+            raise errors.InputError(f"mid {twice} is listed twice")
+
+    def __len__(self) -> int:
+        return len(self.mids)
+
+    @functools.cached_property
+    def index(self) -> Mapping[str, int]:
+        """mid -> class index."""
+        return {mid: i for i, mid in enumerate(self.mids)}
+
+    def name(self, mid: str) -> str:
+        """The display name of a mid; the mid itself where it is none of the classes."""
+        return self.names[self.index[mid]] if mid in self.index else mid
+
+    def union(self, other: "Vocabulary") -> "Vocabulary":
+        """These classes, then the other's that are not among them."""
+        new = [i for i, mid in enumerate(other.mids) if mid not in self.index]
+        return Vocabulary(
+            self.mids + tuple(other.mids[i] for i in new),
+            self.names + tuple(other.names[i] for i in new),
+        )
+
+    def intersection(self, other: "Vocabulary") -> "Vocabulary":
+        """Those of these classes that the other has too, with these names."""
+        kept = [i for i, mid in enumerate(self.mids) if mid in other.index]
+        return Vocabulary(tuple(self.mids[i] for i in kept), tuple(self.names[i] for i in kept))
+
+    def to_json(self) -> list[dict[str, str]]:
+        """A list that `from_json` reads back."""
+        return [
+            {"mid": mid, "display_name": name}
+            for mid, name in zip(self.mids, self.names, strict=True)
+        ]
+
+    @classmethod
+    def from_json(cls, classes: Iterable[Mapping[str, str]]) -> "Vocabulary":
+        """Reads what `to_json` gave."""
+        listed = list(classes)
+        return cls(
+            tuple(entry["mid"] for entry in listed),
+            tuple(entry["display_name"] for entry in listed),
+        )
+
+    @classmethod
+    def from_files(cls, paths: Sequence[str]) -> "Vocabulary":
+        """The union, in order, of class lists in either of the release's two formats.
+
+        Args:
+          paths: `class_labels_indices.csv` (index, mid, display_name) or
+            `mid_to_display_name.tsv`, told apart by their content.
+
+        Raises:
+          errors.InputError: a file of neither format, or no file.
+        """
+        if not paths:
+            raise errors.InputError("no class list given (--class_labels)")
+        vocabulary = cls((), ())
+        for path in paths:
+            with metadata.open_text(path) as file:
+                first = file.readline()
+            if first.strip().startswith("index,mid"):
+                table = metadata.read_class_labels(path)
+            else:
+                table = metadata.read_mid_to_display_name(path)
+            vocabulary = vocabulary.union(cls(tuple(table["mid"]), tuple(table["display_name"])))
+        if not len(vocabulary):
+            raise errors.InputError(f"{', '.join(map(str, paths))}: no class in it")
+        return vocabulary

@@ -1,0 +1,93 @@
+"""Gin files and bindings as a user gives them, mistakes included."""
+
+import pathlib
+
+import gin
+import pytest
+
+from audioset_strong import errors
+from audioset_strong.data import sampling
+from audioset_strong.models import resnet
+from audioset_strong.training import config, loop
+
+_ROWS = ("weak_67k", "diffuse_67k", "strong_67k", "weak_1_8m", "plus_diffuse", "plus_strong")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_gin():
+    yield
+    gin.clear_config()
+
+
+@pytest.mark.parametrize("row", _ROWS)
+def test_every_row_of_table_1_binds_a_full_run_of_resnet_50(row, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the files are found from anywhere
+    config.parse([f"table1/{row}.gin"], ["train.data_dir = 'x'"])
+    loop.check_bindings()
+    assert gin.query_parameter("resnet.depths") == (3, 4, 6, 3)
+    assert gin.query_parameter("resnet.first_stride") == 1
+    for kind in ("pretrain", "train", "fine_tune"):
+        config.parse([f"table1/{row}.gin", f"demo/{kind}.gin"], [])
+        assert gin.query_parameter("resnet.width") == 8
+
+
+@pytest.mark.parametrize(
+    "row, expected",
+    [
+        ("weak_67k", [("train_strong", "weak", 1.0)]),
+        ("diffuse_67k", [("train_strong", "diffuse", 1.0)]),
+        ("strong_67k", [("train_strong", "strong", 1.0)]),
+        ("weak_1_8m", [("train_weak", "weak", 1.0)]),
+        ("plus_diffuse", [("train_weak", "weak", 0.3), ("train_strong", "diffuse", 0.7)]),
+        ("plus_strong", [("train_weak", "weak", 0.2), ("train_strong", "strong", 0.8)]),
+    ],
+)
+def test_rows_train_on_the_paper_s_sets(row, expected):
+    config.parse([f"table1/{row}.gin"], [])
+    sources = (sampling.mixture if row.startswith("plus") else sampling.single)("data")
+    got = [(pathlib.Path(s.datasets[0]).name, s.policy, pytest.approx(s.weight)) for s in sources]
+    assert got == expected
+
+
+@pytest.mark.parametrize(
+    "files, params, message",
+    [
+        (["table1/strong_67.gin"], [], "table1/strong_67k.gin"),
+        ([], ["resnet.widht = 3"], "widht"),
+        ([], ["no_such_function.x = 3"], "no_such_function"),
+        ([], ["resnet.width 3"], "resnet.width 3"),
+        ([], ["resnet.model = @nothing"], "nothing"),
+    ],
+)
+def test_mistakes_are_one_line_that_names_them(files, params, message):
+    with pytest.raises(errors.InputError) as caught:
+        config.parse(files, params)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_bindings_are_named():
+    config.parse([], ["train.batch_size = 3"])
+    with pytest.raises(errors.InputError, match="train.sources, train.total_steps"):
+        config.parse([], ["train.batch_size = 3", "train.data_dir = 'd'"])
+        loop.check_bindings()
+
+
+def test_bindings_override_files_and_reach_the_function():
+    config.parse(["models/resnet50.gin"], ["resnet.width = 2", "resnet.depths = (1,)"])
+    assert resnet.resnet(3, bottleneck=False).get_layer("embedding").output.shape[-1] == 2
+
+
+def test_a_workdir_keeps_to_one_config(tmp_path):
+    workdir = str(tmp_path / "run")
+    first = config.parse([], ["train.batch_size = 3"])
+    config.claim_workdir(workdir, first)
+    config.claim_workdir(workdir, config.parse([], ["train.batch_size = 3"]))
+    other = config.parse([], ["train.batch_size = 4"])
+    with pytest.raises(errors.InputError, match="there train.batch_size = 3.*for .*size = 4"):
+        config.claim_workdir(workdir, other)
+
+
+def test_a_mu_outside_0_to_1_is_refused():
+    with pytest.raises(errors.InputError, match="mu = 1.5"):
+        sampling.mixture("d", ("a",), ("b",), "strong", 1.5)
