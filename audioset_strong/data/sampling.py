@@ -232,7 +232,7 @@ def _random_patches(
         "known": parsed["weak_known"] if policy == WEAK else parsed["strong_known"],
         "clip_id": parsed["clip_id"],
         "start": start,
-        "pcm": clip_lib.crop(parsed, start, features.PATCH_SAMPLES),
+        "pcm": clip_lib.crop(parsed, start, features.PATCH_SAMPLES, stream.encoding),
         "labels": labels,
     }
 
@@ -398,7 +398,7 @@ def grid_patches(datasets: Sequence[str], batch_size: int = 16) -> tf.data.Datas
         parsed = clip_lib.parse(serialized)
         batch = tf.shape(serialized)[0]
         start = tf.zeros([batch], tf.int64)
-        waveform = _to_float(clip_lib.crop(parsed, start, needed))  # [batch, needed]
+        waveform = _to_float(clip_lib.crop(parsed, start, needed, infos[0].encoding))  # [batch, needed]
         windows = tf.signal.frame(waveform, features.PATCH_SAMPLES, FRAME_SAMPLES)
         frame_start = tf.tile(grid[tf.newaxis], [batch, 1])
         positive = framing.frame_labels(

@@ -3,7 +3,7 @@
 import difflib
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import gin
 
@@ -46,15 +46,18 @@ def parse(gin_files: Sequence[str], gin_params: Sequence[str]) -> str:
             )
     gin.clear_config()
     gin.add_config_file_search_path(str(gin_directory()))
-    try:
-        gin.parse_config_files_and_bindings(list(gin_files), list(gin_params))
-    except (ValueError, SyntaxError, TypeError, OSError, RuntimeError) as error:
-        raise errors.InputError(f"gin: {_one_line(error)}") from error
+    for name in gin_files:
+        _try(lambda name=name: gin.parse_config_file(name), f"gin file {name}")
+    for binding in gin_params:
+        _try(lambda binding=binding: gin.parse_config(binding), f"gin binding {binding!r}")
     return gin.config_str()
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _try(parse_one: Callable[[], object], what: str) -> None:
+    try:
+        parse_one()
+    except (ValueError, SyntaxError, TypeError, OSError, RuntimeError, AttributeError) as error:
+        raise errors.InputError(f"{what}: {' '.join(str(error).split())}") from error
 
 
 def claim_workdir(workdir: str, config: str) -> None:

@@ -1,0 +1,99 @@
+"""`dataset_info.json`: what a dataset of shards is, for everything that comes after conversion."""
+
+import dataclasses
+import json
+import os
+import pathlib
+
+from audioset_strong import errors
+from audioset_strong.data import clip as clip_lib
+from audioset_strong.labels import vocabulary as vocabulary_lib
+
+FILE_NAME = "dataset_info.json"
+
+
+@dataclasses.dataclass
+class DatasetInfo:
+    """Describes the shards of one directory.
+
+    Attributes:
+      name: of the dataset; its shards' names begin with it.
+      split: "all", "train" or "validation" (which side of the hash of the video id).
+      schema_version: of the records.
+      sample_rate: Hz.
+      encoding: of the audio, "pcm16" or "flac".
+      vocabulary: what the records' class indices mean.
+      shards: file name and number of clips of each.
+      num_clips: in all shards.
+      hours: of audio.
+      weak_clips, strong_clips, negative_clips: clips for which that kind of label is known.
+      weak_counts, strong_counts, negative_counts: clips labelled so, for each class.
+      segment_counts: strong segments of each class.
+      command: the command line that wrote the dataset.
+      sources: metadata file -> sha256.
+      labels_outside: mid -> number of labels left out because the vocabulary lacks it.
+    """
+
+    name: str
+    split: str
+    schema_version: int
+    sample_rate: int
+    encoding: str
+    vocabulary: vocabulary_lib.Vocabulary
+    shards: list[dict]
+    num_clips: int
+    hours: float
+    weak_clips: int
+    strong_clips: int
+    negative_clips: int
+    weak_counts: list[int]
+    strong_counts: list[int]
+    segment_counts: list[int]
+    negative_counts: list[int]
+    command: str
+    sources: dict[str, str]
+    labels_outside: dict[str, int]
+
+    def shard_paths(self, directory: str) -> list[str]:
+        """The shards' paths, in order."""
+        return [os.path.join(directory, shard["file"]) for shard in self.shards]
+
+    def save(self, directory: str) -> None:
+        """Writes the info, by rename: where the file is, it is whole."""
+        values = dataclasses.asdict(self) | {"vocabulary": self.vocabulary.to_json()}
+        path = pathlib.Path(directory) / FILE_NAME
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(values, indent=1) + "\n")
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, directory: str) -> "DatasetInfo":
+        """Reads the info of a dataset, and checks that its shards are there.
+
+        Raises:
+          errors.InputError: no dataset there, one of another schema version, or a missing shard.
+        """
+        path = pathlib.Path(directory) / FILE_NAME
+        try:
+            values = json.loads(path.read_text())
+            version = values["schema_version"]
+        except OSError as error:
+            raise errors.InputError(
+                f"{directory}: no converted dataset (no {FILE_NAME}); convert.py writes one"
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise errors.InputError(f"{path}: no dataset info: {error}") from error
+        if version != clip_lib.SCHEMA_VERSION:
+            raise errors.InputError(
+                f"{path}: schema version {version}, this code reads "
+                f"{clip_lib.SCHEMA_VERSION}; convert the dataset again"
+            )
+        try:
+            vocabulary = vocabulary_lib.Vocabulary.from_json(values.pop("vocabulary"))
+            info = cls(**values, vocabulary=vocabulary)
+        except (TypeError, KeyError) as error:
+            raise errors.InputError(f"{path}: no dataset info: {error}") from error
+        for shard in info.shard_paths(directory):
+            if not os.path.exists(shard):
+                raise errors.InputError(f"{shard}: missing, though {path} lists it")
+        return info
