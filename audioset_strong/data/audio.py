@@ -10,7 +10,6 @@ import soxr
 
 _MAX_SECONDS = 24 * 3600
 _MAX_ABSOLUTE = 64.0  # float files may exceed 1; a damaged one exceeds anything
-_SILENCE = 1.0 / 32768
 
 
 class AudioError(Exception):
@@ -54,14 +53,65 @@ def load(
     return mono.astype(np.float32)
 
 
+def decode_clip(
+    path: str,
+    named_by_start: bool,
+    start_s: float,
+    duration_s: float,
+    min_seconds: float,
+    sample_rate: int,
+) -> tuple[bytes, str, str]:
+    """Decodes the file of one clip; called in worker processes, so nothing here needs TensorFlow.
+
+    Args:
+      path: the file.
+      named_by_start: whether its name tells the clip's start: then it holds the clip and no more.
+        Otherwise it is the full-length video when it is a second or more longer than the clip.
+      start_s: of the clip in its video.
+      duration_s: of the clip.
+      min_seconds: shorter audio is too short.
+      sample_rate: Hz, of the result.
+
+    Returns:
+      (int16 samples as bytes, manifest status, reason); the bytes are empty unless the status is
+      "written".
+    """
+    try:
+        offset_s = 0.0
+        if not named_by_start and duration(path) >= duration_s + 1.0:
+            offset_s = start_s
+        pcm = to_pcm16(load(path, sample_rate, offset_s, duration_s))
+    except AudioError as error:
+        return b"", error.status, str(error)
+    if len(pcm) < min_seconds * sample_rate:
+        return b"", "too_short", f"{len(pcm) / sample_rate:.3f} s of audio"
+    if not pcm.any():
+        return b"", "silent", "nothing but zeros"
+    return pcm.tobytes(), "written", ""
+
+
+def duration(path: str) -> float:
+    """Seconds of audio in a file, from its header.
+
+    Raises:
+      AudioError: no header that can be read.
+    """
+    try:
+        info = soundfile.info(path)
+        return info.frames / info.samplerate
+    except (soundfile.LibsndfileError, ZeroDivisionError) as first:
+        import av
+
+        try:
+            with av.open(path) as container:
+                return (container.duration or 0) / av.time_base
+        except (av.FFmpegError, ValueError) as second:
+            raise AudioError("undecodable", f"{_words(first)}; {_words(second)}") from second
+
+
 def to_pcm16(waveform: np.ndarray) -> np.ndarray:
     """float `[samples]` -> int16 `[samples]`, clipped at full scale."""
     return np.clip(np.round(waveform * 32768.0), -32768, 32767).astype(np.int16)
-
-
-def is_silent(pcm: np.ndarray) -> bool:
-    """Whether int16 samples hold nothing but digital silence."""
-    return not pcm.size or int(np.abs(pcm.astype(np.int32)).max()) <= round(_SILENCE * 32768) - 1
 
 
 def _decode_soundfile(

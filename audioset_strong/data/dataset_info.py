@@ -31,6 +31,7 @@ class DatasetInfo:
       segment_counts: strong segments of each class.
       command: the command line that wrote the dataset.
       sources: metadata file -> sha256.
+      fingerprint: hash of what the dataset was converted from, and how.
       labels_outside: mid -> number of labels left out because the vocabulary lacks it.
     """
 
@@ -40,19 +41,20 @@ class DatasetInfo:
     sample_rate: int
     encoding: str
     vocabulary: vocabulary_lib.Vocabulary
-    shards: list[dict]
-    num_clips: int
-    hours: float
-    weak_clips: int
-    strong_clips: int
-    negative_clips: int
-    weak_counts: list[int]
-    strong_counts: list[int]
-    segment_counts: list[int]
-    negative_counts: list[int]
-    command: str
-    sources: dict[str, str]
-    labels_outside: dict[str, int]
+    shards: list[dict] = dataclasses.field(default_factory=list)
+    num_clips: int = 0
+    hours: float = 0.0
+    weak_clips: int = 0
+    strong_clips: int = 0
+    negative_clips: int = 0
+    weak_counts: list[int] = dataclasses.field(default_factory=list)
+    strong_counts: list[int] = dataclasses.field(default_factory=list)
+    segment_counts: list[int] = dataclasses.field(default_factory=list)
+    negative_counts: list[int] = dataclasses.field(default_factory=list)
+    command: str = ""
+    sources: dict[str, str] = dataclasses.field(default_factory=dict)
+    labels_outside: dict[str, int] = dataclasses.field(default_factory=dict)
+    fingerprint: str = ""
 
     def shard_paths(self, directory: str) -> list[str]:
         """The shards' paths, in order."""
