@@ -249,6 +249,9 @@ def _source_patches(
     epoch, offset = divmod(consumed, stream.examples)
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        # A shuffle's seed is combined with its graph's: fixed here, so that the order depends on
+        # our seed alone and not on what the program has set globally.
+        tf.compat.v1.set_random_seed(1)
         order = tf.random.experimental.stateless_shuffle(
             tf.constant(stream.paths), seed=tf.stack([tf.constant(seed, tf.int64), epoch])
         )

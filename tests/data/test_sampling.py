@@ -160,6 +160,14 @@ def test_a_stream_begun_at_a_step_is_the_rest_of_the_whole_stream(many):
                 np.testing.assert_array_equal(got[key], want[key])
 
 
+def test_the_stream_does_not_depend_on_the_global_seed(many):
+    streams = []
+    for global_seed in (0, 5):
+        tf.random.set_seed(global_seed)
+        streams.append(drawn(take(sampling.train_patches([source(many)], 30, seed=2), 3)))
+    assert streams[0] == streams[1]
+
+
 def test_another_seed_gives_another_stream(many):
     streams = [drawn(take(sampling.train_patches([source(many)], 30, seed=s), 2)) for s in (0, 1)]
     assert streams[0] != streams[1]
