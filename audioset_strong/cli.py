@@ -1,30 +1,53 @@
-"""What every binary shares: its entry point and the way it reports a user's mistake."""
+"""What every binary shares: its entry point, its help, and how it reports a user's mistake."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app
+from absl import app, flags
 
 from audioset_strong import errors
 
 USER_ERROR_EXIT_CODE = 2
 
 
-def run(main: Callable[[Sequence[str]], object]) -> None:
-    """Runs `main(argv)` under absl; an `InputError` becomes one line on stderr and exit code 2."""
+def run(main: Callable[[list[str]], object]) -> None:
+    """Runs `main(argv)` under absl; an `InputError` becomes one line on stderr and exit code 2.
+
+    Args:
+      main: a function of the binary's module, whose docstring and flags `--help` shows.
+    """
+    # TensorFlow, imported by `main`, speaks of devices and plugins at length. Its errors reach
+    # Python as exceptions, so nothing is lost.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    arguments = sys.argv[1:]
+    if any(argument in ("--help", "-help", "-h") for argument in arguments):
+        print(_help(main))
+        return
 
     def guarded(argv: Sequence[str]) -> None:
         if len(argv) > 1:
             message = f"unexpected argument {argv[1]!r}: this command takes flags only (--help)"
             sys.exit(_report(errors.InputError(message)))
         try:
-            main(argv)
+            main(list(argv))
         except errors.InputError as error:
             sys.exit(_report(error))
 
     app.run(guarded)
 
 
+def _help(main: Callable[[list[str]], object]) -> str:
+    # absl's own help shows the flags of the script that was started, and a console script has none.
+    module = sys.modules[main.__module__]
+    name = os.path.basename(sys.argv[0])
+    shown = flags.FLAGS.module_help(module)
+    described = "\n".join(shown.strip().splitlines()[1:])
+    return f"{(module.__doc__ or '').strip()}\n\nFlags of {name}:\n{described}"
+
+
 def _report(error: errors.InputError) -> int:
-    print(f"error: {error}", file=sys.stderr)
+    # gin appends which configurables it was calling: of no use to whoever mends a flag or a file.
+    message = str(error).split("\n  In call to configurable")[0]
+    print(f"error: {message}", file=sys.stderr)
     return USER_ERROR_EXIT_CODE

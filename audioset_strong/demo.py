@@ -162,9 +162,7 @@ def _jobs(out: pathlib.Path, size: Size, seed: int) -> list[jobs.Job]:
     listed.append(evaluate(PRETRAINED))
     for row in ROWS_FINE_TUNED:
         needs = (*converted, f"evaluate_{PRETRAINED}")
-        listed.append(
-            train(row, needs, "fine_tune", 60, f"--init_from={runs / PRETRAINED}")
-        )
+        listed.append(train(row, needs, "fine_tune", 60, f"--init_from={runs / PRETRAINED}"))
     for row in ROWS_FROM_SCRATCH:
         if row != PRETRAINED:
             listed.append(train(row, converted, "train", 100))

@@ -4,15 +4,17 @@ Source: Hershey et al. 2017, "CNN Architectures for Large-Scale Audio Classifica
 with the constants of the released VGGish. Section 4 of the strong-labels paper keeps them.
 """
 
-import gin
 import tensorflow as tf
+
+import gin
 
 SAMPLE_RATE = 16_000
 HOP_SAMPLES = 160  # 10 ms
 WINDOW_SAMPLES = 400  # 25 ms
 PATCH_FRAMES = 96
 PATCH_BANDS = 64
-# 96 windows of 25 ms at a 10 ms hop reach over 0.975 s: 15 ms more than the 0.96 s that is labelled.
+# 96 windows of 25 ms at a 10 ms hop reach over 0.975 s, 15 ms more than the 0.96 s that is
+# labelled.
 PATCH_SAMPLES = (PATCH_FRAMES - 1) * HOP_SAMPLES + WINDOW_SAMPLES
 
 

@@ -111,9 +111,7 @@ def _stamp(state_dir: pathlib.Path, job: Job) -> pathlib.Path:
     return state_dir / f"{job.name}.done"
 
 
-def _start(
-    job: Job, state_dir: pathlib.Path, environment: Mapping[str, str] | None
-) -> _Running:
+def _start(job: Job, state_dir: pathlib.Path, environment: Mapping[str, str] | None) -> _Running:
     status_path = state_dir / f"{job.name}.status"
     status_path.unlink(missing_ok=True)
     variables = {

@@ -9,7 +9,7 @@ from types import TracebackType
 
 import tqdm
 
-# A process that runs others (tools/demo.py) names a file here; each bar then writes its state to it.
+# A process that runs others (tools/demo.py) names a file here, and each bar writes its state to it.
 STATUS_FILE_VARIABLE = "AUDIOSET_STRONG_STATUS_FILE"
 _STATUS_PERIOD_S = 0.5
 

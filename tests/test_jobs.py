@@ -39,7 +39,7 @@ def test_a_failure_shows_the_log_and_the_next_run_goes_on_from_there(tmp_path):
             ("good",),
         ),
     ]
-    with pytest.raises(errors.InputError, match="(?s)bad failed with exit code 1.*no flag"):
+    with pytest.raises(errors.InputError, match=r"(?s)bad failed with exit code 1.*no flag"):
         jobs.run(listed, tmp_path / "state", max_parallel=1)
     flag.touch()
     jobs.run(listed, tmp_path / "state", max_parallel=1)
@@ -48,9 +48,7 @@ def test_a_failure_shows_the_log_and_the_next_run_goes_on_from_there(tmp_path):
 
 def test_exclusive_jobs_run_alone(tmp_path):
     lock = str(tmp_path / "lock")
-    alone = _python(
-        f"import os, time; os.mkdir({lock!r}); time.sleep(0.4); os.rmdir({lock!r})"
-    )
+    alone = _python(f"import os, time; os.mkdir({lock!r}); time.sleep(0.4); os.rmdir({lock!r})")
     # Were two of them to run at once, the second mkdir would fail.
     listed = [jobs.Job(f"job{i}", alone, exclusive=True) for i in range(3)]
     jobs.run(listed, tmp_path / "state", max_parallel=3)

@@ -130,9 +130,7 @@ def deserialize(record: bytes, encoding: str = PCM16) -> Clip:
     def known(name: str) -> bool:
         return bool(ints(name)[0])
 
-    segments = zip(
-        ints(_SEGMENT_START), ints(_SEGMENT_END), ints(_SEGMENT_LABEL), strict=True
-    )
+    segments = zip(ints(_SEGMENT_START), ints(_SEGMENT_END), ints(_SEGMENT_LABEL), strict=True)
     return Clip(
         clip_id=clip_id,
         audio=audio,
@@ -149,13 +147,14 @@ def read_clips(path: str, encoding: str = PCM16) -> Iterator[Clip]:
     Raises:
       errors.InputError: a shard that is corrupted or cut off, naming it and the record.
     """
-    position = -1
+    read = 0
     try:
-        for position, record in enumerate(tf.data.TFRecordDataset(path).as_numpy_iterator()):
+        for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
             yield deserialize(record, encoding)
+            read += 1
     except tf.errors.OpError as error:
         raise errors.InputError(
-            f"{path}: unreadable after record {position}: {str(error).splitlines()[0]}"
+            f"{path}: unreadable after {read} records: {str(error).splitlines()[0]}"
         ) from error
 
 

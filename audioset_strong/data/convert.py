@@ -172,9 +172,7 @@ def _check(request: Request) -> None:
     if request.num_shards < 1:
         raise errors.InputError(f"num_shards {request.num_shards}: must be at least 1")
     if not 0.0 <= request.validation_share < 1.0:
-        raise errors.InputError(
-            f"validation_share {request.validation_share}: must lie in [0, 1)"
-        )
+        raise errors.InputError(f"validation_share {request.validation_share}: must lie in [0, 1)")
 
 
 def _plan(
@@ -286,9 +284,7 @@ def _write_dataset(
     work = directory / _WORK_DIR
     num_shards = min(request.num_shards, len(clips))
     shards = [clips[i::num_shards] for i in range(num_shards)]
-    names = [
-        f"{info.name}-{i:05d}-of-{num_shards:05d}.tfrecord" for i in range(num_shards)
-    ]
+    names = [f"{info.name}-{i:05d}-of-{num_shards:05d}.tfrecord" for i in range(num_shards)]
     pending = [
         (name, shard)
         for name, shard in zip(names, shards, strict=True)
@@ -402,9 +398,7 @@ def _write_shard(
     return stamp
 
 
-def _decode_all(
-    clips: Iterator[_Planned], request: Request
-) -> Iterator[tuple[bytes, str, str]]:
+def _decode_all(clips: Iterator[_Planned], request: Request) -> Iterator[tuple[bytes, str, str]]:
     """(int16 bytes, status, reason) of each clip, in order, decoded by worker processes.
 
     A decoder that crashes or hangs takes its process with it and costs its clip alone.
@@ -452,9 +446,7 @@ def _result(
         return b"", UNDECODABLE, f"the decoder crashed (exit code {error.exitcode})"
 
 
-def _summarise(
-    info: dataset_info.DatasetInfo, names: list[str], stamps: list[dict]
-) -> None:
+def _summarise(info: dataset_info.DatasetInfo, names: list[str], stamps: list[dict]) -> None:
     """Fills the info's counts from the shards' stamps."""
     classes = len(info.vocabulary)
     labels = [entry for stamp in stamps for entry in stamp["labels"]]
@@ -485,9 +477,7 @@ def _write_manifest(path: pathlib.Path, rows: list[list[str]]) -> None:
     temporary.replace(path)
 
 
-def _fingerprint(
-    request: Request, info: dataset_info.DatasetInfo, clips: list[_Planned]
-) -> str:
+def _fingerprint(request: Request, info: dataset_info.DatasetInfo, clips: list[_Planned]) -> str:
     """Hash of all that decides the content of the shards, the audio's own bytes excepted."""
     digest = hashlib.sha256()
     settings = (request.encoding, request.num_shards, request.min_seconds, info.schema_version)

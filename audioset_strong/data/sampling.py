@@ -13,10 +13,10 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
-import gin
 import numpy as np
 import tensorflow as tf
 
+import gin
 from audioset_strong import errors, features
 from audioset_strong.data import clip as clip_lib
 from audioset_strong.data import dataset_info
@@ -168,9 +168,7 @@ def _open(source: Source) -> _Stream:
         examples += labelled
         paths += [str(path) for path in info.shard_paths(directory)]
     mask = (counts > 0) if source.mask_unlabelled_classes else np.ones_like(counts, bool)
-    return _Stream(
-        source, paths, infos[0].encoding, examples, counts, mask.astype(np.float32)
-    )
+    return _Stream(source, paths, infos[0].encoding, examples, counts, mask.astype(np.float32))
 
 
 def _hash(parts: Sequence[tf.Tensor | str | int], buckets: int) -> tf.Tensor:
@@ -324,10 +322,10 @@ def train_patches(
     """
     if not sources:
         raise errors.InputError("no source to train on")
-    weights = [source.weight for source in sources]
-    if min(weights) < 0 or not np.isfinite(weights).all() or sum(weights) <= 0:
+    given = [source.weight for source in sources]
+    if min(given) < 0 or not np.isfinite(given).all() or sum(given) <= 0:
         raise errors.InputError(
-            f"source weights {weights}: none may be negative and one must be positive"
+            f"source weights {given}: none may be negative and one must be positive"
         )
     if batch_size < 1:
         raise errors.InputError(f"batch_size = {batch_size}: must be at least 1")
@@ -401,12 +399,12 @@ def grid_patches(datasets: Sequence[str], batch_size: int = 16) -> tf.data.Datas
         parsed = clip_lib.parse(serialized)
         batch = tf.shape(serialized)[0]
         start = tf.zeros([batch], tf.int64)
-        waveform = _to_float(clip_lib.crop(parsed, start, needed, infos[0].encoding))  # [batch, needed]
+        waveform = _to_float(
+            clip_lib.crop(parsed, start, needed, infos[0].encoding)
+        )  # [batch, needed]
         windows = tf.signal.frame(waveform, features.PATCH_SAMPLES, FRAME_SAMPLES)
         frame_start = tf.tile(grid[tf.newaxis], [batch, 1])
-        positive = framing.frame_labels(
-            *_segments(parsed), frame_start, FRAME_SAMPLES, num_classes
-        )
+        positive = framing.frame_labels(*_segments(parsed), frame_start, FRAME_SAMPLES, num_classes)
         negative = multi_hot(parsed["negatives"], num_classes)
         frame_labels = tf.where(
             parsed["strong_known"][:, tf.newaxis, tf.newaxis],

@@ -101,9 +101,7 @@ def render(seed: int, split: str, index: int, scene: Scene) -> np.ndarray:
     for event in scene.events:
         rms = scene.background_rms * 10 ** (event.snr_db / 20)
         begin, end = event.start_ms * rate, event.end_ms * rate
-        audio[begin:end] += sounds.render_event(
-            sounds.CLASSES[event.label], rng, end - begin, rms
-        )
+        audio[begin:end] += sounds.render_event(sounds.CLASSES[event.label], rng, end - begin, rms)
     peak = np.abs(audio).max()
     return audio * min(1.0, 0.98 / peak)
 

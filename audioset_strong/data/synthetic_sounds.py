@@ -56,7 +56,9 @@ def _oscillate(frequency: np.ndarray | float, samples: int, harmonics: np.ndarra
 def _smooth_random(rng: np.random.Generator, samples: int, hz: float) -> np.ndarray:
     """A slowly wandering curve in about [-1, 1] that changes `hz` times a second."""
     points = max(int(samples / SAMPLE_RATE * hz) + 3, 4)
-    curve = np.interp(np.linspace(0, points - 1, samples), np.arange(points), rng.normal(size=points))
+    curve = np.interp(
+        np.linspace(0, points - 1, samples), np.arange(points), rng.normal(size=points)
+    )
     return np.tanh(curve)
 
 
@@ -269,9 +271,7 @@ def _shout(rng, samples):
 
 def _whisper(rng, samples):
     bands = rng.uniform(600, 2600, 2)
-    noise = sum(
-        coloured_noise(rng, samples, 0, centre * 0.75, centre * 1.35) for centre in bands
-    )
+    noise = sum(coloured_noise(rng, samples, 0, centre * 0.75, centre * 1.35) for centre in bands)
     return noise * _syllables(rng, samples, rng.uniform(2.5, 6))
 
 

@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from audioset_strong import errors
-from audioset_strong.evaluation import metrics
-from audioset_strong.evaluation import scoring
+from audioset_strong.evaluation import bootstrap, metrics, scoring
 
 WEAK, STRONG = "weak", "strong"
 MAIN_METRICS = ("d_prime", "lwlrap")
@@ -134,3 +133,27 @@ def _named(computed: metrics.ClassMetrics, suffix: str = "") -> dict[str, float]
         "classes_at_limit": float(at_limit.sum()),
     }
     return {name + suffix: value for name, value in named.items()}
+
+
+def intervals(scores: scoring.Scores, kind: str, replicates: int = 200) -> dict[str, float]:
+    """95% bootstrap intervals over clips, as {"<metric>_low": ..., "<metric>_high": ...}.
+
+    For d' and lwlrap, and d' on implicit negatives.
+
+    Args:
+      scores: of one model on one dataset.
+      kind: "weak" or "strong".
+      replicates: draws of the clips.
+    """
+    samples = weak_samples(scores) if kind == WEAK else strong_samples(scores)
+    found = bootstrap.intervals(samples.scores, samples.labels, samples.clip, replicates)
+    implicit = bootstrap.intervals(
+        samples.scores, (samples.labels == 1).astype(np.int8), samples.clip, replicates
+    )
+    if "d_prime" in implicit:
+        found["d_prime_implicit"] = implicit["d_prime"]
+    return {
+        f"{name}_{end}": bound
+        for name, bounds in found.items()
+        for end, bound in zip(("low", "high"), bounds, strict=True)
+    }

@@ -4,10 +4,10 @@ import json
 import pathlib
 from collections.abc import Sequence
 
-import gin
 import numpy as np
 import pandas as pd
 
+import gin
 from audioset_strong import errors
 
 FILE_NAME = "selection.json"

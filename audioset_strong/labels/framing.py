@@ -8,9 +8,9 @@ Source: section 3.2 of the paper. The default is the rule that reproduces Google
 labels; "paper" is the paper's wording read as a union over a class's segments.
 """
 
-import gin
 import tensorflow as tf
 
+import gin
 from audioset_strong import errors
 
 FRAME_MS = 960
@@ -128,8 +128,6 @@ def _disjoint(start: tf.Tensor, end: tf.Tensor, label: tf.Tensor) -> tuple[tf.Te
     )
     same = label[:, tf.newaxis] == label[..., tf.newaxis]
     # [batch, segment, other]: the latest end of the same class's earlier segments
-    reach = tf.reduce_max(
-        tf.where(earlier & same, end[:, tf.newaxis], tf.int64.min), axis=2
-    )
+    reach = tf.reduce_max(tf.where(earlier & same, end[:, tf.newaxis], tf.int64.min), axis=2)
     trimmed = tf.minimum(tf.maximum(start, reach), end)
     return trimmed, end

@@ -117,9 +117,7 @@ class _Table:
             else:
                 raise errors.InputError(self._parser_message(error, skipped)) from error
         self.rows.index = self.rows.index + skipped + 1  # line numbers of the file
-        blank = (self.rows[columns[0]].fillna("") == "") & (
-            self.rows[columns[-1]].fillna("") == ""
-        )
+        blank = (self.rows[columns[0]].fillna("") == "") & (self.rows[columns[-1]].fillna("") == "")
         self.rows = self.rows[~blank]
         self.complain(
             self.rows[columns[-1]].isna() | (self.rows[columns[-1]] == ""),
@@ -177,8 +175,9 @@ def _check_order(table: _Table, start: pd.Series, end: pd.Series, limit_ms: int 
     if limit_ms is not None:
         table.complain(
             end > limit_ms,
-            lambda row: f"end {row.end_ms / 1000:.3f} s lies beyond the clip's "
-            f"{limit_ms / 1000:.0f} s",
+            lambda row: (
+                f"end {row.end_ms / 1000:.3f} s lies beyond the clip's {limit_ms / 1000:.0f} s"
+            ),
         )
 
 
@@ -199,8 +198,10 @@ def _check_ids(table: _Table, column: str) -> None:
 def _check_unique(table: _Table, columns: Sequence[str]) -> None:
     table.complain(
         table.rows.duplicated(list(columns), keep="first"),
-        lambda row: "the same row stands further up: "
-        + ", ".join(str(getattr(row, column)) for column in columns),
+        lambda row: (
+            "the same row stands further up: "
+            + ", ".join(str(getattr(row, column)) for column in columns)
+        ),
     )
 
 

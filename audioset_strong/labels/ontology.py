@@ -34,7 +34,9 @@ class Ontology:
             names = {node["id"]: node["name"] for node in nodes}
             children = {node["id"]: tuple(node["child_ids"]) for node in nodes}
         except json.JSONDecodeError as error:
-            raise errors.InputError(f"{path}, line {error.lineno}: no JSON ({error.msg})") from error
+            raise errors.InputError(
+                f"{path}, line {error.lineno}: no JSON ({error.msg})"
+            ) from error
         except (KeyError, TypeError) as error:
             raise errors.InputError(
                 f"{path}: not the ontology's format: a list of nodes with id, name and child_ids"

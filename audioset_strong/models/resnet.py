@@ -8,10 +8,10 @@ output a class. The strong-labels paper trains all its models with it (section 4
 
 from collections.abc import Sequence
 
-import gin
 import keras
 import numpy as np
 
+import gin
 from audioset_strong import errors, features
 
 _BOTTLENECK_EXPANSION = 4
@@ -114,7 +114,7 @@ def resnet(
         priors = np.clip(np.asarray(class_priors, np.float64), 1e-6, 1 - 1e-6)
         bias = keras.initializers.Constant(np.log(priors / (1 - priors)).astype(np.float32))
     # float32 whatever the precision policy: the loss needs the logits exact.
-    logits = keras.layers.Dense(
-        num_classes, bias_initializer=bias, dtype="float32", name="logits"
-    )(embedding)
+    logits = keras.layers.Dense(num_classes, bias_initializer=bias, dtype="float32", name="logits")(
+        embedding
+    )
     return keras.Model(log_mel, logits, name="resnet")

@@ -1,10 +1,10 @@
 """What a workdir holds of a trained model, written and read back.
 
-    config.gin       the bindings of the run
-    model.json       architecture and vocabulary: enough to rebuild the model without gin
-    checkpoints/     weights, optimizer and step
-    finished.json    written last: the run is complete
-    selection.json   the checkpoint that evaluation picked (evaluation/selection.py)
+config.gin       the bindings of the run
+model.json       architecture and vocabulary: enough to rebuild the model without gin
+checkpoints/     weights, optimizer and step
+finished.json    written last: the run is complete
+selection.json   the checkpoint that evaluation picked (evaluation/selection.py)
 """
 
 import dataclasses

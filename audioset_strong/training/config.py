@@ -1,12 +1,11 @@
 """Gin files and bindings: where they are found, and how mistakes in them are told."""
 
 import difflib
-import os
 import pathlib
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 
 import gin
-
 from audioset_strong import errors
 
 CONFIG_FILE = "config.gin"
@@ -33,29 +32,55 @@ def parse(gin_files: Sequence[str], gin_params: Sequence[str]) -> str:
     Raises:
       errors.InputError: a file that is missing or a binding that gin cannot take.
     """
-    for name in gin_files:
-        if not os.path.exists(name) and not (gin_directory() / name).exists():
-            known = sorted(
-                path.relative_to(gin_directory()).as_posix()
-                for path in gin_directory().rglob("*.gin")
-            )
-            close = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known[:3]
-            raise errors.InputError(
-                f"gin file {name!r} not found, neither here nor in {gin_directory()}; "
-                f"close ones: {', '.join(close)}"
-            )
     gin.clear_config()
-    gin.add_config_file_search_path(str(gin_directory()))
     for name in gin_files:
-        _try(lambda name=name: gin.parse_config_file(name), f"gin file {name}")
+        _parse_file(name, ())
     for binding in gin_params:
-        _try(lambda binding=binding: gin.parse_config(binding), f"gin binding {binding!r}")
+        _parse_text(binding, f"gin binding {binding!r}")
     return gin.config_str()
 
 
-def _try(parse_one: Callable[[], object], what: str) -> None:
+def _find(name: str, included_by: str) -> pathlib.Path:
+    for path in (pathlib.Path(name), gin_directory() / name):
+        if path.is_file():
+            return path
+    known = sorted(
+        path.relative_to(gin_directory()).as_posix() for path in gin_directory().rglob("*.gin")
+    )
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known[:3]
+    raise errors.InputError(
+        f"gin file {name!r}{included_by} not found, neither here nor in {gin_directory()}; "
+        f"close ones: {', '.join(close)}"
+    )
+
+
+def _parse_file(name: str, including: tuple[str, ...]) -> None:
+    """Parses a file, its includes where they stand.
+
+    gin would look an included "models/resnet50.gin" up as a resource of any Python package
+    `models` first, and fail where the working directory has a folder of that name.
+    """
+    path = _find(name, f" (included by {including[-1]})" if including else "")
+    if name in including:
+        raise errors.InputError(f"gin file {name} includes itself ({' > '.join(including)})")
     try:
-        parse_one()
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise errors.InputError(f"gin file {name}: cannot be read ({error})") from error
+    # An odd number of parts: text, included name, text, included name, ..., text.
+    parts = re.split(r"""^include\s+['"](.+)['"][ \t]*(?:#.*)?$""", text, flags=re.MULTILINE)
+    for i, part in enumerate(parts):
+        if i % 2:
+            _parse_file(part, (*including, name))
+        else:
+            # Empty lines in front, so that gin counts lines as the file does.
+            lines_before = sum(before.count("\n") for before in parts[:i:2])
+            _parse_text("\n" * lines_before + part, f"gin file {name}")
+
+
+def _parse_text(text: str, what: str) -> None:
+    try:
+        gin.parse_config(text)
     except (ValueError, SyntaxError, TypeError, OSError, RuntimeError, AttributeError) as error:
         raise errors.InputError(f"{what}: {' '.join(str(error).split())}") from error
 
@@ -72,7 +97,14 @@ def claim_workdir(workdir: str, config: str) -> None:
     """
     directory = pathlib.Path(workdir)
     path = directory / CONFIG_FILE
-    if path.exists():
+    try:
+        held_names = {child.name for child in directory.iterdir()} if directory.exists() else set()
+    except OSError as error:
+        raise errors.InputError(f"{workdir}: {error.strerror}; take another --workdir") from error
+    # A run that stopped at its first check (a wrong data directory, say) left only its config, and
+    # an evaluation that was waiting for it its folder.
+    begun = held_names - {CONFIG_FILE, "eval"}
+    if path.exists() and begun:
         held = path.read_text()
         if held != config:
             raise errors.InputError(
@@ -80,9 +112,9 @@ def claim_workdir(workdir: str, config: str) -> None:
                 "take another --workdir, or the same gin files and bindings"
             )
         return
-    if directory.exists() and (not directory.is_dir() or (directory / "checkpoints").exists()):
+    if begun:
         raise errors.InputError(
-            f"{workdir} is no directory of ours (no {CONFIG_FILE}); take another --workdir"
+            f"{workdir} holds something else than a run (no {CONFIG_FILE}); take another --workdir"
         )
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -6,12 +6,12 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-import gin
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
+import gin
 from audioset_strong import errors, progress
 from audioset_strong.data import sampling
 from audioset_strong.labels import vocabulary as vocabulary_lib
@@ -84,9 +84,9 @@ def train(
         saved.read(existing[-1][1]).assert_consumed()
     elif init_from:
         _start_from(net, vocabulary, init_from)
-    checkpoints.save_model_description(workdir, net, vocabulary)
     start_step = int(step_variable.numpy())
     batches = iter(sampling.train_patches(opened, batch_size, seed=seed, start_step=start_step))
+    checkpoints.save_model_description(workdir, net, vocabulary)
 
     @tf.function(reduce_retracing=True)
     def run_steps(batches, count: tf.Tensor) -> tf.Tensor:

@@ -2,8 +2,9 @@
 
 import math
 
-import gin
 import keras
+
+import gin
 
 
 @gin.configurable

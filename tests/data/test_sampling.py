@@ -19,7 +19,9 @@ VOCABULARY = vocabulary.Vocabulary(
 )
 
 
-def make_clip(i, seconds=10.0, weak=(0,), segments=((1000, 3000, 1), (500, 700, 2)), negatives=(3,)):
+def make_clip(
+    i, seconds=10.0, weak=(0,), segments=((1000, 3000, 1), (500, 700, 2)), negatives=(3,)
+):
     """A clip whose samples tell where they come from: sample t of clip i is (i * 7 + t) % 30011."""
     audio = ((i * 7 + np.arange(int(seconds * 16000))) % 30011).astype(np.int16)
     return clip_lib.Clip(
@@ -101,8 +103,9 @@ def many(tmp_path_factory):
 
 
 def test_each_epoch_takes_every_clip_once_at_another_window(many):
-    epochs = [drawn(take(sampling.train_patches([source(many)], 20), 9))[i : i + 60]
-              for i in (0, 60, 120)]
+    epochs = [
+        drawn(take(sampling.train_patches([source(many)], 20), 9))[i : i + 60] for i in (0, 60, 120)
+    ]
     for epoch in epochs:
         assert sorted(name for name, _ in epoch) == [make_clip(i).clip_id for i in range(60)]
     orders = [[name for name, _ in epoch] for epoch in epochs]
@@ -113,7 +116,8 @@ def test_each_epoch_takes_every_clip_once_at_another_window(many):
 
 def test_windows_are_uniform_over_the_valid_starts(many):
     starts = [start for _, start in drawn(take(sampling.train_patches([source(many)], 60), 40))]
-    assert min(starts) >= 0 and max(starts) <= 160000 - features.PATCH_SAMPLES
+    assert min(starts) >= 0
+    assert max(starts) <= 160000 - features.PATCH_SAMPLES
     uniform = scipy.stats.uniform(0, 160000 - features.PATCH_SAMPLES + 1)
     assert scipy.stats.kstest(starts, uniform.cdf).pvalue > 1e-3
 
@@ -239,8 +243,10 @@ def test_grid_gives_ten_windows_and_three_valued_labels(tmp_path):
     # Class 1 sounds 1.0-3.0 s: frames 1 and 2 whole; of frame 0 nothing; of frame 3 0.12 s.
     np.testing.assert_array_equal(frames[0, :, 1], [0, 1, 1, 0, 0, 0, 0, 0, 0, 0])
     np.testing.assert_array_equal(frames[0, :, 2], [1, 0, 0, 0, 0, 0, 0, 0, 0, 0])
-    assert (frames[0, :, 3] == 0).all() and (frames[0, :, 0] == -1).all()
-    assert (frames[1, :, 3] == -1).all() and (frames[2] == -1).all()
+    np.testing.assert_array_equal(frames[0, :, 3], 0)
+    np.testing.assert_array_equal(frames[0, :, 0], -1)
+    np.testing.assert_array_equal(frames[1, :, 3], -1)
+    np.testing.assert_array_equal(frames[2], -1)
     np.testing.assert_array_equal(merged["weak_labels"][0], [1, 0, 0, 0])
     np.testing.assert_array_equal(merged["negatives_known"], [True, False, True])
     window = make_clip(0).audio[3 * 15360 : 3 * 15360 + 15600] / 32768

@@ -1,0 +1,62 @@
+"""Packaging: `tools/` and `gin/` lie at the top of a clone and inside the installed package."""
+
+import pathlib
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).resolve().parent
+TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("[a-z]*.py"))
+GIN_FILES = sorted(path.relative_to(ROOT / "gin").as_posix() for path in ROOT.glob("gin/**/*.gin"))
+
+setuptools.setup(
+    name="audioset_strong",
+    version="0.1.0",
+    description="Training and evaluation on AudioSet's weak and strong labels (ICASSP 2021)",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.13",
+    packages=[
+        *setuptools.find_packages(include=["audioset_strong", "audioset_strong.*"]),
+        "audioset_strong.tools",
+        "audioset_strong.gin",
+    ],
+    # gin/ is data: an __init__.py in it would shadow the gin-config package in a clone.
+    package_dir={"audioset_strong.tools": "tools", "audioset_strong.gin": "gin"},
+    package_data={"audioset_strong.gin": GIN_FILES},
+    entry_points={
+        "console_scripts": [
+            f"audioset_strong_{tool} = audioset_strong.tools.{tool}:run" for tool in TOOLS
+        ]
+    },
+    install_requires=[
+        "absl-py>=2.1",
+        "av>=12",
+        "gin-config>=0.5",
+        "keras>=3.5,<4",
+        "matplotlib>=3.8",
+        "numpy>=1.26,<2",
+        "pandas>=2.2",
+        "pebble>=5.0",
+        "scipy>=1.12",
+        "soundfile>=0.12",
+        "soxr>=0.4",
+        "tensorboard>=2.17,<2.18",
+        # The newest tensorflow-io, 0.37.1, loads its native ops under TensorFlow 2.16, 2.17 only.
+        "tensorflow==2.17.*",
+        "tensorflow-io==0.37.1",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "beam": ["apache-beam[tfrecord]>=2.60"],
+        "gpu": ["tensorflow[and-cuda]==2.17.*"],
+        "test": [
+            "hypothesis>=6.100",
+            "mypy>=1.11",
+            "pytest>=8",
+            "ruff>=0.8",
+            "scikit-learn>=1.5",
+            "types-tqdm",
+        ],
+    },
+)

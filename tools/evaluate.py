@@ -1,0 +1,66 @@
+"""Evaluates every checkpoint of training runs once, as they come or after the fact.
+
+Example, beside a running train.py:
+  evaluate.py --workdir=runs/strong_67k --eval_data=data/eval \\
+      --validation_data=data/train_strong_validation
+
+Each dataset is read once a checkpoint and gives a weak and a strong eval, as far as its clips have
+labels. Results go to WORKDIR/eval: results.csv, TensorBoard events, per-class tables. At the end
+the best checkpoint on the validation data is written to WORKDIR/selection.json. Run again, it goes
+on where it was.
+"""
+
+from absl import flags
+
+from audioset_strong import cli
+
+_WORKDIR = flags.DEFINE_multi_string(
+    "workdir", None, "Workdir of a train.py run; may be repeated.", required=True
+)
+_EVAL_DATA = flags.DEFINE_multi_string(
+    "eval_data", [], "Dataset of the sets weak_eval and strong_eval; may be repeated."
+)
+_VALIDATION_DATA = flags.DEFINE_multi_string(
+    "validation_data", [], "Held-out dataset to select checkpoints on; may be repeated."
+)
+_RUN_ONCE = flags.DEFINE_bool("run_once", False, "Evaluate the checkpoints there are, then end.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Evaluate only this checkpoint.")
+_TIMEOUT_S = flags.DEFINE_float(
+    "timeout_s", None, "End after so many seconds without a new checkpoint.", lower_bound=0
+)
+_SAVE_SCORES = flags.DEFINE_bool("save_scores", False, "Keep all scores, for score.py.")
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Gin file; may be repeated.")
+_GIN_PARAM = flags.DEFINE_multi_string(
+    "gin_param", [], "Gin binding, e.g. 'select.metric = \"strong_validation/lwlrap\"'."
+)
+
+
+def main(argv: list[str]) -> None:
+    """Parses the bindings and evaluates."""
+    del argv
+    # Imported here so that --help does not wait for TensorFlow.
+    from audioset_strong.evaluation import evaluator
+    from audioset_strong.training import config
+
+    config.parse(_GIN_FILE.value, _GIN_PARAM.value)
+    given = {"eval": _EVAL_DATA.value, "validation": _VALIDATION_DATA.value}
+    arguments = {
+        "run_once": _RUN_ONCE.value,
+        "checkpoint": _CHECKPOINT.value,
+        "timeout_s": _TIMEOUT_S.value,
+    }
+    if any(given.values()):
+        arguments["eval_sets"] = {name: tuple(paths) for name, paths in given.items() if paths}
+    if _SAVE_SCORES.value:
+        arguments["save_scores"] = True
+    evaluator.check_bindings(arguments)
+    evaluator.evaluate_workdirs(_WORKDIR.value, **arguments)
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    run()
