@@ -83,6 +83,7 @@ def test_a_workdir_keeps_to_one_config(tmp_path):
     config.claim_workdir(workdir, first)
     config.claim_workdir(workdir, config.parse([], ["train.batch_size = 3"]))
     other = config.parse([], ["train.batch_size = 4"])
+    (tmp_path / "run" / "model.json").write_text("{}")  # the run has begun
     with pytest.raises(errors.InputError, match=r"there train.batch_size = 3.*for .*size = 4"):
         config.claim_workdir(workdir, other)
 
@@ -90,3 +91,38 @@ def test_a_workdir_keeps_to_one_config(tmp_path):
 def test_a_mu_outside_0_to_1_is_refused():
     with pytest.raises(errors.InputError, match=r"mu = 1\.5"):
         sampling.mixture("d", ("a",), ("b",), "strong", 1.5)
+
+
+def test_a_workdir_whose_run_never_began_takes_another_config(tmp_path):
+    workdir = str(tmp_path / "run")
+    config.claim_workdir(workdir, "train.data_dir = 'mistyped'\n")
+    config.claim_workdir(workdir, "train.data_dir = 'right'\n")
+    assert (tmp_path / "run" / "config.gin").read_text() == "train.data_dir = 'right'\n"
+
+
+def test_a_directory_of_something_else_is_no_workdir(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(errors.InputError, match="something else than a run"):
+        config.claim_workdir(str(tmp_path), "train.batch_size = 3\n")
+
+
+def test_a_folder_named_like_one_of_ours_does_not_hide_the_included_file(tmp_path, monkeypatch):
+    (tmp_path / "models").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    config.parse(["table1/strong_67k.gin"], [])
+    assert gin.query_parameter("resnet.depths") == (3, 4, 6, 3)
+
+
+def test_mistakes_in_files_are_told_by_file_and_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = 'include "table1/common.gin"\n\n# a comment\nresnet.widht = 3\n'
+    (tmp_path / "mine.gin").write_text(text)
+    with pytest.raises(errors.InputError, match=r"mine\.gin.*widht.*line 4"):
+        config.parse(["mine.gin"], [])
+    (tmp_path / "loop.gin").write_text('include "loop.gin"\n')
+    with pytest.raises(errors.InputError, match=r"loop\.gin includes itself"):
+        config.parse(["loop.gin"], [])
+    (tmp_path / "typo.gin").write_text('include "table1/comon.gin"\n')
+    with pytest.raises(errors.InputError, match=r"included by typo\.gin.*table1/common\.gin"):
+        config.parse(["typo.gin"], [])
