@@ -1,0 +1,196 @@
+"""Table 1: what the six models reach on the weak and on the strong eval."""
+
+import dataclasses
+import pathlib
+import re
+
+import numpy as np
+import pandas as pd
+
+from audioset_strong import errors
+from audioset_strong.evaluation import evaluator, selection
+from audioset_strong.training import config
+
+SETS = ("weak_eval", "strong_eval")
+METRICS = ("d_prime", "lwlrap")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of the paper's Table 1.
+
+    Attributes:
+      name: of the gin file and of the workdir.
+      title: as the paper prints it.
+      paper: what it reports, by "<set>/<metric>". Only figures that could be verified are here; the
+        paper measures them on AudioSet with ResNet-50.
+    """
+
+    name: str
+    title: str
+    paper: dict[str, float]
+
+
+ROWS = (
+    Row("weak_67k", "Weak-67k", {}),
+    Row("diffuse_67k", "Diffuse-67k", {"weak_eval/d_prime": 0.82, "strong_eval/d_prime": 0.88}),
+    Row("strong_67k", "Strong-67k", {"weak_eval/d_prime": 0.96, "strong_eval/d_prime": 1.05}),
+    Row("weak_1_8m", "Weak-1.8M", {"strong_eval/d_prime": 1.13}),
+    Row("plus_diffuse", "+Diffuse", {"weak_eval/d_prime": 1.21, "strong_eval/d_prime": 1.28}),
+    Row("plus_strong", "+Strong", {"weak_eval/d_prime": 1.28, "strong_eval/d_prime": 1.39}),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """An evaluated run and the checkpoint that stands for it.
+
+    Attributes:
+      row: of Table 1.
+      workdir: of the run.
+      step: of the checkpoint.
+      selected: whether it was picked on validation data; otherwise it is the last one evaluated.
+      mu: share of diffuse or strong examples, for the fine-tuned rows.
+      results: step, set, metric, value of every checkpoint.
+    """
+
+    row: Row
+    workdir: pathlib.Path
+    step: int
+    selected: bool
+    mu: float | None
+    results: pd.DataFrame
+
+    def value(self, set_name: str, metric: str) -> float:
+        """A metric of the checkpoint; NaN where it was not measured."""
+        rows = self.results
+        found = rows.loc[
+            (rows["step"] == self.step) & (rows["set"] == set_name) & (rows["metric"] == metric),
+            "value",
+        ]
+        return float(found.iloc[0]) if len(found) else float("nan")
+
+    def per_class(self, set_name: str) -> pd.DataFrame:
+        """The checkpoint's metrics of each class; see `measures.Measured`."""
+        name = f"{set_name}-{self.step}.csv"
+        return pd.read_csv(self.workdir / evaluator.EVAL_DIR / "per_class" / name)
+
+
+def read_runs(runs_dir: str) -> list[Run]:
+    """The evaluated runs among the six rows' workdirs, in the order of the table.
+
+    Args:
+      runs_dir: holds a workdir for each row, named like its gin file ("strong_67k").
+
+    Raises:
+      errors.InputError: none of them is there and evaluated.
+    """
+    runs = []
+    for row in ROWS:
+        workdir = pathlib.Path(runs_dir) / row.name
+        results = evaluator.read_results(str(workdir))
+        if results.empty:
+            continue
+        picked = selection.read(str(workdir))
+        runs.append(
+            Run(
+                row=row,
+                workdir=workdir,
+                step=picked["step"] if picked else int(results["step"].max()),
+                selected=picked is not None,
+                mu=_mu(workdir),
+                results=results,
+            )
+        )
+    if not runs:
+        names = ", ".join(row.name for row in ROWS)
+        raise errors.InputError(
+            f"{runs_dir}: no evaluated run in it; the workdirs must be named {names}, and "
+            "evaluate.py must have run on them"
+        )
+    return runs
+
+
+def _mu(workdir: pathlib.Path) -> float | None:
+    path = workdir / config.CONFIG_FILE
+    match = re.search(r"^mixture\.mu = (\S+)$", path.read_text(), re.MULTILINE)
+    return float(match[1]) if match else None
+
+
+def table1(runs: list[Run]) -> pd.DataFrame:
+    """One line a row of Table 1, also for rows without a run.
+
+    Returns:
+      row, training_set, mu, step, chosen_by; then for each set and metric <set>_<metric> with its
+      95% bootstrap interval, _low and _high; last what the paper reports, paper_<set>_<metric>.
+    """
+    by_name = {run.row.name: run for run in runs}
+    lines = []
+    for row in ROWS:
+        run = by_name.get(row.name)
+        line: dict[str, object] = {
+            "row": row.name,
+            "training_set": row.title,
+            "mu": run.mu if run else None,
+            "step": run.step if run else None,
+            "chosen_by": ("validation" if run.selected else "last") if run else "not run",
+        }
+        for set_name in SETS:
+            for metric in METRICS:
+                for end in ("", "_low", "_high"):
+                    value = run.value(set_name, metric + end) if run else float("nan")
+                    line[f"{set_name}_{metric}{end}"] = value
+        for key in (f"{s}/{m}" for s in SETS for m in METRICS):
+            line[f"paper_{key.replace('/', '_')}"] = row.paper.get(key, float("nan"))
+        lines.append(line)
+    table = pd.DataFrame(lines)
+    table["step"] = table["step"].astype("Int64")
+    return table
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """Table 1 for people: ours with intervals, the paper's beside it and named as such."""
+
+    def cell(line: pd.Series, name: str) -> str:
+        if np.isnan(line[name]):
+            return "-"
+        bounds = line[f"{name}_low"], line[f"{name}_high"]
+        if np.isnan(bounds).any():
+            return f"{line[name]:.3f}"
+        return f"{line[name]:.3f} [{bounds[0]:.2f}, {bounds[1]:.2f}]"
+
+    def paper(line: pd.Series, name: str) -> str:
+        return "-" if np.isnan(line[name]) else f"{line[name]:.2f}"
+
+    header = (
+        "training set",
+        "mu",
+        "step",
+        "weak eval d'",
+        "weak eval lwlrap",
+        "strong eval d'",
+        "strong eval lwlrap",
+        "paper: weak eval d'",
+        "paper: strong eval d'",
+    )
+    lines = [
+        "| " + " | ".join(header) + " |",
+        "|" + "---|" * 2 + "---:|" * (len(header) - 2),
+    ]
+    for _, line in table.iterrows():
+        cells = [
+            line["training_set"],
+            "" if pd.isna(line["mu"]) else f"{line['mu']:g}",
+            line["chosen_by"] if pd.isna(line["step"]) else str(line["step"]),
+            *(cell(line, f"{s}_{m}") for s in SETS for m in METRICS),
+            *(paper(line, f"paper_{s}_d_prime") for s in SETS),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    last = [line["training_set"] for _, line in table.iterrows() if line["chosen_by"] == "last"]
+    notes = [
+        "In brackets: 95% bootstrap intervals over clips. The paper's columns are its own figures, "
+        "measured on AudioSet with ResNet-50; they are no target of this run."
+    ]
+    if last:
+        notes.append(f"No validation data: the last checkpoint stands for {', '.join(last)}.")
+    return "\n".join([*lines, "", *notes]) + "\n"

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Sets up .venv, then runs lint, type check and tests. Arguments go to pytest: ./test.sh -k framing
+set -euo pipefail
+cd "$(dirname "$0")"
+source tools/setup_venv.sh
+setup_venv '[test]'
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+.venv/bin/mypy
+exec .venv/bin/python -m pytest "$@"
