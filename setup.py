@@ -56,6 +56,7 @@ setuptools.setup(
             "pytest>=8",
             "ruff>=0.8",
             "scikit-learn>=1.5",
+            "setuptools>=70.1",  # a test builds the wheel
             "types-tqdm",
         ],
     },

@@ -9,75 +9,9 @@ import scipy.stats
 import tensorflow as tf
 
 from audioset_strong import errors, features
-from audioset_strong.data import clip as clip_lib
-from audioset_strong.data import dataset_info, sampling
+from audioset_strong.data import sampling
 from audioset_strong.labels import vocabulary
-
-CLASSES = 4
-VOCABULARY = vocabulary.Vocabulary(
-    tuple(f"/m/0{i}" for i in range(CLASSES)), tuple(f"class {i}" for i in range(CLASSES))
-)
-
-
-def make_clip(
-    i, seconds=10.0, weak=(0,), segments=((1000, 3000, 1), (500, 700, 2)), negatives=(3,)
-):
-    """A clip whose samples tell where they come from: sample t of clip i is (i * 7 + t) % 30011."""
-    audio = ((i * 7 + np.arange(int(seconds * 16000))) % 30011).astype(np.int16)
-    return clip_lib.Clip(
-        clip_id=f"video{i:06d}_{i * 1000}",
-        audio=audio,
-        sample_rate=16000,
-        weak_labels=weak,
-        segments=segments,
-        negatives=negatives,
-    )
-
-
-def write_dataset(directory, clips, num_shards=3, encoding="pcm16", vocabulary=VOCABULARY):
-    directory.mkdir(parents=True)
-    shards = []
-    for shard in range(num_shards):
-        name = f"{directory.name}-{shard:05d}-of-{num_shards:05d}.tfrecord"
-        chosen = clips[shard::num_shards]
-        with tf.io.TFRecordWriter(str(directory / name)) as writer:
-            for clip in chosen:
-                writer.write(clip_lib.serialize(clip, encoding))
-        shards.append({"file": name, "clips": len(chosen)})
-
-    def count(label_sets):
-        return np.bincount(
-            [label for labels in label_sets for label in set(labels)], minlength=len(vocabulary)
-        ).tolist()
-
-    strong = [clip for clip in clips if clip.segments is not None]
-    weak = [clip for clip in clips if clip.weak_labels is not None]
-    negative = [clip for clip in clips if clip.negatives is not None]
-    info = dataset_info.DatasetInfo(
-        name=directory.name,
-        split="train",
-        schema_version=clip_lib.SCHEMA_VERSION,
-        sample_rate=16000,
-        encoding=encoding,
-        vocabulary=vocabulary,
-        shards=shards,
-        num_clips=len(clips),
-        hours=sum(len(clip.audio) for clip in clips) / 16000 / 3600,
-        weak_clips=len(weak),
-        strong_clips=len(strong),
-        negative_clips=len(negative),
-        weak_counts=count(clip.weak_labels for clip in weak),
-        strong_counts=count([s[2] for s in clip.segments] for clip in strong),
-        segment_counts=np.bincount(
-            [s[2] for clip in strong for s in clip.segments], minlength=len(vocabulary)
-        ).tolist(),
-        negative_counts=count(clip.negatives for clip in negative),
-        command="",
-        sources={},
-        labels_outside={},
-    )
-    info.save(str(directory))
-    return str(directory)
+from tests.datasets import CLASSES, make_clip, write_dataset
 
 
 def source(directory, policy="strong", weight=1.0, **settings):
