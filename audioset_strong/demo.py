@@ -7,7 +7,6 @@ the command lines.
 import dataclasses
 import json
 import pathlib
-import sys
 
 from audioset_strong import errors, jobs
 
@@ -80,16 +79,12 @@ def _claim(out: pathlib.Path, settings: dict[str, object]) -> None:
         raise errors.InputError(f"cannot write to {out}: {error.strerror}") from error
 
 
-def _tool(name: str, *flags: str) -> list[str]:
-    return [sys.executable, "-m", f"audioset_strong.tools.{name}", *flags]
-
-
 def _jobs(out: pathlib.Path, size: Size, seed: int) -> list[jobs.Job]:
     corpus, data, runs = out / "corpus", out / "data", out / "runs"
     metadata = corpus / "metadata"
 
     def convert(name: str, audio: str, *flags: str, share: float = 0.0) -> jobs.Job:
-        command = _tool(
+        command = jobs.tool_command(
             "convert",
             f"--audio_dir={corpus / 'audio' / audio}",
             f"--class_labels={metadata / 'class_labels_indices.csv'}",
@@ -104,7 +99,7 @@ def _jobs(out: pathlib.Path, size: Size, seed: int) -> list[jobs.Job]:
 
     def train(row: str, needs: tuple[str, ...], kind: str, cost: float, *flags: str) -> jobs.Job:
         files = (f"table1/{row}.gin", f"demo/{kind}.gin", *size.gin_files)
-        command = _tool(
+        command = jobs.tool_command(
             "train",
             f"--workdir={runs / row}",
             f"--data_dir={data}",
@@ -115,7 +110,7 @@ def _jobs(out: pathlib.Path, size: Size, seed: int) -> list[jobs.Job]:
         return jobs.Job(f"train_{row}", command, needs, cost=cost)
 
     def evaluate(row: str) -> jobs.Job:
-        command = _tool(
+        command = jobs.tool_command(
             "evaluate",
             f"--workdir={runs / row}",
             f"--eval_data={data / 'eval'}",
@@ -129,7 +124,7 @@ def _jobs(out: pathlib.Path, size: Size, seed: int) -> list[jobs.Job]:
     listed = [
         jobs.Job(
             "corpus",
-            _tool(
+            jobs.tool_command(
                 "make_corpus",
                 f"--output_dir={corpus}",
                 f"--seed={seed}",
@@ -169,5 +164,5 @@ def _jobs(out: pathlib.Path, size: Size, seed: int) -> list[jobs.Job]:
             listed.append(train(row, converted, "train", 100))
     listed += [evaluate(row) for row in (*ROWS_FROM_SCRATCH, *ROWS_FINE_TUNED) if row != PRETRAINED]
     everything = tuple(job.name for job in listed)
-    report = _tool("report", f"--runs_dir={runs}", f"--output_dir={out / 'report'}")
+    report = jobs.tool_command("report", f"--runs_dir={runs}", f"--output_dir={out / 'report'}")
     return [*listed, jobs.Job("report", report, everything, cost=10)]

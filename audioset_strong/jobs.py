@@ -35,6 +35,11 @@ class Job:
     exclusive: bool = False
 
 
+def tool_command(tool: str, *arguments: str) -> list[str]:
+    """The command line of one of the project's own binaries, run by this very Python."""
+    return [sys.executable, "-m", f"audioset_strong.tools.{tool}", *arguments]
+
+
 @dataclasses.dataclass
 class _Running:
     job: Job

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import matplotlib.figure
 import numpy as np
+import pandas as pd
 from matplotlib.backends import backend_agg
 
 from audioset_strong.analysis import tables
@@ -120,4 +121,39 @@ def per_class(before: tables.Run, after: tables.Run, set_name: str) -> matplotli
     left_out = f", {len(shown)} of {len(merged)} classes" if len(shown) < len(merged) else ""
     axis.set_title(f"{before.row.title} and {after.row.title} by class{left_out}")
     axis.legend(loc="lower right")
+    return figure
+
+
+def curves(
+    summary: pd.DataFrame,
+    axis_column: str,
+    curve_columns: Sequence[str],
+    set_name: str,
+    metric: str,
+) -> matplotlib.figure.Figure:
+    """A metric against a swept setting, such as mu or the share of strong clips (Fig. 3).
+
+    Args:
+      summary: rows of mean, std and the swept settings.
+      axis_column: the setting along the x axis, numeric.
+      curve_columns: settings that tell the curves apart.
+      set_name: for the title.
+      metric: likewise.
+    """
+    figure = new_figure(6.5, 4.2)
+    axis = figure.subplots()
+    groups = summary.groupby(list(curve_columns), sort=False) if curve_columns else [((), summary)]
+    for key, rows in groups:
+        rows = rows.sort_values(axis_column)
+        named = zip(curve_columns, key, strict=True)
+        label = ", ".join(f"{name.rpartition('.')[2]} = {value}" for name, value in named)
+        axis.errorbar(
+            rows[axis_column], rows["mean"], rows["std"], marker="o", capsize=3, label=label or None
+        )
+    if curve_columns:
+        axis.legend()
+    axis.grid(alpha=0.3)
+    axis.set_xlabel(axis_column.rpartition(".")[2])
+    axis.set_ylabel(_METRIC_TITLES.get(metric, metric))
+    axis.set_title(_SET_TITLES.get(set_name, set_name.replace("_", " ")))
     return figure

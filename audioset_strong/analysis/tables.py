@@ -80,14 +80,15 @@ def read_runs(runs_dir: str) -> list[Run]:
     """The evaluated runs among the six rows' workdirs, in the order of the table.
 
     Args:
-      runs_dir: holds a workdir for each row, named like its gin file ("strong_67k").
+      runs_dir: holds a workdir, or the directory of a sweep, for each row, named like its gin file
+        ("strong_67k").
 
     Raises:
       errors.InputError: none of them is there and evaluated.
     """
     runs = []
     for row in ROWS:
-        workdir = pathlib.Path(runs_dir) / row.name
+        workdir = _workdir(pathlib.Path(runs_dir) / row.name)
         results = evaluator.read_results(str(workdir))
         if results.empty:
             continue
@@ -109,6 +110,12 @@ def read_runs(runs_dir: str) -> list[Run]:
             "evaluate.py must have run on them"
         )
     return runs
+
+
+def _workdir(path: pathlib.Path) -> pathlib.Path:
+    """The workdir itself, or that of the point which a sweep in its place selected."""
+    picked = selection.read(str(path))
+    return path / picked["workdir"] if picked and "workdir" in picked else path
 
 
 def _mu(workdir: pathlib.Path) -> float | None:

@@ -9,35 +9,7 @@ import pytest
 
 from audioset_strong import errors
 from audioset_strong.analysis import report, tables
-
-
-def write_run(runs_dir, name, values, selected=None, mu=None):
-    """A workdir with results of two checkpoints; `values` are those of step 20."""
-    workdir = runs_dir / name
-    (workdir / "eval" / "per_class").mkdir(parents=True)
-    lines = ["step,set,metric,value"]
-    for step, offset in ((10, -0.5), (20, 0.0)):
-        for key, value in values.items():
-            set_name, metric = key.split("/")
-            lines += [
-                f"{step},{set_name},{metric},{value + offset}",
-                f"{step},{set_name},{metric}_low,{value + offset - 0.1}",
-                f"{step},{set_name},{metric}_high,{value + offset + 0.2}",
-            ]
-        for set_name in ("weak_eval", "strong_eval"):
-            table = pd.DataFrame(
-                {
-                    "mid": ["/m/a", "/m/b", "/m/c"],
-                    "display_name": ["Bark", "Meow", "Never heard"],
-                    "d_prime": [values["strong_eval/d_prime"], 0.5, np.nan],
-                }
-            )
-            table.to_csv(workdir / "eval" / "per_class" / f"{set_name}-{step}.csv", index=False)
-    (workdir / "eval" / "results.csv").write_text("\n".join(lines) + "\n")
-    binding = f"mixture.mu = {mu}\n" if mu is not None else "single.policy = 'weak'\n"
-    (workdir / "config.gin").write_text("# Parameters:\n" + binding)
-    if selected is not None:
-        (workdir / "selection.json").write_text(json.dumps({"step": selected}))
+from tests.workdirs import write_run
 
 
 @pytest.fixture
@@ -113,3 +85,14 @@ def test_the_report_is_a_csv_a_markdown_table_and_pictures(runs_dir, tmp_path):
 def test_a_directory_without_evaluated_runs_is_refused(tmp_path):
     with pytest.raises(errors.InputError, match=r"no evaluated run in it.*weak_67k"):
         report.write(str(tmp_path), str(tmp_path / "report"))
+
+
+def test_a_sweep_in_a_row_s_place_stands_there_with_its_best_point(runs_dir):
+    scores = {"weak_eval/d_prime": 1.0, "weak_eval/lwlrap": 0.4, "strong_eval/d_prime": 1.7}
+    sweep = runs_dir / "plus_diffuse"
+    write_run(sweep / "runs", "mu=0.3", scores, selected=10, mu=0.3)
+    write_run(sweep / "runs", "mu=0.7", scores | {"strong_eval/d_prime": 1.8}, selected=10, mu=0.7)
+    (sweep / "selection.json").write_text(json.dumps({"workdir": "runs/mu=0.7", "step": 10}))
+    table = tables.table1(tables.read_runs(str(runs_dir))).set_index("row")
+    assert table["mu"]["plus_diffuse"] == 0.7
+    assert table["strong_eval_d_prime"]["plus_diffuse"] == pytest.approx(1.3)
