@@ -4,8 +4,9 @@ Example:
   report.py --runs_dir=runs --output_dir=report
 
 RUNS_DIR holds a workdir for each row, named like its gin file: weak_67k, diffuse_67k, strong_67k,
-weak_1_8m, plus_diffuse, plus_strong; rows that are not there stay empty. Written are table1.md,
-table1.csv and PNG figures.
+weak_1_8m, plus_diffuse, plus_strong, or the directory of a sweep.py of it; rows that are not there
+stay empty. Written are table1.md, table1.csv, table1.tex, PNG figures, and index.html, a page with
+all of it, the classes and the configurations.
 """
 
 import pathlib

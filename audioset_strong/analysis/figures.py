@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Sequence
 
 import matplotlib.figure
+import matplotlib.ticker
 import numpy as np
 import pandas as pd
 from matplotlib.backends import backend_agg
@@ -90,6 +91,7 @@ def checkpoints(runs: Sequence[tables.Run]) -> matplotlib.figure.Figure:
                 axis.set_title(_SET_TITLES[set_name])
             else:
                 axis.set_xlabel("step")
+                axis.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     figure.legend(loc="outside lower center", ncols=len(runs), frameon=False)
     return figure
 
@@ -120,7 +122,7 @@ def per_class(before: tables.Run, after: tables.Run, set_name: str) -> matplotli
     axis.set_xlabel(f"{_SET_TITLES[set_name]} d'")
     left_out = f", {len(shown)} of {len(merged)} classes" if len(shown) < len(merged) else ""
     axis.set_title(f"{before.row.title} and {after.row.title} by class{left_out}")
-    axis.legend(loc="lower right")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 

@@ -201,3 +201,26 @@ def to_markdown(table: pd.DataFrame) -> str:
     if last:
         notes.append(f"No validation data: the last checkpoint stands for {', '.join(last)}.")
     return "\n".join([*lines, "", *notes]) + "\n"
+
+
+def to_latex(table: pd.DataFrame) -> str:
+    """Table 1 as a LaTeX tabular for booktabs: ours, and the paper's d' in parentheses."""
+
+    def cell(line: pd.Series, set_name: str, metric: str) -> str:
+        value = line[f"{set_name}_{metric}"]
+        paper = line[f"paper_{set_name}_{metric}"]
+        ours = "--" if np.isnan(value) else f"{value:.2f}"
+        return ours if np.isnan(paper) else f"{ours} ({paper:.2f})"
+
+    lines = [
+        "% Ours, and in parentheses the paper's own figures on AudioSet with ResNet-50.",
+        r"\begin{tabular}{lcccc}",
+        r"\toprule",
+        r" & \multicolumn{2}{c}{Weak eval} & \multicolumn{2}{c}{Strong eval} \\",
+        r"Training set & $d'$ & $\omega_{wrap}$ & $d'$ & $\omega_{wrap}$ \\",
+        r"\midrule",
+    ]
+    for _, line in table.iterrows():
+        cells = [cell(line, set_name, metric) for set_name in SETS for metric in METRICS]
+        lines.append(" & ".join([line["training_set"], *cells]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"

@@ -56,12 +56,14 @@ def test_the_paper_s_figures_stand_beside_ours_and_only_where_known(runs_dir):
     assert np.isnan(table["paper_strong_eval_d_prime"]["weak_67k"])
 
 
-def test_the_report_is_a_csv_a_markdown_table_and_pictures(runs_dir, tmp_path):
+def test_the_report_is_tables_pictures_and_a_page_with_all_of_it(runs_dir, tmp_path):
     written = report.write(str(runs_dir), str(tmp_path / "out" / "report"))
     assert {path.name for path in written} == {
         "table1.csv",
         "table1.md",
+        "table1.tex",
         "table1.png",
+        "index.html",
         "checkpoints.png",
         "per_class_weak_eval.png",
         "per_class_strong_eval.png",
@@ -75,6 +77,13 @@ def test_the_report_is_a_csv_a_markdown_table_and_pictures(runs_dir, tmp_path):
     assert any("the last checkpoint stands for Strong-67k" in line for line in markdown)
     read_back = pd.read_csv(tmp_path / "out" / "report" / "table1.csv")
     assert read_back["strong_eval_d_prime"].dropna().tolist() == pytest.approx([1.2, 0.6, 1.4])
+    latex = (tmp_path / "out" / "report" / "table1.tex").read_text()
+    assert r"+Strong & 1.00 (1.28) & 0.40 & 1.40 (1.39) & -- \\" in latex
+    page = (tmp_path / "out" / "report" / "index.html").read_text()
+    assert page.count("data:image/png;base64,") == 4
+    assert "src='http" not in page  # needs no other file
+    assert "Never heard" in page
+    assert "mixture.mu = 0.8" in page
     for path in written:
         if path.suffix == ".png":
             picture = matplotlib.image.imread(path)
