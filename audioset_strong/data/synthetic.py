@@ -15,6 +15,7 @@ from audioset_strong import errors, progress
 from audioset_strong.data import synthetic_scenes as scenes
 from audioset_strong.data import synthetic_sounds as sounds
 from audioset_strong.labels import framing, metadata
+from audioset_strong.workers import exit_with_parent
 
 VERSION = 1
 MARKER = "corpus.json"
@@ -109,7 +110,9 @@ def _write_audio(out: pathlib.Path, corpus: Corpus, num_workers: int) -> None:
     workers = num_workers or os.cpu_count() or 1
     with (
         progress.bar("making corpus", sum(sizes.values()), "clip") as bar,
-        concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool,
+        concurrent.futures.ProcessPoolExecutor(
+            workers, mp_context=context, initializer=exit_with_parent
+        ) as pool,
     ):
         pending = [
             pool.submit(
@@ -123,8 +126,12 @@ def _write_audio(out: pathlib.Path, corpus: Corpus, num_workers: int) -> None:
             for split, size in sizes.items()
             for begin in range(0, size, _CHUNK)
         ]
-        for chunk in concurrent.futures.as_completed(pending):
-            bar.update(chunk.result())
+        try:
+            for chunk in concurrent.futures.as_completed(pending):
+                bar.update(chunk.result())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def leaf_mid(label: int) -> str:

@@ -3,6 +3,10 @@
 import csv
 import hashlib
 import json
+import pathlib
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -133,6 +137,39 @@ def test_an_interrupted_corpus_is_completed_and_a_finished_one_left_alone(corpus
     before = {path: path.stat().st_mtime_ns for path in corpus.rglob("*")}
     synthetic.make_corpus(str(corpus), _CORPUS, num_workers=1)
     assert {path: path.stat().st_mtime_ns for path in corpus.rglob("*")} == before
+
+
+def test_a_killed_run_leaves_no_process_behind(tmp_path):
+    command = [sys.executable, "-m", "audioset_strong.tools.make_corpus"]
+    command += [f"--output_dir={tmp_path / 'c'}", "--train_weak_clips=2000", "--num_workers=2"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    audio = tmp_path / "c" / "audio" / "train"
+    _wait(lambda: audio.is_dir() and any(audio.glob("*.wav")))
+    children = _children(process.pid)
+    assert len(children) >= 2
+    process.kill()
+    process.wait()
+    _wait(lambda: not any(_alive(child) for child in children))
+
+
+def _children(pid):
+    listed = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in listed.split()]
+
+
+def _alive(pid):
+    try:
+        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def _wait(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_mistakes_are_refused_before_anything_is_written(corpus, tmp_path):
