@@ -9,6 +9,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
+import pebble
 import tensorflow as tf
 
 from audioset_strong import errors, progress
@@ -108,20 +109,18 @@ def _write_audio(out: pathlib.Path, corpus: Corpus, num_workers: int) -> None:
     sizes = _sizes(corpus)
     context = multiprocessing.get_context("spawn")
     workers = num_workers or os.cpu_count() or 1
-    with (
-        progress.bar("making corpus", sum(sizes.values()), "clip") as bar,
-        concurrent.futures.ProcessPoolExecutor(
-            workers, mp_context=context, initializer=exit_with_parent
-        ) as pool,
-    ):
+    pool = pebble.ProcessPool(workers, context=context, initializer=exit_with_parent)
+    with progress.bar("making corpus", sum(sizes.values()), "clip") as bar, pool:
         pending = [
-            pool.submit(
+            pool.schedule(
                 scenes.write_audio,
-                corpus.seed,
-                split,
-                range(begin, min(begin + _CHUNK, size)),
-                corpus.num_classes,
-                str(out / "audio" / split),
+                args=(
+                    corpus.seed,
+                    split,
+                    range(begin, min(begin + _CHUNK, size)),
+                    corpus.num_classes,
+                    str(out / "audio" / split),
+                ),
             )
             for split, size in sizes.items()
             for begin in range(0, size, _CHUNK)
@@ -130,7 +129,7 @@ def _write_audio(out: pathlib.Path, corpus: Corpus, num_workers: int) -> None:
             for chunk in concurrent.futures.as_completed(pending):
                 bar.update(chunk.result())
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.stop()
             raise
 
 

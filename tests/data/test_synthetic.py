@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -139,7 +140,8 @@ def test_an_interrupted_corpus_is_completed_and_a_finished_one_left_alone(corpus
     assert {path: path.stat().st_mtime_ns for path in corpus.rglob("*")} == before
 
 
-def test_a_killed_run_leaves_no_process_behind(tmp_path):
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
+def test_a_stopped_run_leaves_no_process_behind(sign, tmp_path):
     command = [sys.executable, "-m", "audioset_strong.tools.make_corpus"]
     command += [f"--output_dir={tmp_path / 'c'}", "--train_weak_clips=2000", "--num_workers=2"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -147,8 +149,8 @@ def test_a_killed_run_leaves_no_process_behind(tmp_path):
     _wait(lambda: audio.is_dir() and any(audio.glob("*.wav")))
     children = _children(process.pid)
     assert len(children) >= 2
-    process.kill()
-    process.wait()
+    process.send_signal(sign)
+    assert process.wait(timeout=60) == (-sign if sign == signal.SIGKILL else 128 + sign)
     _wait(lambda: not any(_alive(child) for child in children))
 
 
