@@ -1,8 +1,10 @@
 """What every binary shares: its entry point, its help, and how it reports a user's mistake."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from absl import app, flags
 
@@ -12,7 +14,7 @@ USER_ERROR_EXIT_CODE = 2
 
 
 def run(main: Callable[[list[str]], object]) -> None:
-    """Runs `main(argv)` under absl; an `InputError` becomes one line on stderr and exit code 2.
+    """Runs `main(argv)` under absl; a user's mistake becomes one line on stderr and exit code 2.
 
     Args:
       main: a function of the binary's module, whose docstring and flags `--help` shows.
@@ -27,14 +29,30 @@ def run(main: Callable[[list[str]], object]) -> None:
 
     def guarded(argv: Sequence[str]) -> None:
         if len(argv) > 1:
-            message = f"unexpected argument {argv[1]!r}: this command takes flags only (--help)"
-            sys.exit(_report(errors.InputError(message)))
+            _fail(f"unexpected argument {argv[1]!r}: this command takes flags only (--help)")
+        # An exception rather than an end at once, so that child processes are ended too.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             main(list(argv))
         except errors.InputError as error:
-            sys.exit(_report(error))
+            _fail(str(error))
+        except RuntimeError as error:
+            # What gin raises where a function is called whose required parameters are not bound.
+            if not str(error).startswith("Required bindings for"):
+                raise
+            _fail(str(error))
+        except KeyboardInterrupt:
+            print("interrupted; what was finished is kept", file=sys.stderr)
+            sys.exit(128 + signal.SIGINT)
 
-    app.run(guarded)
+    app.run(guarded, flags_parser=_parse_flags)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        _fail(f"{' '.join(str(error).split())} (--help)")
 
 
 def _help(main: Callable[[list[str]], object]) -> str:
@@ -46,8 +64,8 @@ def _help(main: Callable[[list[str]], object]) -> str:
     return f"{(module.__doc__ or '').strip()}\n\nFlags of {name}:\n{described}"
 
 
-def _report(error: errors.InputError) -> int:
+def _fail(message: str) -> NoReturn:
     # gin appends which configurables it was calling: of no use to whoever mends a flag or a file.
-    message = str(error).split("\n  In call to configurable")[0]
+    message = message.partition("\n  In call to configurable")[0]
     print(f"error: {message}", file=sys.stderr)
-    return USER_ERROR_EXIT_CODE
+    sys.exit(USER_ERROR_EXIT_CODE)

@@ -27,8 +27,8 @@ class Size:
 
 
 SIZES = {
-    # About 20 weak clips for a strong one, where the paper has 27.
-    "full": Size(train_weak_clips=3000, train_strong_clips=160, eval_clips=500),
+    # About 16 weak clips for a strong one, where the paper has 27.
+    "full": Size(train_weak_clips=3000, train_strong_clips=200, eval_clips=500),
     "small": Size(48, 48, 24, ("demo/small.gin",)),
 }
 

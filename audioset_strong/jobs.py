@@ -68,7 +68,8 @@ def run(
     """Runs the jobs in an order that respects their needs, in the given order otherwise.
 
     A job that succeeded leaves a stamp in `state_dir` and is not run again; its output goes to
-    `state_dir/<name>.log`. When a job fails the others that run are stopped.
+    `state_dir/<name>.log`. When a job fails the others that run are stopped, and all
+    of them when the waiting is interrupted.
 
     Args:
       jobs: with unique names; needs name jobs among them.

@@ -1,6 +1,9 @@
 """Running command lines that need each other."""
 
+import signal
+import subprocess
 import sys
+import time
 
 import pytest
 
@@ -52,3 +55,35 @@ def test_exclusive_jobs_run_alone(tmp_path):
     # Were two of them to run at once, the second mkdir would fail.
     listed = [jobs.Job(f"job{i}", alone, exclusive=True) for i in range(3)]
     jobs.run(listed, tmp_path / "state", max_parallel=3)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_stopping_it_stops_what_it_runs(tmp_path, sign):
+    # The child says that it runs, and what ended it.
+    child = (
+        "import pathlib, signal, sys, time\n"
+        f"here = pathlib.Path({str(tmp_path)!r})\n"
+        "def stop(number, frame):\n"
+        "    (here / 'stopped').touch()\n"
+        "    sys.exit(1)\n"
+        "signal.signal(signal.SIGTERM, stop)\n"
+        "(here / 'started').touch()\n"
+        "time.sleep(60)\n"
+    )
+    parent = (
+        "import pathlib, sys\n"
+        "from audioset_strong import cli, jobs\n"
+        f"child = jobs.Job('child', [sys.executable, '-c', {child!r}])\n"
+        f"state = pathlib.Path({str(tmp_path / 'state')!r})\n"
+        "def main(argv):\n"
+        "    jobs.run([child], state, 1)\n"
+        "cli.run(main)\n"
+    )
+    process = subprocess.Popen(_python(parent), stderr=subprocess.DEVNULL)
+    while not (tmp_path / "started").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(sign)
+    assert process.wait(timeout=30) == 128 + sign
+    assert (tmp_path / "stopped").exists()
+    assert not list((tmp_path / "state").glob("*.done"))

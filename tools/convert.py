@@ -18,7 +18,16 @@ from absl import flags
 from audioset_strong import cli
 
 _AUDIO_DIR = flags.DEFINE_multi_string(
-    "audio_dir", [], "Directory with audio files, searched with its subfolders; may be repeated."
+    "audio_dir",
+    [],
+    "Directory with audio files, searched with its subfolders, a glob pattern, or what tf.io.gfile "
+    "reads (gs://, s3://, ...); may be repeated.",
+)
+_AUDIO_PATTERN = flags.DEFINE_string(
+    "audio_pattern",
+    None,
+    "How the files are named, where they are not found by themselves: ytid, start_ms, end_ms, "
+    "start_s and end_s in a format string such as '{ytid:.2}/{ytid}_{start_s:.0f}.wav'.",
 )
 _WEAK_CSV = flags.DEFINE_multi_string("weak_csv", [], "Weak label CSV; may be repeated.")
 _STRONG_TSV = flags.DEFINE_multi_string("strong_tsv", [], "Strong label TSV; may be repeated.")
@@ -31,7 +40,16 @@ _NEGATIVES = flags.DEFINE_multi_string(
 _CLASS_LABELS = flags.DEFINE_multi_string(
     "class_labels",
     [],
-    "class_labels_indices.csv or mid_to_display_name.tsv; the classes are the union of all given.",
+    "List of classes: class_labels_indices.csv, mid_to_display_name.tsv; may be repeated.",
+)
+_COMBINE_CLASS_LABELS = flags.DEFINE_enum(
+    "combine_class_labels",
+    "union",
+    ["union", "intersection"],
+    "The classes: those of any of the lists, or of all. Labels of others are left out and counted.",
+)
+_ONTOLOGY = flags.DEFINE_string(
+    "ontology", None, "ontology.json: lets training and evaluation smear labels to ancestors."
 )
 _CLIPS = flags.DEFINE_string("clips", None, "File of segment ids: only these are converted.")
 _SELECT = flags.DEFINE_enum(
@@ -45,6 +63,15 @@ _NAME = flags.DEFINE_string("name", None, "Name of the dataset.", required=True)
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", 16, "Shards to write.")
 _ENCODING = flags.DEFINE_enum("encoding", "pcm16", ["pcm16", "flac"], "Of the records' audio.")
 _NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Decoding processes; 0: one a core.")
+_RUNNER = flags.DEFINE_string(
+    "runner",
+    None,
+    "Apache Beam runner, such as DirectRunner or FlinkRunner, instead of local processes (extra "
+    "beam); its workers must see audio and output under the same paths.",
+)
+_BEAM_OPTION = flags.DEFINE_multi_string(
+    "beam_option", [], "Flag for that runner, such as --direct_num_workers=4; may be repeated."
+)
 _VALIDATION_SHARE = flags.DEFINE_float(
     "validation_share", 0.0, "Share of the videos that goes to NAME_validation instead."
 )
@@ -59,11 +86,12 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace another conversion o
 def main(argv: list[str]) -> None:
     """Converts, then says what came out."""
     del argv
-    from audioset_strong.data import convert
+    from audioset_strong.data import convert, plan
 
     infos = convert.convert(
-        convert.Request(
+        plan.Request(
             audio_dirs=tuple(_AUDIO_DIR.value),
+            audio_pattern=_AUDIO_PATTERN.value,
             class_labels=tuple(_CLASS_LABELS.value),
             output_dir=_OUTPUT_DIR.value,
             name=_NAME.value,
@@ -71,11 +99,15 @@ def main(argv: list[str]) -> None:
             strong_tsvs=tuple(_STRONG_TSV.value),
             framed_tsvs=tuple(_FRAMED_TSV.value),
             negatives=tuple(_NEGATIVES.value),
+            combine_class_labels=_COMBINE_CLASS_LABELS.value,
+            ontology=_ONTOLOGY.value,
             clip_list=_CLIPS.value,
             select=_SELECT.value,
             num_shards=_NUM_SHARDS.value,
             encoding=_ENCODING.value,
             num_workers=_NUM_WORKERS.value,
+            runner=_RUNNER.value,
+            beam_options=tuple(_BEAM_OPTION.value),
             validation_share=_VALIDATION_SHARE.value,
             min_seconds=_MIN_SECONDS.value,
             clip_timeout_s=_CLIP_TIMEOUT_S.value,
@@ -90,8 +122,8 @@ def main(argv: list[str]) -> None:
             f"shards; {info.weak_clips} with weak, {info.strong_clips} with strong labels, "
             f"{info.negative_clips} with explicit negatives"
         )
-        if info.labels_outside:
-            print(f"  {sum(info.labels_outside.values())} labels left out, of no class listed")
+        told = ", ".join(f"{count} {status}" for status, count in info.statuses.items())
+        print(f"  {told}: see {_OUTPUT_DIR.value}/{info.name}/{convert.MANIFEST}")
 
 
 def run() -> None:

@@ -23,12 +23,14 @@ _EVAL_DATA = flags.DEFINE_multi_string(
 _VALIDATION_DATA = flags.DEFINE_multi_string(
     "validation_data", [], "Held-out dataset to select checkpoints on; may be repeated."
 )
-_RUN_ONCE = flags.DEFINE_bool("run_once", False, "Evaluate the checkpoints there are, then end.")
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Evaluate only this checkpoint.")
+_RUN_ONCE = flags.DEFINE_bool("run_once", None, "Evaluate the checkpoints there are, then end.")
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "Evaluate this one only, a path or a name such as step-500; select none."
+)
 _TIMEOUT_S = flags.DEFINE_float(
     "timeout_s", None, "End after so many seconds without a new checkpoint.", lower_bound=0
 )
-_SAVE_SCORES = flags.DEFINE_bool("save_scores", False, "Keep all scores, for score.py.")
+_SAVE_SCORES = flags.DEFINE_bool("save_scores", None, "Keep all scores, for score.py.")
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Gin file; may be repeated.")
 _GIN_PARAM = flags.DEFINE_multi_string(
     "gin_param", [], "Gin binding, e.g. 'select.metric = \"strong_validation/lwlrap\"'."
@@ -36,25 +38,26 @@ _GIN_PARAM = flags.DEFINE_multi_string(
 
 
 def main(argv: list[str]) -> None:
-    """Parses the bindings and evaluates."""
+    """Parses the bindings, evaluates and says where the results are."""
     del argv
     # Imported here so that --help does not wait for TensorFlow.
     from audioset_strong.evaluation import evaluator
     from audioset_strong.training import config
 
     config.parse(_GIN_FILE.value, _GIN_PARAM.value)
-    given = {"eval": _EVAL_DATA.value, "validation": _VALIDATION_DATA.value}
+    datasets = {"eval": _EVAL_DATA.value, "validation": _VALIDATION_DATA.value}
     arguments = {
+        "eval_sets": {name: paths for name, paths in datasets.items() if paths} or None,
         "run_once": _RUN_ONCE.value,
         "checkpoint": _CHECKPOINT.value,
         "timeout_s": _TIMEOUT_S.value,
+        "save_scores": _SAVE_SCORES.value,
     }
-    if any(given.values()):
-        arguments["eval_sets"] = {name: tuple(paths) for name, paths in given.items() if paths}
-    if _SAVE_SCORES.value:
-        arguments["save_scores"] = True
-    evaluator.check_bindings(arguments)
-    evaluator.evaluate_workdirs(_WORKDIR.value, **arguments)
+    # What no flag gives is left to gin.
+    given = {name: value for name, value in arguments.items() if value is not None}
+    evaluator.evaluate_workdirs(_WORKDIR.value, **given)
+    for workdir in _WORKDIR.value:
+        print(evaluator.summary(workdir))
 
 
 def run() -> None:

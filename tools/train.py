@@ -8,7 +8,7 @@ to WORKDIR/checkpoints, TensorBoard events to WORKDIR/train. Evaluate with evalu
 process, while the training runs or after it.
 """
 
-from absl import flags, logging
+from absl import flags
 
 from audioset_strong import cli
 
@@ -37,7 +37,6 @@ def main(argv: list[str]) -> None:
     text = config.parse(_GIN_FILE.value, bindings)
     loop.check_bindings()
     config.claim_workdir(_WORKDIR.value, text)
-    logging.info("training in %s with\n%s", _WORKDIR.value, text)
     loop.train(_WORKDIR.value)
 
 

@@ -99,7 +99,7 @@ def serialize(clip: Clip, encoding: str = PCM16) -> bytes:
 def encode_audio(audio: np.ndarray, sample_rate: int, encoding: str) -> bytes:
     """int16 samples as the bytes of a record's audio."""
     if encoding == PCM16:
-        return audio.astype("<i2").tobytes()
+        return audio.astype("<i2", copy=False).tobytes()
     if encoding == FLAC:
         buffer = io.BytesIO()
         soundfile.write(buffer, audio, sample_rate, format="FLAC", subtype="PCM_16")
@@ -115,37 +115,48 @@ def deserialize(record: bytes, encoding: str = PCM16) -> Clip:
     """
     try:
         features = tf.train.Example.FromString(record).features.feature
-        clip_id = features[_CLIP_ID].bytes_list.value[0].decode()
-        audio_bytes = features[_AUDIO].bytes_list.value[0]
-        if encoding == PCM16:
-            audio = np.frombuffer(audio_bytes, "<i2").astype(np.int16)
-        else:
-            audio, _ = soundfile.read(io.BytesIO(audio_bytes), dtype="int16")
-    except Exception as error:  # protobuf, index, soundfile: all mean that this is no such record
+
+        def ints(name: str) -> tuple[int, ...]:
+            return tuple(features[name].int64_list.value)
+
+        def only(name: str) -> int:
+            (value,) = ints(name)
+            return value
+
+        segments = zip(ints(_SEGMENT_START), ints(_SEGMENT_END), ints(_SEGMENT_LABEL), strict=True)
+        clip = Clip(
+            clip_id=features[_CLIP_ID].bytes_list.value[0].decode(),
+            audio=decode_audio(features[_AUDIO].bytes_list.value[0], encoding),
+            sample_rate=only(_SAMPLE_RATE),
+            weak_labels=ints(_WEAK_LABELS) if only(_WEAK_KNOWN) else None,
+            segments=tuple(segments) if only(_STRONG_KNOWN) else None,
+            negatives=ints(_NEGATIVES) if only(_NEGATIVES_KNOWN) else None,
+        )
+        num_samples = only(_NUM_SAMPLES)
+    except Exception as error:  # protobuf, lookups, soundfile: all mean that this is no such record
         raise errors.InputError(f"not a clip record of encoding {encoding}: {error}") from error
+    if len(clip.audio) != num_samples:
+        raise errors.InputError(
+            f"{clip.clip_id}: {len(clip.audio)} samples of {encoding} where there should be "
+            f"{num_samples}"
+        )
+    return clip
 
-    def ints(name: str) -> tuple[int, ...]:
-        return tuple(features[name].int64_list.value)
 
-    def known(name: str) -> bool:
-        return bool(ints(name)[0])
-
-    segments = zip(ints(_SEGMENT_START), ints(_SEGMENT_END), ints(_SEGMENT_LABEL), strict=True)
-    return Clip(
-        clip_id=clip_id,
-        audio=audio,
-        sample_rate=ints(_SAMPLE_RATE)[0],
-        weak_labels=ints(_WEAK_LABELS) if known(_WEAK_KNOWN) else None,
-        segments=tuple(segments) if known(_STRONG_KNOWN) else None,
-        negatives=ints(_NEGATIVES) if known(_NEGATIVES_KNOWN) else None,
-    )
+def decode_audio(encoded: bytes, encoding: str) -> np.ndarray:
+    """The inverse of `encode_audio`."""
+    if encoding == PCM16:
+        return np.frombuffer(encoded, "<i2").astype(np.int16)
+    audio, _ = soundfile.read(io.BytesIO(encoded), dtype="int16")
+    return audio
 
 
 def read_clips(path: str, encoding: str = PCM16) -> Iterator[Clip]:
     """The clips of one shard.
 
     Raises:
-      errors.InputError: a shard that is corrupted or cut off, naming it and the record.
+      errors.InputError: a shard that is corrupted or cut off, or a record that is no clip, by the
+        shard's path and the record's number (from 0).
     """
     read = 0
     try:
@@ -153,9 +164,10 @@ def read_clips(path: str, encoding: str = PCM16) -> Iterator[Clip]:
             yield deserialize(record, encoding)
             read += 1
     except tf.errors.OpError as error:
-        raise errors.InputError(
-            f"{path}: unreadable after {read} records: {str(error).splitlines()[0]}"
-        ) from error
+        reason = str(error).partition("\n")[0]
+        raise errors.InputError(f"{path}: unreadable after {read} records: {reason}") from error
+    except errors.InputError as error:
+        raise errors.InputError(f"{path}, record {read}: {error}") from error
 
 
 def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:

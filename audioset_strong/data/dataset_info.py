@@ -1,9 +1,14 @@
 """`dataset_info.json`: what a dataset of shards is, for everything that comes after conversion."""
 
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
 
 from audioset_strong import errors
 from audioset_strong.data import clip as clip_lib
@@ -25,6 +30,7 @@ class DatasetInfo:
       vocabulary: what the records' class indices mean.
       shards: file name and number of clips of each.
       num_clips: in all shards.
+      statuses: clips of the manifest by their status; those "written" are in the shards.
       hours: of audio.
       weak_clips, strong_clips, negative_clips: clips for which that kind of label is known.
       weak_counts, strong_counts, negative_counts: clips labelled so, for each class.
@@ -33,6 +39,8 @@ class DatasetInfo:
       sources: metadata file -> sha256.
       fingerprint: hash of what the dataset was converted from, and how.
       labels_outside: mid -> number of labels left out because the vocabulary lacks it.
+      ancestors: for each class the indices of those that it is a kind of, see
+        `ontology.Ontology.ancestor_indices`; empty where no ontology was given.
     """
 
     name: str
@@ -43,6 +51,7 @@ class DatasetInfo:
     vocabulary: vocabulary_lib.Vocabulary
     shards: list[dict] = dataclasses.field(default_factory=list)
     num_clips: int = 0
+    statuses: dict[str, int] = dataclasses.field(default_factory=dict)
     hours: float = 0.0
     weak_clips: int = 0
     strong_clips: int = 0
@@ -55,18 +64,26 @@ class DatasetInfo:
     sources: dict[str, str] = dataclasses.field(default_factory=dict)
     labels_outside: dict[str, int] = dataclasses.field(default_factory=dict)
     fingerprint: str = ""
+    ancestors: list[list[int]] = dataclasses.field(default_factory=list)
 
     def shard_paths(self, directory: str) -> list[str]:
         """The shards' paths, in order."""
         return [os.path.join(directory, shard["file"]) for shard in self.shards]
 
     def save(self, directory: str) -> None:
-        """Writes the info, by rename: where the file is, it is whole."""
+        """Writes the info, by rename: where the file is, it is whole.
+
+        Raises:
+          errors.InputError: it cannot be written.
+        """
         values = dataclasses.asdict(self) | {"vocabulary": self.vocabulary.to_json()}
         path = pathlib.Path(directory) / FILE_NAME
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(values, indent=1) + "\n")
-        temporary.replace(path)
+        try:
+            temporary.write_text(json.dumps(values, indent=1) + "\n")
+            temporary.replace(path)
+        except OSError as error:
+            raise errors.InputError(f"{path}: cannot be written ({error.strerror})") from error
 
     @classmethod
     def load(cls, directory: str) -> "DatasetInfo":
@@ -77,25 +94,57 @@ class DatasetInfo:
         """
         path = pathlib.Path(directory) / FILE_NAME
         try:
-            values = json.loads(path.read_text())
-            version = values["schema_version"]
-        except OSError as error:
+            text = path.read_text()
+        except FileNotFoundError as error:
             raise errors.InputError(
                 f"{directory}: no converted dataset (no {FILE_NAME}); convert.py writes one"
             ) from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise errors.InputError(f"{path}: no dataset info: {error}") from error
-        if version != clip_lib.SCHEMA_VERSION:
-            raise errors.InputError(
-                f"{path}: schema version {version}, this code reads "
-                f"{clip_lib.SCHEMA_VERSION}; convert the dataset again"
-            )
+        except (OSError, UnicodeDecodeError) as error:
+            raise errors.InputError(f"{path}: cannot be read ({error})") from error
         try:
+            values = json.loads(text)
+            version = values["schema_version"]
+            if version != clip_lib.SCHEMA_VERSION:
+                raise errors.InputError(
+                    f"{path}: schema version {version}, this code reads "
+                    f"{clip_lib.SCHEMA_VERSION}; convert the dataset again"
+                )
             vocabulary = vocabulary_lib.Vocabulary.from_json(values.pop("vocabulary"))
             info = cls(**values, vocabulary=vocabulary)
-        except (TypeError, KeyError) as error:
-            raise errors.InputError(f"{path}: no dataset info: {error}") from error
-        for shard in info.shard_paths(directory):
+            shards = info.shard_paths(directory)
+        except (ValueError, TypeError, KeyError) as error:
+            raise errors.InputError(f"{path}: no dataset info: {error!r}") from error
+        for shard in shards:
             if not os.path.exists(shard):
                 raise errors.InputError(f"{shard}: missing, though {path} lists it")
         return info
+
+
+def count(clips: Sequence[Any], num_classes: int) -> dict[str, Any]:
+    """Those fields of a `DatasetInfo` that add up over shards.
+
+    Args:
+      clips: anything with the weak_labels, segments and negatives of a `clip.Clip`.
+      num_classes: size of the vocabulary.
+
+    Returns:
+      num_clips and the fields *_clips, integers; the fields *_counts, lists of an integer a class.
+    """
+
+    def per_class(label_lists: Iterable[Iterable[int]]) -> list[int]:
+        labels = np.fromiter(itertools.chain.from_iterable(label_lists), np.int64)
+        return np.bincount(labels, minlength=num_classes).tolist()
+
+    weak = [clip.weak_labels for clip in clips if clip.weak_labels is not None]
+    negatives = [clip.negatives for clip in clips if clip.negatives is not None]
+    segments = [[s[2] for s in clip.segments] for clip in clips if clip.segments is not None]
+    return {
+        "num_clips": len(clips),
+        "weak_clips": len(weak),
+        "strong_clips": len(segments),
+        "negative_clips": len(negatives),
+        "weak_counts": per_class(map(set, weak)),
+        "strong_counts": per_class(map(set, segments)),
+        "segment_counts": per_class(segments),
+        "negative_counts": per_class(map(set, negatives)),
+    }

@@ -10,7 +10,9 @@ So it can begin at any step, as a resumed run needs, without replaying what came
 """
 
 import dataclasses
+import hashlib
 import os
+import pathlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,7 +22,7 @@ import gin
 from audioset_strong import errors, features
 from audioset_strong.data import clip as clip_lib
 from audioset_strong.data import dataset_info
-from audioset_strong.labels import framing
+from audioset_strong.labels import framing, ontology
 
 SAMPLES_PER_MS = features.SAMPLE_RATE // 1000
 FRAME_SAMPLES = framing.FRAME_MS * SAMPLES_PER_MS
@@ -45,12 +47,15 @@ class Source:
       mask_unlabelled_classes: whether classes that no clip of this source is labelled with are
         left out of its loss (151 of the 527 weak classes have no strong training label). By
         default they count as negative, as every unlabelled class in the paper.
+      smear: whether a label implies those of its ancestors in the ontology, as in the paper's
+        "label smearing"; the datasets must have been converted with an ontology.
     """
 
     datasets: tuple[str, ...]
     policy: str
     weight: float = 1.0
     mask_unlabelled_classes: bool = False
+    smear: bool = False
 
 
 @gin.configurable
@@ -59,6 +64,7 @@ def single(
     datasets: Sequence[str] = gin.REQUIRED,
     policy: str = gin.REQUIRED,
     mask_unlabelled_classes: bool = False,
+    smear: bool = False,
 ) -> list[Source]:
     """One source: the four training sets of Table 1 that are no mixture.
 
@@ -67,9 +73,10 @@ def single(
       datasets: their names in it.
       policy: see `Source`.
       mask_unlabelled_classes: see `Source`.
+      smear: see `Source`.
     """
     paths = tuple(os.path.join(data_dir, name) for name in datasets)
-    return [Source(paths, policy, 1.0, mask_unlabelled_classes)]
+    return [Source(paths, policy, 1.0, mask_unlabelled_classes, smear)]
 
 
 @gin.configurable
@@ -80,6 +87,7 @@ def mixture(
     policy: str = gin.REQUIRED,
     mu: float = gin.REQUIRED,
     mask_unlabelled_classes: bool = False,
+    smear: bool = False,
 ) -> list[Source]:
     """Weak examples mixed with diffuse or strong ones (section 4 of the paper).
 
@@ -90,18 +98,18 @@ def mixture(
       policy: "diffuse" or "strong".
       mu: share of the examples from `strong_datasets`; 0 is all weak, 1 none.
       mask_unlabelled_classes: see `Source`; holds for the strong datasets.
+      smear: see `Source`; holds for all datasets.
 
     Raises:
       errors.InputError: mu outside [0, 1].
     """
     if not 0.0 <= mu <= 1.0:
         raise errors.InputError(f"mixture.mu = {mu}: must lie in [0, 1], 0 for all weak")
+    weak = single(data_dir, weak_datasets, WEAK, False, smear)
+    strong = single(data_dir, strong_datasets, policy, mask_unlabelled_classes, smear)
     return [
-        *(dataclasses.replace(s, weight=1.0 - mu) for s in single(data_dir, weak_datasets, WEAK)),
-        *(
-            dataclasses.replace(s, weight=float(mu))
-            for s in single(data_dir, strong_datasets, policy, mask_unlabelled_classes)
-        ),
+        *(dataclasses.replace(source, weight=1.0 - mu) for source in weak),
+        *(dataclasses.replace(source, weight=float(mu)) for source in strong),
     ]
 
 
@@ -134,6 +142,14 @@ def read_infos(datasets: Sequence[str]) -> list[dataset_info.DatasetInfo]:
     return infos
 
 
+def fingerprint(datasets: Sequence[str]) -> str:
+    """A hash of what the datasets are, wherever they lie: of their `dataset_info.json`."""
+    digest = hashlib.sha256()
+    for directory in datasets:
+        digest.update((pathlib.Path(directory) / dataset_info.FILE_NAME).read_bytes())
+    return digest.hexdigest()[:16]
+
+
 @dataclasses.dataclass(frozen=True)
 class _Stream:
     """A checked source: its files, the examples of an epoch, and what its labels are."""
@@ -144,6 +160,7 @@ class _Stream:
     examples: int
     label_counts: np.ndarray  # int64 [classes], clips labelled with each class
     class_mask: np.ndarray  # float32 [classes]
+    ancestors: np.ndarray | None  # bool [classes, classes], where labels are smeared
 
 
 def _open(source: Source) -> _Stream:
@@ -167,8 +184,31 @@ def _open(source: Source) -> _Stream:
         counts += info.weak_counts if source.policy == WEAK else info.strong_counts
         examples += labelled
         paths += [str(path) for path in info.shard_paths(directory)]
+    ancestors = ancestor_matrix(source.datasets, infos) if source.smear else None
+    if ancestors is not None:
+        # At least the clips of its most frequent descendant are labelled with a class.
+        counts = np.max(counts[:, np.newaxis] * ancestors, axis=0)
     mask = (counts > 0) if source.mask_unlabelled_classes else np.ones_like(counts, bool)
-    return _Stream(source, paths, infos[0].encoding, examples, counts, mask.astype(np.float32))
+    return _Stream(
+        source, paths, infos[0].encoding, examples, counts, mask.astype(np.float32), ancestors
+    )
+
+
+def ancestor_matrix(
+    datasets: Sequence[str], infos: Sequence[dataset_info.DatasetInfo]
+) -> np.ndarray:
+    """What `framing.smear` smears the labels of datasets with; bool `[classes, classes]`.
+
+    Raises:
+      errors.InputError: a dataset without an ontology, or with another.
+    """
+    for path, info in zip(datasets, infos, strict=True):
+        if not info.ancestors or info.ancestors != infos[0].ancestors:
+            raise errors.InputError(
+                f"{path}: labels cannot be smeared, for it was converted without --ontology, or "
+                f"with another than {datasets[0]}; convert it again"
+            )
+    return ontology.ancestor_matrix(infos[0].ancestors)
 
 
 def _hash(parts: Sequence[tf.Tensor | str | int], buckets: int) -> tf.Tensor:
@@ -226,6 +266,8 @@ def _random_patches(
             *_segments(parsed), start[:, tf.newaxis], FRAME_SAMPLES, num_classes
         )
         labels = frames[:, 0]
+    if stream.ancestors is not None:
+        labels = framing.smear(labels, stream.ancestors)
     return {
         "known": parsed["weak_known"] if policy == WEAK else parsed["strong_known"],
         "clip_id": parsed["clip_id"],
@@ -367,12 +409,15 @@ def train_patches(
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def grid_patches(datasets: Sequence[str], batch_size: int = 16) -> tf.data.Dataset:
+def grid_patches(
+    datasets: Sequence[str], batch_size: int = 16, smear: bool = False
+) -> tf.data.Dataset:
     """Every clip once, with its ten windows on the 0.96 s grid and all its labels.
 
     Args:
       datasets: dataset directories.
       batch_size: clips a batch.
+      smear: whether positive labels imply those of their ancestors, see `Source`.
 
     Returns:
       Batches of clip_id string `[batch]`; log_mel float32 `[batch, 10, 96, 64]`; frame_valid bool
@@ -392,6 +437,7 @@ def grid_patches(datasets: Sequence[str], batch_size: int = 16) -> tf.data.Datas
         for directory, info in zip(datasets, infos, strict=True)
         for shard in info.shard_paths(directory)
     ]
+    ancestors = ancestor_matrix(datasets, infos) if smear else None
     grid = np.arange(GRID_FRAMES, dtype=np.int64) * FRAME_SAMPLES
     needed = int(grid[-1]) + features.PATCH_SAMPLES
 
@@ -405,6 +451,10 @@ def grid_patches(datasets: Sequence[str], batch_size: int = 16) -> tf.data.Datas
         windows = tf.signal.frame(waveform, features.PATCH_SAMPLES, FRAME_SAMPLES)
         frame_start = tf.tile(grid[tf.newaxis], [batch, 1])
         positive = framing.frame_labels(*_segments(parsed), frame_start, FRAME_SAMPLES, num_classes)
+        weak_labels = multi_hot(parsed["weak_labels"], num_classes)
+        if ancestors is not None:
+            positive = framing.smear(positive, ancestors)
+            weak_labels = framing.smear(weak_labels, ancestors)
         negative = multi_hot(parsed["negatives"], num_classes)
         frame_labels = tf.where(
             parsed["strong_known"][:, tf.newaxis, tf.newaxis],
@@ -415,7 +465,7 @@ def grid_patches(datasets: Sequence[str], batch_size: int = 16) -> tf.data.Datas
             "clip_id": parsed["clip_id"],
             "log_mel": features.log_mel(windows),
             "frame_valid": grid + FRAME_SAMPLES // 2 <= parsed["num_samples"][:, tf.newaxis],
-            "weak_labels": multi_hot(parsed["weak_labels"], num_classes),
+            "weak_labels": weak_labels,
             "weak_known": parsed["weak_known"],
             "negative_labels": negative,
             "negatives_known": parsed["negatives_known"],

@@ -10,18 +10,16 @@ import pathlib
 from collections.abc import Sequence
 
 import pebble
-import tensorflow as tf
 
 from audioset_strong import errors, progress
 from audioset_strong.data import synthetic_scenes as scenes
 from audioset_strong.data import synthetic_sounds as sounds
-from audioset_strong.labels import framing, metadata
+from audioset_strong.labels import framed, metadata
 from audioset_strong.workers import exit_with_parent
 
 VERSION = 1
 MARKER = "corpus.json"
 MIN_CLASSES = len(sounds.FAMILIES)
-GRID_FRAMES = 10
 _CHUNK = 8  # clips a worker renders between two ticks of the progress bar
 
 
@@ -193,8 +191,11 @@ def _write_metadata(directory: pathlib.Path, corpus: Corpus) -> None:
                 for label in ratings.negatives
             ),
         )
-        if split == scenes.EVAL:
-            _write_framed(directory / "eval_strong_framed_posneg.tsv", annotated, len(classes))
+    framed.frame_files(
+        str(directory / "eval_strong_framed_posneg.tsv"),
+        [str(directory / "eval_strong.tsv")],
+        [str(directory / "eval_negatives.tsv")],
+    )
 
 
 def _ontology(classes: Sequence[sounds.SoundClass]) -> list[dict]:
@@ -236,47 +237,6 @@ def _write_weak(
         listed = ",".join(sorted(mids[label] for label in ratings.weak))
         rows.append(f'{scene.ytid}, {scene.start_s:.3f}, {end_s:.3f}, "{listed}"')
     _write_text(path, lines + sorted(rows))
-
-
-def _write_framed(
-    path: pathlib.Path,
-    annotated: Sequence[tuple[scenes.Scene, scenes.Ratings]],
-    num_classes: int,
-) -> None:
-    """Ten frames a clip for every class with a positive frame or an explicit negative."""
-    segments = tf.ragged.constant(
-        [[list(segment) for segment in ratings.segments] for _, ratings in annotated],
-        ragged_rank=1,
-        inner_shape=(3,),
-        dtype=tf.int64,
-    ).to_tensor(-1)
-    grid = tf.range(GRID_FRAMES, dtype=tf.int64) * framing.FRAME_MS
-    frame_start = tf.tile(grid[tf.newaxis], [len(annotated), 1])
-    positive = framing.frame_labels(
-        segments[..., 0],
-        segments[..., 1],
-        segments[..., 2],
-        frame_start,
-        framing.FRAME_MS,
-        num_classes,
-    ).numpy()
-    rows = []
-    for (scene, ratings), frames in zip(annotated, positive, strict=True):
-        labels = sorted({*frames.any(axis=0).nonzero()[0], *ratings.negatives})
-        for label in labels:
-            for frame in range(GRID_FRAMES):
-                start = frame * framing.FRAME_MS
-                word = metadata.PRESENT if frames[frame, label] else metadata.NOT_PRESENT
-                rows.append(
-                    (
-                        scene.clip_id,
-                        metadata.seconds(start),
-                        metadata.seconds(start + framing.FRAME_MS),
-                        leaf_mid(label),
-                        word,
-                    )
-                )
-    metadata.write_rows(str(path), metadata.FRAMED_HEADER, rows)
 
 
 def _write_text(path: pathlib.Path, lines: Sequence[str]) -> None:

@@ -1,102 +1,125 @@
 """Confidence intervals: the metrics again over clips drawn with replacement.
 
-Clips are drawn, not frames: the ten frames of a clip are no independent samples. Each replicate is
-a weight for every clip (how often it was drawn), so that nothing is ranked twice.
+Clips are drawn, not frames: the ten frames of a clip are no independent samples. A replicate is a
+weight for every clip (how often it was drawn), so that nothing is ranked twice.
 """
 
 import numpy as np
+from scipy import sparse
 
 from audioset_strong.evaluation import metrics
 
-_CELLS_AT_A_TIME = 1 << 24
+_REPLICATES_AT_A_TIME = 128
 
 
-def intervals(
-    scores: np.ndarray,
-    labels: np.ndarray,
-    clip: np.ndarray,
-    replicates: int = 200,
-    level: float = 0.95,
-    seed: int = 0,
-) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap intervals of d' (mean over classes) and lwlrap.
+def draw(num_clips: int, replicates: int, seed: int = 0) -> np.ndarray:
+    """How often each replicate draws each clip; int64 `[clips, replicates]`, columns sum to clips.
+
+    Args:
+      num_clips: to draw from, and to draw.
+      replicates: of the bootstrap.
+      seed: equal seeds give equal draws.
+    """
+    random = np.random.default_rng(seed)
+    return random.multinomial(num_clips, np.full(num_clips, 1 / num_clips), replicates).T
+
+
+def d_prime(
+    scores: np.ndarray, labels: np.ndarray, clip: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Mean d' of each replicate, over the classes that it leaves usable.
 
     Args:
       scores: float `[samples, classes]`.
       labels: int8 `[samples, classes]`, 1 positive, 0 negative, -1 unknown.
-      clip: int `[samples]`, which clip each sample belongs to.
-      replicates: draws of the clips.
-      level: probability that the interval holds.
-      seed: of the draws.
+      clip: int `[samples]`, the row of `weights` that each sample's clip has.
+      weights: `[clips, replicates]`, see `draw`.
 
     Returns:
-      {"d_prime": (low, high), "lwlrap": (low, high)}; what is undefined is left out.
+      float64 `[replicates]`; NaN where a replicate has no class with positives and negatives.
     """
-    clips, clip = np.unique(clip, return_inverse=True)
-    if not len(clips):
-        return {}
-    random = np.random.default_rng(seed)
-    weights = random.multinomial(len(clips), np.full(len(clips), 1 / len(clips)), replicates)
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    found = {}
-    for name, values in (
-        ("d_prime", _d_prime(scores, labels, clip, weights)),
-        ("lwlrap", _lwlrap(scores, labels, clip, weights)),
-    ):
-        values = values[np.isfinite(values)]
-        if len(values):
-            low, high = np.quantile(values, tails)
-            found[name] = (float(low), float(high))
-    return found
-
-
-def _d_prime(
-    scores: np.ndarray, labels: np.ndarray, clip: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
-    """Mean d' of each replicate, over the classes that it leaves usable; float64 `[replicates]`."""
-    replicates, num_clips = weights.shape
-    total, used = np.zeros(replicates), np.zeros(replicates)
+    chunks = [
+        np.ascontiguousarray(weights[:, begin : begin + _REPLICATES_AT_A_TIME], np.float64)
+        for begin in range(0, weights.shape[1], _REPLICATES_AT_A_TIME)
+    ]
+    total, used = np.zeros((2, weights.shape[1]))
     for k in range(scores.shape[1]):
-        positive, negative = labels[:, k] == 1, labels[:, k] == 0
-        if not positive.any() or not negative.any():
-            continue
-        values, place = np.unique(scores[positive, k], return_inverse=True)
-        bins = len(values)
-        # Weight of the negatives below, and of those equal to, each distinct positive score.
-        left = np.searchsorted(values, scores[negative, k], side="left")
-        right = np.searchsorted(values, scores[negative, k], side="right")
-        clip_p, clip_n = clip[positive], clip[negative]
-        step = max(1, _CELLS_AT_A_TIME // max(bins + 1, num_clips, len(clip_n)))
-        for begin in range(0, replicates, step):
-            chunk = slice(begin, begin + step)
-            w = weights[chunk].astype(np.float64)
-            positives = _binned(w[:, clip_p], place, bins)
-            below = np.cumsum(_binned(w[:, clip_n], right, bins + 1), axis=1)[:, :bins]
-            at_or_below = np.cumsum(_binned(w[:, clip_n], left, bins + 1), axis=1)[:, :bins]
-            won = np.sum(positives * (below + at_or_below) / 2, axis=1)
-            pairs = positives.sum(axis=1) * w[:, clip_n].sum(axis=1)
+        positive, negative = labels[:, k] == metrics.POSITIVE, labels[:, k] == metrics.NEGATIVE
+        if positive.any() and negative.any():
+            auc, pairs = _auc(
+                scores[positive, k], scores[negative, k], clip[positive], clip[negative], chunks
+            )
             usable = pairs > 0
-            auc = won[usable] / pairs[usable]
-            total[chunk][usable] += metrics.d_prime(auc, pairs[usable])
-            used[chunk][usable] += 1
+            total[usable] += metrics.d_prime(auc[usable], pairs[usable])
+            used += usable
     return np.where(used > 0, total / np.maximum(used, 1), np.nan)
 
 
-def _binned(weights: np.ndarray, bins: np.ndarray, num_bins: int) -> np.ndarray:
-    """Sums `[replicates, samples]` weights into `[replicates, num_bins]`."""
-    flat = bins + num_bins * np.arange(len(weights))[:, np.newaxis]
-    summed = np.bincount(flat.ravel(), weights.ravel(), minlength=num_bins * len(weights))
-    return summed.reshape(len(weights), num_bins)
+def _auc(
+    positive: np.ndarray,
+    negative: np.ndarray,
+    positive_clip: np.ndarray,
+    negative_clip: np.ndarray,
+    chunks: list[np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """One class's AUC and pairs in each replicate, float64 `[replicates]`; 0 pairs: no AUC.
+
+    Args:
+      positive, negative: scores.
+      positive_clip, negative_clip: the clips that they come from.
+      chunks: of the weights, each `[clips, some replicates]`.
+    """
+    num_clips = len(chunks[0])
+    values, place = np.unique(positive, return_inverse=True)
+    # Half of a negative lies below the first value above it, half below the first at or above it:
+    # ties are won by half.
+    bounds = [np.searchsorted(values, negative, side) for side in ("right", "left")]
+    at_value = _counts(place, positive_clip, len(values), num_clips)
+    halves = _counts(np.concatenate(bounds), np.tile(negative_clip, 2), len(values) + 1, num_clips)
+    aucs, all_pairs = [], []
+    for drawn in chunks:
+        positives = at_value @ drawn  # [values, replicates]
+        below = np.cumsum(halves @ drawn, axis=0) / 2  # [values + 1, replicates]
+        pairs = positives.sum(axis=0) * below[-1]
+        aucs.append(np.sum(positives * below[:-1], axis=0) / np.maximum(pairs, 1))
+        all_pairs.append(pairs)
+    return np.concatenate(aucs), np.concatenate(all_pairs)
 
 
-def _lwlrap(
-    scores: np.ndarray, labels: np.ndarray, clip: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
-    """lwlrap of each replicate; float64 `[replicates]`."""
-    ranking = metrics.ranking_precision(scores, labels)
+def _counts(row: np.ndarray, clip: np.ndarray, num_rows: int, num_clips: int) -> sparse.csr_array:
+    """How many samples of each clip fall into each row; float64 `[num_rows, num_clips]`."""
+    return sparse.coo_array((np.ones(len(row)), (row, clip)), (num_rows, num_clips)).tocsr()
+
+
+def lwlrap(ranking: metrics.RankingPrecision, clip: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """lwlrap of each replicate.
+
+    Args:
+      ranking: of the samples.
+      clip: int `[samples]`, as in `d_prime`.
+      weights: `[clips, replicates]`, see `draw`.
+
+    Returns:
+      float64 `[replicates]`; NaN where a replicate has no positive label.
+    """
     owner = clip[ranking.sample]
-    num_clips = weights.shape[1]
-    precision = np.bincount(owner, ranking.precision, minlength=num_clips)
-    count = np.bincount(owner, minlength=num_clips)
-    drawn = weights @ count
-    return np.where(drawn > 0, weights @ precision / np.maximum(drawn, 1), np.nan)
+    precision = np.bincount(owner, ranking.precision, minlength=len(weights)) @ weights
+    labels = np.bincount(owner, minlength=len(weights)) @ weights
+    return np.where(labels > 0, precision / np.maximum(labels, 1), np.nan)
+
+
+def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of a metric, (low, high).
+
+    Args:
+      values: float `[replicates]`; replicates without a value (NaN) are left out.
+      level: probability that the interval holds.
+
+    Returns:
+      NaN twice where no replicate has a value.
+    """
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return float("nan"), float("nan")
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

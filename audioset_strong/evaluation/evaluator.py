@@ -5,18 +5,20 @@ Written to a workdir:
     eval/events.*                  TensorBoard scalars, tags "<set>/<metric>"
     eval/per_class/<set>-<step>.csv
     eval/per_class_<set>.csv       that of the selected checkpoint
+    eval/scores/<name>-<step>.npz  all scores, on demand (scoring.py)
     eval/datasets.json             what was evaluated on
     selection.json                 the checkpoint that stands for the model (selection.py)
 """
 
 import contextlib
 import dataclasses
-import hashlib
+import functools
 import json
 import os
 import pathlib
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -25,36 +27,73 @@ from absl import logging
 
 import gin
 from audioset_strong import errors, progress
-from audioset_strong.data import dataset_info, sampling
+from audioset_strong.data import sampling
 from audioset_strong.evaluation import measures, scoring, selection
+from audioset_strong.labels import vocabulary as vocabulary_lib
 from audioset_strong.training import checkpoints
 
 EVAL_DIR = "eval"
 RESULTS_FILE = "results.csv"
 COLUMNS = ["step", "set", "metric", "value"]
 _DATASETS_FILE = "datasets.json"
-_POLL_S = 5.0
+_POLL_S = 2.0
 
 
-@dataclasses.dataclass
-class _EvalSet:
-    """A dataset to evaluate on, opened once for all checkpoints."""
+@dataclasses.dataclass(frozen=True)
+class EvalSet:
+    """A dataset to evaluate on, opened once for all checkpoints.
+
+    Attributes:
+      name: as in "weak_<name>", "strong_<name>".
+      kinds: of labels that its clips have: "weak", "strong".
+      num_clips: that are scored.
+      vocabulary: of its labels.
+      fingerprint: equal for equal datasets.
+      directories: of the converted datasets.
+      batch_size: clips a batch.
+      cached: whether the log-mel is kept in memory.
+    """
 
     name: str
-    kinds: tuple[str, ...]  # of labels that its clips have: weak, strong
+    kinds: tuple[str, ...]
     num_clips: int
-    mids: tuple[str, ...]
-    names: tuple[str, ...]
+    vocabulary: vocabulary_lib.Vocabulary
     fingerprint: str
-    batches: tf.data.Dataset
+    directories: tuple[str, ...]
+    batch_size: int
+    cached: bool
+    smear: bool
 
     def set_names(self) -> list[str]:
+        """What its sets are called in results: one for each kind."""
         return [f"{kind}_{self.name}" for kind in self.kinds]
+
+    @functools.cached_property
+    def _dataset(self) -> tf.data.Dataset:
+        dataset = sampling.grid_patches(self.directories, self.batch_size, self.smear)
+        return dataset.cache() if self.cached else dataset
+
+    def batches(self) -> Iterator[dict[str, np.ndarray]]:
+        """Those of `sampling.grid_patches`.
+
+        Raises:
+          errors.InputError: a shard that is damaged or cut off.
+        """
+        try:
+            yield from self._dataset.as_numpy_iterator()
+        except tf.errors.DataLossError as error:
+            raise errors.InputError(
+                f"eval set {self.name!r}: a shard is damaged or cut off; convert it again ({error})"
+            ) from error
 
 
 def open_eval_set(
-    name: str, directories: Sequence[str], batch_size: int = 16, cache_clips: int = 1000
-) -> _EvalSet:
+    name: str,
+    directories: Sequence[str],
+    batch_size: int = 16,
+    cache_clips: int = 1000,
+    smear: bool = False,
+) -> EvalSet:
     """Opens datasets under one name.
 
     Args:
@@ -62,10 +101,14 @@ def open_eval_set(
       directories: converted datasets.
       batch_size: clips a batch.
       cache_clips: up to so many clips the log-mel is kept in memory, 246 kB a clip.
+      smear: whether positive labels imply those of their ancestors, see `sampling.Source`.
 
     Raises:
-      errors.InputError: no dataset there, or one without labels.
+      errors.InputError: no dataset there, one without labels (or without an ontology to smear
+        them), or a name that is none.
     """
+    if not re.fullmatch(r"\w+", name):
+        raise errors.InputError(f"eval set {name!r}: its name must be of letters, digits and _")
     infos = sampling.read_infos(directories)
     kinds = []
     if sum(info.weak_clips for info in infos):
@@ -74,31 +117,30 @@ def open_eval_set(
         kinds.append(measures.STRONG)
     if not kinds:
         raise errors.InputError(f"{', '.join(directories)}: no clip with labels to evaluate on")
-    digest = hashlib.sha256()
-    for directory in directories:
-        digest.update((pathlib.Path(directory) / dataset_info.FILE_NAME).read_bytes())
+    if smear:
+        sampling.ancestor_matrix(directories, infos)  # can they be?
     num_clips = sum(info.num_clips for info in infos)
-    batches = sampling.grid_patches(directories, batch_size)
-    if num_clips <= cache_clips:
-        batches = batches.cache()
-    return _EvalSet(
+    return EvalSet(
         name=name,
         kinds=tuple(kinds),
         num_clips=num_clips,
-        mids=infos[0].vocabulary.mids,
-        names=infos[0].vocabulary.names,
-        fingerprint=digest.hexdigest()[:16],
-        batches=batches,
+        vocabulary=infos[0].vocabulary,
+        fingerprint=sampling.fingerprint(directories) + ("-smeared" if smear else ""),
+        directories=tuple(directories),
+        batch_size=batch_size,
+        cached=num_clips <= cache_clips,
+        smear=smear,
     )
 
 
 @gin.configurable(module="evaluator")
 def evaluate_workdirs(
     workdirs: Sequence[str],
-    eval_sets: Mapping[str, str | Sequence[str]] = gin.REQUIRED,
+    eval_sets: Mapping[str, str | Sequence[str]] | None = None,
     run_once: bool = False,
     checkpoint: str | None = None,
     timeout_s: float | None = None,
+    smear: bool = False,
     batch_size: int = 16,
     cache_clips: int = 1000,
     bootstrap_replicates: int = 200,
@@ -111,71 +153,87 @@ def evaluate_workdirs(
       eval_sets: name -> dataset directory or directories; "eval" and "validation" give the sets
         weak_eval, strong_eval, weak_validation, strong_validation in one pass over each.
       run_once: whether to evaluate what is there and end.
-      checkpoint: the one checkpoint to evaluate (with a single workdir).
+      checkpoint: the one checkpoint to evaluate, by its path or its name such as "step-500" (with a
+        single workdir). None is selected then.
       timeout_s: seconds without a new checkpoint after which following ends.
+      smear: whether positive labels imply those of their ancestors in the ontology.
       batch_size: clips scored at a time, ten patches each.
       cache_clips: datasets up to so many clips are kept in memory as log-mel.
       bootstrap_replicates: of the confidence intervals; 0 for none.
-      save_scores: whether to write the scores to eval/scores/<name>-<step>.npz (score.py reads it).
+      save_scores: whether to keep all scores.
 
     Raises:
-      errors.InputError: no such workdir or dataset, another vocabulary, a checkpoint of another
-        model, scores that are no numbers.
+      errors.InputError: bad settings, no such workdir or dataset, another vocabulary, a checkpoint
+        of another model, scores that are no numbers.
     """
     if not workdirs:
         raise errors.InputError("no workdir given (--workdir)")
     if checkpoint and len(workdirs) != 1:
         raise errors.InputError("--checkpoint goes with exactly one --workdir")
     if not eval_sets:
-        raise errors.InputError("no eval set given (--eval_data, --validation_data)")
+        raise errors.InputError(
+            "no eval set: give --eval_data (and --validation_data), or bind "
+            "evaluate_workdirs.eval_sets"
+        )
+    for setting, value, least in (
+        ("batch_size", batch_size, 1),
+        ("cache_clips", cache_clips, 0),
+        ("bootstrap_replicates", bootstrap_replicates, 0),
+    ):
+        if not isinstance(value, int) or value < least:
+            raise errors.InputError(
+                f"evaluate_workdirs.{setting} = {value!r}: must be a whole number, at least {least}"
+            )
     opened = [
-        open_eval_set(name, (where,) if isinstance(where, str) else where, batch_size, cache_clips)
+        open_eval_set(
+            name, (where,) if isinstance(where, str) else where, batch_size, cache_clips, smear
+        )
         for name, where in eval_sets.items()
     ]
-    if run_once or checkpoint:
-        for workdir in workdirs:
-            checkpoints.read_description(workdir)  # a workdir of ours?
-    measure = _Measure(bootstrap_replicates, save_scores)
+    follow = not run_once and checkpoint is None
     with contextlib.ExitStack() as stack:
-        followed = [stack.enter_context(_Workdir(path, opened, measure)) for path in workdirs]
+        runs = [
+            stack.enter_context(_Workdir(path, opened, bootstrap_replicates, save_scores))
+            for path in workdirs
+        ]
+        for run in runs:
+            # A run to be followed need not have begun.
+            run.check(may_be_missing=follow)
         last_news = time.monotonic()
         while True:
             # Asked before looking: a checkpoint that comes between is then not missed.
             finished = all(checkpoints.is_finished(path) for path in workdirs)
             # A list, not a generator: every workdir gets its turn.
-            news = any([run.evaluate_new(checkpoint) for run in followed])
-            if news:
+            if any([run.evaluate_new(checkpoint) for run in runs]):
                 last_news = time.monotonic()
-                continue
-            if finished or run_once or checkpoint:
+            elif finished or not follow:
                 break
-            if timeout_s is not None and time.monotonic() - last_news > timeout_s:
+            elif timeout_s is not None and time.monotonic() - last_news > timeout_s:
                 logging.warning("no new checkpoint for %g s: stopped following", timeout_s)
                 break
-            time.sleep(_POLL_S if timeout_s is None else min(_POLL_S, timeout_s))
-        for run in followed:
-            run.select()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Measure:
-    bootstrap_replicates: int
-    save_scores: bool
+            else:
+                time.sleep(_POLL_S if timeout_s is None else min(_POLL_S, timeout_s))
+        if checkpoint is None:
+            for run in runs:
+                run.select()
 
 
 class _Workdir:
     """One training run and what is known of its checkpoints."""
 
-    def __init__(self, workdir: str, eval_sets: Sequence[_EvalSet], settings: _Measure):
+    def __init__(
+        self, workdir: str, eval_sets: Sequence[EvalSet], replicates: int, save_scores: bool
+    ):
         self._workdir = workdir
         self._directory = pathlib.Path(workdir) / EVAL_DIR
         self._eval_sets = eval_sets
-        self._settings = settings
+        self._replicates = replicates
+        self._save_scores = save_scores
         self._results = read_results(workdir)
         self._loaded: checkpoints.LoadedModel | None = None
         self._predict: Callable | None = None
         self._writer: tf.summary.SummaryWriter | None = None
-        self._check_datasets()
+        self._incomplete: set[str] = set()  # checkpoints whose files are not all there
 
     def __enter__(self) -> "_Workdir":
         return self
@@ -184,17 +242,51 @@ class _Workdir:
         if self._writer is not None:
             self._writer.close()
 
+    def check(self, may_be_missing: bool = False) -> None:
+        """Checks that the eval sets are for this run, before anything is evaluated or written.
+
+        Raises:
+          errors.InputError: no run, a vocabulary that differs, or another dataset under a name that
+            results stand under already.
+        """
+        held = self._datasets()
+        for eval_set in self._eval_sets:
+            if held.get(eval_set.name, eval_set.fingerprint) != eval_set.fingerprint:
+                raise errors.InputError(
+                    f"{self._directory / _DATASETS_FILE}: {eval_set.name!r} was another dataset "
+                    f"before; give this one another name, or remove {self._directory} to evaluate "
+                    "anew"
+                )
+        if may_be_missing and not (pathlib.Path(self._workdir) / checkpoints.MODEL_FILE).exists():
+            logging.warning("%s: no run there yet; waiting for it", self._workdir)
+            return
+        description = checkpoints.read_description(self._workdir)
+        trained = vocabulary_lib.Vocabulary.from_json(description["vocabulary"])
+        for eval_set in self._eval_sets:
+            if eval_set.vocabulary.mids != trained.mids:
+                raise errors.InputError(
+                    f"{self._workdir}: trained with {len(trained)} classes, but eval set "
+                    f"{eval_set.name!r} has {len(eval_set.vocabulary)} or another order; convert "
+                    "it with the same --class_labels"
+                )
+
     def evaluate_new(self, checkpoint: str | None) -> bool:
-        """Evaluates the checkpoints without results; whether there were any."""
+        """Evaluates the checkpoints without results; whether there were any.
+
+        Args:
+          checkpoint: the one to look at; by default all are.
+        """
+        self._results = read_results(self._workdir)  # another process may have added to them
         listed = checkpoints.list_checkpoints(self._workdir)
         if checkpoint is not None:
-            wanted = os.path.basename(checkpoint).removesuffix(".index")
-            listed = [item for item in listed if os.path.basename(item[1]) == wanted]
+            listed = [item for item in listed if _is_meant(checkpoint, item[1])]
             if not listed:
                 raise errors.InputError(f"{checkpoint}: no checkpoint of {self._workdir}")
-        pending = [(step, path) for step, path in listed if self._missing(step)]
+        gone = {path for path in self._incomplete if not _is_complete(path)}
+        pending = [(s, path) for s, path in listed if self._missing(s) and path not in gone]
         if not pending:
             return False
+        evaluated = False
         total = sum(s.num_clips for step, _ in pending for s in self._missing(step))
         name = os.path.basename(os.path.normpath(self._workdir))
         with progress.bar(f"evaluating {name}", total, "clip") as bar:
@@ -203,106 +295,113 @@ class _Workdir:
                 try:
                     self._load(path)
                 except errors.InputError:
-                    if (step, path) in checkpoints.list_checkpoints(self._workdir):
+                    if checkpoint or _is_complete(path):
                         raise
-                    logging.warning("%s was deleted before it could be evaluated", path)
+                    logging.warning("%s: its files are gone, it cannot be evaluated", path)
+                    self._incomplete.add(path)
                     continue
                 for eval_set in self._missing(step):
                     self._evaluate(eval_set, step, bar)
-        return True
+                evaluated = True
+                if checkpoint is None:
+                    # A metric that is not measured stops it here, not after the last checkpoint.
+                    selection.can_select(self._results)
+        return evaluated
 
     def select(self) -> None:
         """Writes selection.json, where there is a validation set to select on."""
         if self._results.empty:
-            logging.warning("%s: nothing to evaluate", self._workdir)
+            logging.warning("%s: no checkpoint to evaluate", self._workdir)
             return
-        measured = set(self._results["set"])
-        bound = selection_metric()
-        if bound == selection.DEFAULT_METRIC and bound.split("/")[0] not in measured:
+        if not selection.can_select(self._results):
             # Choosing on the eval set would flatter the model: better not to choose.
             logging.warning(
-                "%s: no checkpoint selected, for there is no validation set (--validation_data)",
+                "%s: no checkpoint selected, for %s was not measured (--validation_data)",
                 self._workdir,
+                selection.DEFAULT_METRIC,
             )
             return
         listed = checkpoints.list_checkpoints(self._workdir)
         selected = selection.select(self._results, listed)
         selection.write(self._workdir, selected)
-        for set_name in sorted(measured):
+        for set_name in sorted(set(self._results["set"])):
             source = self._per_class_path(set_name, selected["step"])
             if source.exists():
                 _write_text(self._directory / f"per_class_{set_name}.csv", source.read_text())
-        logging.info("%s: step %d, by %s", self._workdir, selected["step"], selected["rule"])
 
-    def _check_datasets(self) -> None:
-        """Results of one name must be of one dataset."""
+    def _datasets(self) -> dict[str, str]:
+        """The fingerprints of what was evaluated on, by name."""
         path = self._directory / _DATASETS_FILE
-        held = json.loads(path.read_text()) if path.exists() else {}
-        for eval_set in self._eval_sets:
-            if held.get(eval_set.name, eval_set.fingerprint) != eval_set.fingerprint:
-                raise errors.InputError(
-                    f"{path}: {eval_set.name!r} was another dataset before; give this one another "
-                    f"name, or remove {self._directory} to evaluate anew"
-                )
-            held[eval_set.name] = eval_set.fingerprint
-        if pathlib.Path(self._workdir).is_dir():
-            self._directory.mkdir(exist_ok=True)
-            _write_text(path, json.dumps(held, indent=1) + "\n")
+        try:
+            return dict(json.loads(path.read_text())) if path.exists() else {}
+        except (ValueError, TypeError) as error:
+            raise errors.InputError(f"{path}: no list of datasets: {error}") from error
 
-    def _missing(self, step: int) -> list[_EvalSet]:
+    def _missing(self, step: int) -> list[EvalSet]:
+        """The eval sets that a checkpoint has still to be evaluated on."""
         done = set(self._results.loc[self._results["step"] == step, "set"])
-        return [s for s in self._eval_sets if not done.issuperset(s.set_names())]
+        return [
+            eval_set
+            for eval_set in self._eval_sets
+            if not done.issuperset(eval_set.set_names())
+            or (self._save_scores and not self._scores_path(eval_set.name, step).exists())
+        ]
 
     def _load(self, path: str) -> None:
-        if self._loaded is None:
-            self._loaded = checkpoints.load_model(self._workdir, path)
-            model = self._loaded.model
-            for eval_set in self._eval_sets:
-                if eval_set.mids != self._loaded.vocabulary.mids:
-                    raise errors.InputError(
-                        f"{self._workdir}: trained with {len(self._loaded.vocabulary)} classes, "
-                        f"but eval set {eval_set.name!r} has {len(eval_set.mids)} or another "
-                        "order; convert it with the same --class_labels"
-                    )
-            self._predict = tf.function(
+        if self._loaded is not None:
+            checkpoints.load_weights(self._loaded.model, path)
+            return
+        self.check()
+        self._loaded = checkpoints.load_model(self._workdir, path)
+        model = self._loaded.model
+        self._predict = scoring.of_model(
+            tf.function(
                 lambda log_mel: model(log_mel, training=False),
                 input_signature=[tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)],
             )
-        else:
-            checkpoints.load_weights(self._loaded.model, path)
+        )
+        try:
+            (self._directory / "per_class").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise errors.InputError(
+                f"cannot write to {self._directory}: {error.strerror}"
+            ) from error
 
-    def _evaluate(self, eval_set: _EvalSet, step: int, bar: progress.Bar) -> None:
+    def _evaluate(self, eval_set: EvalSet, step: int, bar: progress.Bar) -> None:
         """One pass over one dataset; its weak and its strong set."""
-        self._directory.mkdir(exist_ok=True)
         assert self._predict is not None
         scores = scoring.score(
             self._predict,
-            eval_set.batches.as_numpy_iterator(),
-            eval_set.mids,
+            eval_set.batches(),
+            eval_set.vocabulary.mids,
             f"{self._workdir} at step {step} on {eval_set.name!r}",
             bar.update,
         )
-        if self._settings.save_scores:
+        if self._save_scores:
             (self._directory / "scores").mkdir(exist_ok=True)
-            scores.save(str(self._directory / "scores" / f"{eval_set.name}-{step}.npz"))
+            scores.save(str(self._scores_path(eval_set.name, step)))
         rows = []
         for kind, set_name in zip(eval_set.kinds, eval_set.set_names(), strict=True):
-            measured = measure(scores, kind, set_name, self._settings.bootstrap_replicates)
+            measured = measures.measure(scores, kind, set_name, self._replicates)
+            if "d_prime" not in measured.values and set_name not in set(self._results["set"]):
+                logging.warning(
+                    "%s has no explicit negatives: d_prime is left out, there is d_prime_implicit",
+                    set_name,
+                )
             table = measured.per_class
-            table.insert(1, "display_name", eval_set.names)
-            path = self._per_class_path(set_name, step)
-            path.parent.mkdir(exist_ok=True)
-            _write_text(path, table.to_csv(index=False))
+            table.insert(1, "display_name", eval_set.vocabulary.names)
+            _write_text(self._per_class_path(set_name, step), table.to_csv(index=False))
             rows += [(step, set_name, name, value) for name, value in measured.values.items()]
         self._write_events(rows)
+        datasets = self._datasets() | {eval_set.name: eval_set.fingerprint}
+        checkpoints.write_json(self._directory / _DATASETS_FILE, datasets)
         # Last, in one go: what results.csv holds is whole.
-        new = pd.DataFrame(rows, columns=COLUMNS)
-        kept = self._results[
-            ~((self._results["step"] == step) & self._results["set"].isin(eval_set.set_names()))
-        ]
-        self._results = new if kept.empty else pd.concat([kept, new], ignore_index=True)
-        ordered = self._results.sort_values("step", kind="stable")
-        _write_text(self._directory / RESULTS_FILE, ordered.to_csv(index=False))
+        held = read_results(self._workdir)
+        replaced = (held["step"] == step) & held["set"].isin(eval_set.set_names())
+        tables = [held[~replaced], pd.DataFrame(rows, columns=COLUMNS)]
+        table = pd.concat([table for table in tables if len(table)])
+        self._results = table.sort_values("step", kind="stable", ignore_index=True)
+        _write_text(self._directory / RESULTS_FILE, self._results.to_csv(index=False))
 
     def _write_events(self, rows: Sequence[tuple[int, str, str, float]]) -> None:
         if self._writer is None:
@@ -315,30 +414,8 @@ class _Workdir:
     def _per_class_path(self, set_name: str, step: int) -> pathlib.Path:
         return self._directory / "per_class" / f"{set_name}-{step}.csv"
 
-
-def check_bindings(arguments: Mapping[str, object]) -> None:
-    """Checks that the eval sets are among the arguments or bound by gin.
-
-    Raises:
-      errors.InputError: they are neither.
-    """
-    bound = gin.get_bindings(evaluate_workdirs, resolve_references=False)
-    if "eval_sets" not in {**bound, **arguments}:
-        raise errors.InputError(
-            "no eval set: give --eval_data (and --validation_data), or bind "
-            "evaluate_workdirs.eval_sets"
-        )
-
-
-def measure(
-    scores: scoring.Scores, kind: str, set_name: str, bootstrap_replicates: int
-) -> measures.Measured:
-    """`measures.measure`, with the bounds of 95% intervals as "<metric>_low" and "_high"."""
-    measured = measures.measure(scores, kind, set_name)
-    if not bootstrap_replicates:
-        return measured
-    bounds = measures.intervals(scores, kind, bootstrap_replicates)
-    return dataclasses.replace(measured, values=measured.values | bounds)
+    def _scores_path(self, name: str, step: int) -> pathlib.Path:
+        return self._directory / "scores" / f"{name}-{step}.npz"
 
 
 def read_results(workdir: str) -> pd.DataFrame:
@@ -359,10 +436,25 @@ def read_results(workdir: str) -> pd.DataFrame:
         raise errors.InputError(f"{path}: no results of evaluate.py: {error}") from error
 
 
-def selection_metric() -> str:
-    """The metric that gin binds for the selection, or the default."""
-    bound = gin.get_bindings(selection.select)
-    return bound.get("metric", selection.DEFAULT_METRIC)
+def summary(workdir: str) -> str:
+    """What is evaluated and selected in a workdir, in a line."""
+    steps = read_results(workdir)["step"].nunique()
+    selected = selection.read(workdir)
+    picked = f"step {selected['step']} is selected" if selected else "none is selected"
+    path = pathlib.Path(workdir) / EVAL_DIR / RESULTS_FILE
+    return f"{workdir}: {steps} checkpoints evaluated, {picked}; results in {path}"
+
+
+def _is_meant(checkpoint: str, path: str) -> bool:
+    """Whether a user means the checkpoint at `path`, by its name alone or by a path."""
+    given = checkpoint.removesuffix(".index")
+    return given == os.path.basename(path) or os.path.realpath(given) == os.path.realpath(path)
+
+
+def _is_complete(path: str) -> bool:
+    """Whether a checkpoint's files are there; they are deleted one after the other."""
+    files = pathlib.Path(path).parent.glob(f"{os.path.basename(path)}.*")
+    return {".index", ".data"} <= {file.suffix.partition("-")[0] for file in files}
 
 
 def _write_text(path: pathlib.Path, text: str) -> None:

@@ -3,7 +3,7 @@
 Names: a metric without suffix takes the negatives of section 3.2 (explicit ones; in the strong eval
 complementary ones too). `_implicit` takes everything not labelled positive as negative, as PANNs,
 AST and most other work do. `_explicit` and `_complementary` (strong eval) take one of the two kinds
-alone.
+alone. `_low` and `_high` bound the 95% bootstrap interval over clips.
 """
 
 import dataclasses
@@ -15,7 +15,6 @@ from audioset_strong import errors
 from audioset_strong.evaluation import bootstrap, metrics, scoring
 
 WEAK, STRONG = "weak", "strong"
-MAIN_METRICS = ("d_prime", "lwlrap")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +37,11 @@ class _Samples:
 
     scores: np.ndarray  # [samples, classes]
     labels: np.ndarray  # int8 [samples, classes]
-    explicit: np.ndarray  # bool [samples, classes], negatives that are explicit
+    explicit: np.ndarray  # bool [samples, classes], explicit negatives of the sample's clip
     clip: np.ndarray  # int64 [samples]
 
 
-def weak_samples(scores: scoring.Scores) -> _Samples:
+def _weak_samples(scores: scoring.Scores) -> _Samples:
     """The weak eval: a sample is a clip, scored by the mean over its frames.
 
     Clips whose weak labels are not known are left out. A class both positive and explicitly
@@ -50,36 +49,42 @@ def weak_samples(scores: scoring.Scores) -> _Samples:
     """
     known = scores.weak_known & scores.frame_valid.any(axis=1)
     positive = scores.weak_labels[known]
-    explicit = scores.negative_labels[known] & scores.negatives_known[known, np.newaxis]
-    labels = np.where(positive, 1, np.where(explicit, 0, -1)).astype(np.int8)
-    return _Samples(scores.clip_scores()[known], labels, explicit & ~positive, np.nonzero(known)[0])
+    explicit = scores.explicit_negatives()[known]
+    labels = np.full(positive.shape, metrics.UNKNOWN, np.int8)
+    labels[explicit] = metrics.NEGATIVE
+    labels[positive] = metrics.POSITIVE
+    return _Samples(scores.clip_scores()[known], labels, explicit, np.nonzero(known)[0])
 
 
-def strong_samples(scores: scoring.Scores) -> _Samples:
+def _strong_samples(scores: scoring.Scores) -> _Samples:
     """The strong eval: a sample is a 0.96 s frame inside a clip whose strong labels are known."""
     known = scores.strong_known[:, np.newaxis] & scores.frame_valid
     clip = np.nonzero(known)[0]
-    labels = scores.frame_labels[known]
-    explicit = (scores.negative_labels & scores.negatives_known[:, np.newaxis])[clip]
-    return _Samples(scores.frame_scores[known], labels, explicit & (labels == 0), clip)
+    return _Samples(
+        scores.frame_scores[known],
+        scores.frame_labels[known],
+        scores.explicit_negatives()[clip],
+        clip,
+    )
 
 
-def measure(scores: scoring.Scores, kind: str, what: str) -> Measured:
+def measure(scores: scoring.Scores, kind: str, what: str, replicates: int = 0) -> Measured:
     """Measures the weak or the strong eval.
 
     Args:
       scores: of one model on one dataset.
       kind: "weak" or "strong".
       what: names the eval set in messages.
+      replicates: of the bootstrap of d' and lwlrap; 0 for no intervals.
 
     Raises:
       errors.InputError: no sample of that kind, or no class with both positives and negatives.
     """
-    samples = weak_samples(scores) if kind == WEAK else strong_samples(scores)
+    samples = _weak_samples(scores) if kind == WEAK else _strong_samples(scores)
     if not len(samples.clip):
         raise errors.InputError(f"{what}: no clip with {kind} labels")
-    labels = samples.labels
-    implicit = metrics.class_metrics(samples.scores, labels == 1)
+    labels, positive = samples.labels, samples.labels == metrics.POSITIVE
+    implicit = metrics.class_metrics(samples.scores, positive)
     known = metrics.class_metrics(samples.scores, labels)
     if not implicit.used.any():
         raise errors.InputError(
@@ -92,19 +97,21 @@ def measure(scores: scoring.Scores, kind: str, what: str) -> Measured:
     values["lwlrap_balanced"] = float(np.nanmean(class_lwlrap))
     values["lwlrap_known"] = metrics.lwlrap(samples.scores, labels, known_only=True)
     if kind == STRONG:
-        negative = labels == 0
-        for name, kept in (
-            ("explicit", negative & samples.explicit),
-            ("complementary", negative & ~samples.explicit),
+        negative = labels == metrics.NEGATIVE
+        for name, left_out in (
+            ("explicit", ~samples.explicit),
+            ("complementary", samples.explicit),
         ):
-            part = np.where((labels == 1) | kept, labels, -1).astype(np.int8)
-            separate = _named(metrics.class_metrics(samples.scores, part))
+            part = np.where(negative & left_out, np.int8(metrics.UNKNOWN), labels)
+            separate = _named(metrics.class_metrics(samples.scores, part), f"_{name}")
             values |= {
-                f"{metric}_{name}": separate[metric]
-                for metric in ("d_prime", "classes")
-                if metric in separate
+                metric: value
+                for metric, value in separate.items()
+                if metric in (f"d_prime_{name}", f"classes_{name}")
             }
     values["samples"] = float(len(labels))
+    if replicates:
+        values |= _intervals(samples, ranking, replicates)
     per_class = pd.DataFrame(
         {
             "mid": scores.mids,
@@ -135,25 +142,21 @@ def _named(computed: metrics.ClassMetrics, suffix: str = "") -> dict[str, float]
     return {name + suffix: value for name, value in named.items()}
 
 
-def intervals(scores: scoring.Scores, kind: str, replicates: int = 200) -> dict[str, float]:
-    """95% bootstrap intervals over clips, as {"<metric>_low": ..., "<metric>_high": ...}.
-
-    For d' and lwlrap, and d' on implicit negatives.
-
-    Args:
-      scores: of one model on one dataset.
-      kind: "weak" or "strong".
-      replicates: draws of the clips.
-    """
-    samples = weak_samples(scores) if kind == WEAK else strong_samples(scores)
-    found = bootstrap.intervals(samples.scores, samples.labels, samples.clip, replicates)
-    implicit = bootstrap.intervals(
-        samples.scores, (samples.labels == 1).astype(np.int8), samples.clip, replicates
-    )
-    if "d_prime" in implicit:
-        found["d_prime_implicit"] = implicit["d_prime"]
-    return {
-        f"{name}_{end}": bound
-        for name, bounds in found.items()
-        for end, bound in zip(("low", "high"), bounds, strict=True)
+def _intervals(
+    samples: _Samples, ranking: metrics.RankingPrecision, replicates: int
+) -> dict[str, float]:
+    """Bounds of d_prime, d_prime_implicit and lwlrap, as "<metric>_low" and "<metric>_high"."""
+    clips, clip = np.unique(samples.clip, return_inverse=True)
+    weights = bootstrap.draw(len(clips), replicates)
+    implicit = (samples.labels == metrics.POSITIVE).astype(np.int8)
+    replicated = {
+        "d_prime": bootstrap.d_prime(samples.scores, samples.labels, clip, weights),
+        "d_prime_implicit": bootstrap.d_prime(samples.scores, implicit, clip, weights),
+        "lwlrap": bootstrap.lwlrap(ranking, clip, weights),
     }
+    bounds: dict[str, float] = {}
+    for name, values in replicated.items():
+        low, high = bootstrap.interval(values)
+        if not np.isnan(low):
+            bounds |= {f"{name}_low": low, f"{name}_high": high}
+    return bounds

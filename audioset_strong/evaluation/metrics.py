@@ -10,16 +10,15 @@ average precision and lwlrap with scikit-learn's tie rules.
 """
 
 import dataclasses
-import statistics
 
 import numpy as np
+from scipy import special
 
 from audioset_strong import errors
 
 POSITIVE, NEGATIVE, UNKNOWN = 1, 0, -1
 _CLASSES_AT_A_TIME = 32
 _COMPARISONS_AT_A_TIME = 1 << 24
-_NORMAL = statistics.NormalDist()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +28,11 @@ class ClassMetrics:
     Attributes:
       positives: int64, known positive samples.
       negatives: int64, known negative samples.
-      auc: area under the ROC curve; NaN without a positive or a negative.
-      d_prime: see `d_prime`, with the correction at AUC 0 and 1.
-      average_precision: NaN without a positive or a negative.
+      auc: float64, area under the ROC curve; of a positive and a negative of equal score the
+        positive wins by half. NaN without a positive or without a negative.
+      d_prime: float64, of `auc`; corrected at 0 and 1 (see `d_prime`).
+      average_precision: float64, the mean over the positives of the precision at their own score;
+        samples of equal score are above a threshold together. NaN as `auc`.
     """
 
     positives: np.ndarray
@@ -49,7 +50,7 @@ class ClassMetrics:
         """Unweighted means over the used classes; NaN where there is none.
 
         `d_prime` is the mean of the classes' d' (the paper's); `d_prime_of_mean_auc` the d' of
-        their mean AUC (PANNs, AST).
+        their mean AUC (PANNs, AST), corrected at 0 and 1 by half of one of all their pairs.
         """
         used = self.used
         if not used.any():
@@ -57,7 +58,7 @@ class ClassMetrics:
         auc = float(np.mean(self.auc[used]))
         return {
             "d_prime": float(np.mean(self.d_prime[used])),
-            "d_prime_of_mean_auc": float(d_prime(auc)),
+            "d_prime_of_mean_auc": float(d_prime(auc, np.sum(self.positives * self.negatives))),
             "auc": auc,
             "mAP": float(np.mean(self.average_precision[used])),
         }
@@ -91,27 +92,6 @@ def class_metrics(scores: np.ndarray, labels: np.ndarray) -> ClassMetrics:
     return ClassMetrics(positives, negatives, auc, d_prime(auc, pairs), precision)
 
 
-def roc_auc(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of each class, ties counting one half; float64 `[classes]`.
-
-    NaN for classes without a known positive or without a known negative.
-
-    Args:
-      scores: float `[samples, classes]`.
-      labels: int8 `[samples, classes]`, 1 positive, 0 negative, -1 unknown.
-    """
-    return class_metrics(scores, labels).auc
-
-
-def average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Average precision of each class as scikit-learn defines it; float64 `[classes]`.
-
-    The mean over a class's positives of the precision at the positive's own threshold; samples of
-    equal score are above the threshold together. NaN as in `roc_auc`.
-    """
-    return class_metrics(scores, labels).average_precision
-
-
 def _auc_and_precision(positive: np.ndarray, negative: np.ndarray) -> tuple[float, float]:
     """AUC and average precision of one class from its positives' and negatives' scores.
 
@@ -121,7 +101,6 @@ def _auc_and_precision(positive: np.ndarray, negative: np.ndarray) -> tuple[floa
     below = np.searchsorted(positive, negative)  # positives below each negative
     # A negative that ties with a positive ties with the one it would be inserted at.
     tied = np.append(positive, positive[-1])[below] == negative
-    tied &= below < len(positive)
     at_or_below = below
     if tied.any():
         at_or_below = below.copy()
@@ -156,14 +135,7 @@ def d_prime(auc: np.ndarray | float, pairs: np.ndarray | float | None = None) ->
     if pairs is not None:
         margin = 0.5 / np.maximum(pairs, 1)
         auc = np.where(auc == 0, margin, np.where(auc == 1, 1 - margin, auc))
-    flat = [_inverse_normal(value) for value in auc.ravel()]
-    return np.sqrt(2) * np.array(flat, np.float64).reshape(auc.shape)
-
-
-def _inverse_normal(probability: float) -> float:
-    if probability <= 0 or probability >= 1:
-        return float("-inf") if probability <= 0 else float("inf")
-    return probability if np.isnan(probability) else _NORMAL.inv_cdf(probability)
+    return np.sqrt(2) * special.ndtri(auc)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,6 +222,9 @@ def _checked(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
         )
     if labels.dtype == bool:
         labels = labels.view(np.int8)
-    if labels.size and (labels.min() < UNKNOWN or labels.max() > POSITIVE):
-        raise errors.InputError("labels must be 1 (positive), 0 (negative) or -1 (unknown)")
+    whole = np.issubdtype(labels.dtype, np.integer)
+    if not whole or (labels.size and (labels.min() < UNKNOWN or labels.max() > POSITIVE)):
+        raise errors.InputError(
+            "labels must be whole numbers: 1 (positive), 0 (negative) or -1 (unknown)"
+        )
     return scores, labels

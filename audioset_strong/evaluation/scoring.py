@@ -1,22 +1,33 @@
 """A model's scores on a dataset, with the labels they are held against."""
 
+import collections
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
+from absl import logging
+from scipy import special
 
 from audioset_strong import errors
 
-_ARRAYS = (
-    "frame_scores",
-    "frame_valid",
-    "weak_labels",
-    "weak_known",
-    "negative_labels",
-    "negatives_known",
-    "frame_labels",
-    "strong_known",
+# The arrays of labels, as `sampling.grid_patches` names them: type and axes.
+_LABELS = {
+    "frame_valid": (np.bool_, ("clips", "frames")),
+    "weak_labels": (np.bool_, ("clips", "classes")),
+    "weak_known": (np.bool_, ("clips",)),
+    "negative_labels": (np.bool_, ("clips", "classes")),
+    "negatives_known": (np.bool_, ("clips",)),
+    "frame_labels": (np.int8, ("clips", "frames", "classes")),
+    "strong_known": (np.bool_, ("clips",)),
+}
+_ARRAYS = {"frame_scores": (np.floating, ("clips", "frames", "classes"))} | _LABELS
+# What numpy raises where a file is no npz, is damaged, or lacks an array.
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, EOFError, TypeError, AttributeError),
+    *(zipfile.BadZipFile, zlib.error),
 )
 
 
@@ -53,8 +64,12 @@ class Scores:
         total = np.sum(self.frame_scores, axis=1, where=valid, dtype=np.float64)
         return total / np.maximum(valid.sum(axis=1), 1)
 
+    def explicit_negatives(self) -> np.ndarray:
+        """bool `[clips, classes]`: known to be negative in the whole clip."""
+        return self.negative_labels & self.negatives_known[:, np.newaxis]
+
     def check(self, what: str) -> None:
-        """Checks shapes, clip ids and values.
+        """Checks shapes, types, names and values.
 
         Args:
           what: names these scores in a message.
@@ -62,30 +77,21 @@ class Scores:
         Raises:
           errors.InputError: naming the first thing wrong.
         """
-        clips, classes = len(self.clip_ids), len(self.mids)
-        frames = self.frame_valid.shape[1] if self.frame_valid.ndim == 2 else 0
-        shapes = {
-            "frame_scores": (clips, frames, classes),
-            "frame_valid": (clips, frames),
-            "weak_labels": (clips, classes),
-            "weak_known": (clips,),
-            "negative_labels": (clips, classes),
-            "negatives_known": (clips,),
-            "frame_labels": (clips, frames, classes),
-            "strong_known": (clips,),
-        }
-        for name, shape in shapes.items():
-            found = getattr(self, name).shape
-            if found != shape:
+        frames = self.frame_scores.shape[1] if self.frame_scores.ndim == 3 else 0
+        sizes = {"clips": len(self.clip_ids), "frames": frames, "classes": len(self.mids)}
+        for name, (kind, axes) in _ARRAYS.items():
+            array, shape = getattr(self, name), tuple(sizes[axis] for axis in axes)
+            if array.shape != shape or not np.issubdtype(array.dtype, kind):
                 raise errors.InputError(
-                    f"{what}: {name} has shape {found}; {clips} clips of {frames} frames and "
-                    f"{classes} classes need {shape}"
+                    f"{what}: {name} is {array.dtype} {array.shape}; must be {kind.__name__} "
+                    f"{shape}, [{', '.join(axes)}]"
                 )
-        seen: set[str] = set()
-        for clip_id in self.clip_ids:
-            if clip_id in seen:
-                raise errors.InputError(f"{what}: clip {clip_id} is there twice")
-            seen.add(clip_id)
+        for noun, names in (("clip", self.clip_ids), ("class", self.mids)):
+            if len(set(names)) < len(names):
+                raise errors.InputError(f"{what}: {noun} {_twice(names)} is there twice")
+        odd = self.frame_labels[(self.frame_labels < -1) | (self.frame_labels > 1)]
+        if len(odd):
+            raise errors.InputError(f"{what}: frame_labels: {odd[0]} in them; must be 1, 0 or -1")
         if not np.isfinite(self.frame_scores).all():
             clip, frame, k = np.argwhere(~np.isfinite(self.frame_scores))[0]
             raise errors.InputError(
@@ -94,7 +100,7 @@ class Scores:
             )
 
     def save(self, path: str) -> None:
-        """Writes a compressed npz that `load` reads, by rename."""
+        """Writes a compressed npz that `load` reads, so that no reader sees half of it."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         temporary = f"{path}.tmp.npz"
         np.savez_compressed(
@@ -109,22 +115,14 @@ class Scores:
         Raises:
           errors.InputError: no such file, not an npz of scores, or bad values in it.
         """
-        try:
-            with np.load(path) as file:
-                arrays = {name: file[name] for name in _ARRAYS}
-                mids = tuple(str(mid) for mid in file["mids"])
-                clip_ids = tuple(str(clip_id) for clip_id in file["clip_ids"])
-        except FileNotFoundError as error:
-            raise errors.InputError(f"{path}: no such file") from error
-        except (OSError, ValueError, KeyError, EOFError, TypeError) as error:
-            raise errors.InputError(f"{path}: no npz of scores: {error}") from error
+        mids, clip_ids, arrays = _read(path, _ARRAYS)
         scores = cls(mids, clip_ids, **arrays)
         scores.check(path)
         return scores
 
 
 def score(
-    predict: Callable[[np.ndarray], np.ndarray],
+    predict: Callable[[Mapping[str, np.ndarray]], np.ndarray],
     batches: Iterable[Mapping[str, np.ndarray]],
     mids: tuple[str, ...],
     what: str = "scores",
@@ -133,31 +131,24 @@ def score(
     """Scores every clip of a dataset in one pass.
 
     Args:
-      predict: log_mel float32 `[patches, 96, 64]` -> logits `[patches, classes]`.
+      predict: a batch -> its scores, float `[batch, frames, classes]`; see `of_model`.
       batches: of `sampling.grid_patches`.
-      mids: the classes of model and dataset.
+      mids: the classes of the dataset.
       what: names the scores in messages.
       on_batch: called with the clips of each batch, for progress.
 
     Raises:
-      errors.InputError: no clip, duplicate clips, outputs of another shape or that are no numbers.
+      errors.InputError: no clip, duplicate clips, scores of another shape or that are no numbers.
     """
     columns: dict[str, list[np.ndarray]] = {name: [] for name in _ARRAYS}
     clip_ids: list[str] = []
     for batch in batches:
-        log_mel = np.asarray(batch["log_mel"])
-        clips, frames = log_mel.shape[:2]
-        logits = np.asarray(predict(log_mel.reshape(-1, *log_mel.shape[2:])))
-        if logits.shape != (clips * frames, len(mids)):
-            raise errors.InputError(
-                f"{what}: the model gives {logits.shape[-1]} classes, the data has {len(mids)}"
-            )
-        columns["frame_scores"].append(_sigmoid(logits).reshape(clips, frames, -1))
-        for name in _ARRAYS[1:]:
+        columns["frame_scores"].append(predict(batch))
+        for name in _LABELS:
             columns[name].append(np.asarray(batch[name]))
-        clip_ids += [clip_id.decode() for clip_id in np.asarray(batch["clip_id"]).tolist()]
+        clip_ids += _clip_ids(batch)
         if on_batch:
-            on_batch(clips)
+            on_batch(len(batch["clip_id"]))
     if not clip_ids:
         raise errors.InputError(f"{what}: the dataset has no clip")
     arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
@@ -166,6 +157,106 @@ def score(
     return scores
 
 
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    # tanh never overflows; float64 so that float32 rounding makes no ties before its time.
-    return (0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))).astype(np.float32)
+def of_model(
+    logits: Callable[[np.ndarray], np.ndarray],
+) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
+    """The scores that a model gives a batch: the sigmoid of its logits, float32.
+
+    Args:
+      logits: log_mel float32 `[patches, 96, 64]` -> float `[patches, classes]`.
+    """
+
+    def predict(batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        log_mel = np.asarray(batch["log_mel"])
+        clips, frames = log_mel.shape[:2]
+        raw = np.asarray(logits(log_mel.reshape(-1, *log_mel.shape[2:])), np.float64)
+        return special.expit(raw).astype(np.float32).reshape(clips, frames, -1)
+
+    return predict
+
+
+def of_file(
+    path: str,
+    batches: Iterable[Mapping[str, np.ndarray]],
+    mids: tuple[str, ...],
+    on_batch: Callable[[int], None] | None = None,
+) -> Scores:
+    """Scores that any system wrote, with the labels of a dataset.
+
+    Args:
+      path: an npz of mids `[classes]`, clip_ids `[clips]` and frame_scores float
+        `[clips, 10, classes]`, in any order. What the dataset lacks is left out, with a warning.
+      batches: of `sampling.grid_patches`.
+      mids: the classes of the dataset.
+      on_batch: called with the clips of each batch, for progress.
+
+    Raises:
+      errors.InputError: no such file, bad values in it, or a clip or class of the dataset that it
+        has no scores of.
+    """
+    file_mids, file_clip_ids, arrays = _read(path, ["frame_scores"])
+    frame_scores = arrays["frame_scores"]
+    expected = (len(file_clip_ids), len(file_mids))
+    if frame_scores.ndim != 3 or frame_scores.shape[::2] != expected:
+        raise errors.InputError(
+            f"{path}: frame_scores has shape {frame_scores.shape}; must be [clips, frames, "
+            f"classes] of {expected[0]} clips and {expected[1]} classes"
+        )
+    column = {mid: k for k, mid in enumerate(file_mids)}
+    row = {clip_id: i for i, clip_id in enumerate(file_clip_ids)}
+    for noun, names, index in (("class", file_mids, column), ("clip", file_clip_ids, row)):
+        if len(index) < len(names):
+            raise errors.InputError(f"{path}: {noun} {_twice(names)} is there twice")
+
+    def places(names: Iterable[str], index: Mapping[str, int], noun: str) -> list[int]:
+        missing = [name for name in names if name not in index]
+        if missing:
+            raise errors.InputError(f"{path}: no scores of {noun} {missing[0]} of the dataset")
+        return [index[name] for name in names]
+
+    columns = places(mids, column, "class")
+
+    def predict(batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        frames = batch["frame_valid"].shape[1]
+        if frame_scores.shape[1] != frames:
+            raise errors.InputError(
+                f"{path}: {frame_scores.shape[1]} frames a clip; the dataset has {frames}"
+            )
+        return frame_scores[places(_clip_ids(batch), row, "clip")][:, :, columns]
+
+    scores = score(predict, batches, mids, path, on_batch)
+    for noun, held, used in (
+        ("classes", file_mids, scores.mids),
+        ("clips", file_clip_ids, scores.clip_ids),
+    ):
+        if len(held) > len(used):
+            logging.warning(
+                "%s: %d %s are not in the dataset: left out", path, len(held) - len(used), noun
+            )
+    return scores
+
+
+def _read(
+    path: str, names: Iterable[str]
+) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, np.ndarray]]:
+    """The mids, the clip ids and the named arrays of an npz."""
+    try:
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in names}
+            mids = tuple(str(mid) for mid in file["mids"])
+            clip_ids = tuple(str(clip_id) for clip_id in file["clip_ids"])
+    except FileNotFoundError as error:
+        raise errors.InputError(f"{path}: no such file") from error
+    except _UNREADABLE as error:
+        raise errors.InputError(f"{path}: no npz of scores: {error}") from error
+    return mids, clip_ids, arrays
+
+
+def _twice(names: Sequence[str]) -> str:
+    """The first name that stands there more than once."""
+    counts = collections.Counter(names)
+    return next(name for name in names if counts[name] > 1)
+
+
+def _clip_ids(batch: Mapping[str, np.ndarray]) -> list[str]:
+    return [clip_id.decode() for clip_id in np.asarray(batch["clip_id"]).tolist()]

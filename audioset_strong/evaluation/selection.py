@@ -9,9 +9,11 @@ import pandas as pd
 
 import gin
 from audioset_strong import errors
+from audioset_strong.training import checkpoints as checkpoints_lib
 
-FILE_NAME = "selection.json"
 DEFAULT_METRIC = "strong_validation/d_prime"
+# Beginnings of the names of metrics of which more is better.
+_BETTER = ("d_prime", "lwlrap", "mAP", "auc")
 
 
 @gin.configurable(module="selection")
@@ -23,29 +25,22 @@ def select(
     Args:
       results: rows of step, set, metric, value.
       checkpoints: (step, path) of those that still exist; only they can be picked.
-      metric: "<set>/<metric>".
+      metric: "<set>/<metric>", one of which more is better.
 
     Returns:
       step, checkpoint (below the workdir), set, metric, value, the rule in words, candidates (best
       first, those whose files are gone marked) and best_of_each_metric, the separate best that the
-      paper reports beside its table. Where the metric is undefined at every step (no usable class)
-      the last checkpoint is picked, and the rule says so.
+      paper reports beside its table.
 
     Raises:
       errors.InputError: the metric was not measured, or no evaluated checkpoint is left.
     """
     set_name, _, name = metric.partition("/")
     paths = dict(checkpoints)
-    results = results[np.isfinite(results["value"])]
-    measured = results["set"] + "/" + results["metric"]
-    here = results[measured == metric].sort_values(
-        ["value", "step"], ascending=[False, True], kind="stable"
-    )
+    results = _ordered(results)
+    here = results[results["name"] == metric]
     if here.empty:
-        raise errors.InputError(
-            f"selection by {metric}: not measured; there are: "
-            f"{', '.join(sorted(measured.unique())) or 'no results'}"
-        )
+        raise _not_measured(metric, results)
     available = here[here["step"].isin(list(paths))]
     if available.empty:
         raise errors.InputError(f"selection by {metric}: no evaluated checkpoint is left")
@@ -62,34 +57,49 @@ def select(
             {"step": int(s), "value": float(v), "available": int(s) in paths}
             for s, v in zip(here["step"], here["value"], strict=True)
         ],
-        "best_of_each_metric": _best_of_each(results),
+        "best_of_each_metric": {
+            row.name: {"step": int(row.step), "value": float(row.value)}
+            for row in results.groupby("name").head(1).itertuples(index=False)
+        },
     }
 
 
-def _best_of_each(results: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """The best step and value of every metric for which more is better, named "<set>/<metric>"."""
-    best = {}
-    for (set_name, name), rows in results.groupby(["set", "metric"]):
-        if not str(name).startswith(("d_prime", "lwlrap", "mAP", "auc")):
-            continue
-        if str(name).endswith(("_low", "_high")):
-            continue
-        row = rows.sort_values(["value", "step"], ascending=[False, True]).iloc[0]
-        best[f"{set_name}/{name}"] = {"step": int(row["step"]), "value": float(row["value"])}
-    return best
+def can_select(results: pd.DataFrame) -> bool:
+    """Whether the metric that `select` would take was measured.
+
+    Raises:
+      errors.InputError: gin binds another than the default, and that was not measured.
+    """
+    metric = gin.get_bindings(select).get("metric", DEFAULT_METRIC)
+    ordered = _ordered(results)
+    found = metric in set(ordered["name"])
+    if not found and metric != DEFAULT_METRIC:
+        raise _not_measured(metric, ordered)
+    return found
+
+
+def _not_measured(metric: str, ordered: pd.DataFrame) -> errors.InputError:
+    names = ", ".join(sorted(set(ordered["name"]))) or "no results"
+    return errors.InputError(f"select.metric = {metric!r}: not measured; there are: {names}")
+
+
+def _ordered(results: pd.DataFrame) -> pd.DataFrame:
+    """The metrics of which more is better: name ("<set>/<metric>"), step, value; best first."""
+    metric = results["metric"]
+    bound = metric.str.endswith("_low") | metric.str.endswith("_high")
+    kept = results[metric.str.startswith(_BETTER) & ~bound & np.isfinite(results["value"])]
+    kept = kept.assign(name=kept["set"] + "/" + kept["metric"])
+    return kept.sort_values(["name", "value", "step"], ascending=[True, False, True])
 
 
 def write(workdir: str, selected: dict) -> None:
-    """Writes `selection.json`, by rename."""
-    path = pathlib.Path(workdir) / FILE_NAME
-    temporary = path.with_suffix(".json.tmp")
-    temporary.write_text(json.dumps(selected, indent=1) + "\n")
-    temporary.replace(path)
+    """Writes `selection.json`, so that no reader sees half of it."""
+    checkpoints_lib.write_json(pathlib.Path(workdir) / checkpoints_lib.SELECTION_FILE, selected)
 
 
 def read(workdir: str) -> dict | None:
     """What `write` wrote; None where nothing is selected."""
-    path = pathlib.Path(workdir) / FILE_NAME
+    path = pathlib.Path(workdir) / checkpoints_lib.SELECTION_FILE
     if not path.exists():
         return None
     try:

@@ -2,7 +2,8 @@
 
 Training, evaluation and the TSV writer all call `frame_labels`. Times are integers in any unit
 common to segments and frames (milliseconds, or samples at 16 kHz), so that an overlap of exactly
-one half is decided exactly.
+one half is decided exactly. Labels are then smeared (`smear`) and made three-valued
+(`explicit_labels`), in that order.
 
 Source: section 3.2 of the paper. The default is the rule that reproduces Google's released framed
 labels; "paper" is the paper's wording read as a union over a class's segments.
@@ -33,7 +34,7 @@ def frame_labels(
     Args:
       segment_start: int64 `[batch, segments]`.
       segment_end: int64 `[batch, segments]`, later than the starts.
-      segment_label: int64 `[batch, segments]`, class indices; -1 pads.
+      segment_label: int64 `[batch, segments]`, class indices below `num_classes`; -1 pads.
       frame_start: int64 `[batch, frames]`.
       frame_length: of every frame, in the same unit.
       num_classes: size of the vocabulary.
@@ -70,6 +71,20 @@ def frame_labels(
     lengths = tf.where(present, end - start, 0)[:, tf.newaxis]
     total = _sum_by_class(lengths, label, num_classes)  # [batch, 1, classes]
     return (covered > 0) & (2 * covered >= tf.minimum(total, frame_length))
+
+
+def smear(labels: tf.Tensor, ancestors: tf.Tensor) -> tf.Tensor:
+    """Labels with all that they imply by the ontology: what is a Bark is a Dog, too.
+
+    Args:
+      labels: bool `[..., classes]`.
+      ancestors: bool `[classes, classes]`, see `ontology.ancestor_matrix`.
+
+    Returns:
+      bool `[..., classes]`: true where the class or one of its descendants is.
+    """
+    implied = tf.cast(ancestors, tf.float32)
+    return tf.tensordot(tf.cast(labels, tf.float32), implied, 1) > 0
 
 
 def explicit_labels(positive: tf.Tensor, clip_negative: tf.Tensor) -> tf.Tensor:

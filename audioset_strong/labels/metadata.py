@@ -2,28 +2,39 @@
 
 Each reader returns a pandas table with the documented columns. Times become integer milliseconds,
 the resolution of the release, so that everything after works without rounding. Columns are parsed
-whole; a row that is wrong is named by file, line and value. Malformed rows raise `InputError`, or,
-with `skip_bad_rows`, are left out, logged, and listed in `table.attrs["bad_rows"]`.
+and checked whole; a row that is wrong is named by file, line and value. The first malformed row
+raises `InputError`, or, with `skip_bad_rows`, all of them are left out, logged one by one, and
+listed in `table.attrs["bad_rows"]`.
+
+A file is UTF-8 text, with or without a byte-order mark, with line ends of any kind. Lines that are
+blank or begin with "#" are passed over.
 """
 
 import csv
 import io
 import pathlib
 import re
+import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 from absl import logging
 
 from audioset_strong import errors
 
-MID_PATTERN = r"/[a-z]+/[a-z0-9_]+"
 CLIP_MS = 10_000  # clips last at most this; segment times are relative to the clip
 PRESENT, NOT_PRESENT = "PRESENT", "NOT_PRESENT"
 STRONG_HEADER = ("segment_id", "start_time_seconds", "end_time_seconds", "label")
 FRAMED_HEADER = (*STRONG_HEADER, "present")
 NEGATIVES_HEADER = ("segment_id", "label")
-_BAD_ROWS_SHOWN = 10
+
+_MID = r"/[a-z]+/[a-z0-9_]+"
+_MIDS = f"{_MID}(?:,{_MID})*"
+_SEGMENT_ID = r"\S+_[0-9]+"
+_MAX_SECONDS = 1e9  # longer than any video, and far from where int64 milliseconds end
+_EXTRA = "extra"  # a column more than there should be, so that a longer row shows
 
 
 def segment_id(ytid: str, start_ms: int) -> str:
@@ -38,169 +49,250 @@ def split_segment_id(clip_id: str) -> tuple[str, int]:
       errors.InputError: text that is no such id.
     """
     ytid, _, start = clip_id.rpartition("_")
-    if not ytid or not start.isdigit():
+    if not ytid or not (start.isascii() and start.isdigit()):
         raise errors.InputError(f"segment id {clip_id!r}: must be YTID_STARTMS")
     return ytid, int(start)
 
 
-def open_text(path: str) -> io.StringIO:
-    """The text of a metadata file, its byte-order mark and CRLF line ends removed.
+def read_text(path: str) -> str:
+    r"""The text of a metadata file: without byte-order mark, lines ended by "\n".
 
     Raises:
       errors.InputError: a file that is missing, unreadable, empty, or not UTF-8 text.
     """
+    return _read_bytes(path).decode()
+
+
+def _read_bytes(path: str) -> bytes:
+    """What `read_text` decodes. No copy is made where nothing has to be replaced."""
     try:
         raw = pathlib.Path(path).read_bytes()
     except OSError as error:
         raise errors.InputError(f"{path}: cannot be read ({error.strerror})") from error
-    try:
-        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise errors.InputError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    if not text.strip():
+    raw = raw.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if not raw or raw.isspace():
         raise errors.InputError(f"{path}: empty file")
-    return io.StringIO(text)
+    bad = raw.find(b"\0")  # UTF-16 without a mark would pass for UTF-8
+    if bad < 0 and not raw.isascii():
+        try:
+            raw.decode()
+        except UnicodeDecodeError as error:
+            bad = error.start
+    if bad >= 0:
+        line = raw.count(b"\n", 0, bad) + 1
+        raise errors.InputError(f"{path}, line {line}: not UTF-8 text (byte 0x{raw[bad]:02x})")
+    return raw
+
+
+def _first_row(raw: bytes) -> tuple[int, int, str]:
+    """(line number, offset, text) of the first line that is neither blank nor a comment."""
+    number, begin = 1, 0
+    for line in io.BytesIO(raw):
+        if not (line.startswith(b"#") or line == b"\n"):
+            return number, begin, line.decode()
+        number, begin = number + 1, begin + len(line)
+    return number, begin, ""
 
 
 class _Table:
-    """A file's rows as text columns, and the complaints about them."""
+    """A file's rows as text, and the complaints about them.
+
+    Attributes:
+      rows: str columns, indexed by the number of the line in the file.
+    """
 
     def __init__(
         self,
         path: str,
+        what: str,
         columns: Sequence[str],
         separator: str,
-        header: Sequence[str] | None = None,
-        header_required: bool = False,
-        like: str = "",
+        header: Sequence[str] = (),
     ):
-        self.path = str(path)
+        """Parses a file.
+
+        Args:
+          path: of the file.
+          what: it should be, for messages.
+          columns: of each row.
+          separator: of the columns. Fields that hold a comma are quoted where it is one.
+          header: how a first line begins that is no row; the file may lack it.
+
+        Raises:
+          errors.InputError: see `read_text`; or a first row of too few columns.
+        """
+        self._path = path
         self._bad: dict[int, str] = {}
-        text = open_text(path)
-        skipped = 0
-        position = 0
-        for line in text:
-            if not line.startswith("#"):
-                break
-            skipped += 1
-            position = text.tell()
-        first = [field.strip() for field in line.rstrip("\n").split(separator)]
-        if header and first[: len(header)] == list(header):
-            skipped += 1
-        else:
-            if header_required or len(first) < len(columns):
-                expected = separator.join(header or columns).replace("\t", "<TAB>")
-                raise errors.InputError(
-                    f"{path}, line {skipped + 1}: {line.rstrip()[:80]!r} is not the beginning of "
-                    f"{like or 'this format'}: expected {expected!r}"
-                )
-            text.seek(position)
-        # One column more than there should be, so that a longer row can be told from a right one.
-        names = [*columns, "_extra"]
+        raw = _read_bytes(path)
+        number, begin, line = _first_row(raw)
         try:
-            self.rows = pd.read_csv(
-                text,
-                sep=separator,
-                names=names,
-                header=None,
-                index_col=False,
-                dtype=str,
-                keep_default_na=False,
-                na_filter=False,
-                skip_blank_lines=False,
-                skipinitialspace=separator == ",",
-                quoting=csv.QUOTE_MINIMAL if separator == "," else csv.QUOTE_NONE,
+            first = [field.strip() for field in _split(line, separator)]
+        except csv.Error:
+            first = []
+        if header and first[: len(header)] == list(header):
+            number, begin = number + 1, begin + len(line.encode())
+        elif line and len(first) < len(columns):
+            raise errors.InputError(
+                f"{path}, line {number}: {line.rstrip()[:80]!r} is no row of {what}; "
+                f"its columns are {', '.join(columns)}"
             )
-        except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-            if isinstance(error, pd.errors.EmptyDataError):
-                self.rows = pd.DataFrame({name: pd.Series(dtype=str) for name in names})
-            else:
-                raise errors.InputError(self._parser_message(error, skipped)) from error
-        self.rows.index = self.rows.index + skipped + 1  # line numbers of the file
-        blank = (self.rows[columns[0]].fillna("") == "") & (self.rows[columns[-1]].fillna("") == "")
-        self.rows = self.rows[~blank]
+        names = [*columns, _EXTRA]
+        rows = _parse(raw, begin, names, separator)
+        if rows is None:
+            rows, self._bad = _parse_by_line(raw, begin, names, separator, number)
+        rows.index = pd.RangeIndex(number, number + len(rows))
+        blank = np.logical_and.reduce([rows[name] == "" for name in columns])
+        self.rows = rows[~(blank | rows[columns[0]].str.startswith("#"))]
+        for name in columns:
+            self.complain(
+                self.rows[name] == "",
+                lambda row, name=name: f"no {name}; the columns are {', '.join(columns)}",
+            )
         self.complain(
-            self.rows[columns[-1]].isna() | (self.rows[columns[-1]] == ""),
-            lambda row: f"fewer than the {len(columns)} columns {', '.join(columns)}",
-        )
-        self.complain(
-            self.rows["_extra"].notna() & (self.rows["_extra"] != ""),
-            lambda row: f"more than the {len(columns)} columns {', '.join(columns)}: {row.extra!r}",
+            self.rows[_EXTRA] != "",
+            lambda row: f"{row.extra!r} is too much; the columns are {', '.join(columns)}",
         )
 
-    def _parser_message(self, error: Exception, skipped: int) -> str:
-        match = re.search(r"in line (\d+)", str(error))
-        where = f", line {int(match[1]) + skipped}" if match else ""
-        return f"{self.path}{where}: {' '.join(str(error).split())}"
-
-    def complain(self, bad: pd.Series, say: Callable) -> None:
-        """Marks rows as bad; `say` tells why, from a row."""
-        if bad.any():
-            for row in self.rows[bad].rename(columns={"_extra": "extra"}).itertuples():
-                self._bad.setdefault(row.Index, say(row))
+    def complain(self, bad: pd.Series | np.ndarray, say: Callable) -> None:
+        """Marks rows as bad; `say` tells why, from a row. Of a row the first complaint counts."""
+        for row in self.rows[np.asarray(bad)].itertuples():
+            self._bad.setdefault(row.Index, say(row))
 
     def finish(self, skip_bad_rows: bool) -> pd.DataFrame:
         """The good rows; raises at the first bad one unless these are to be skipped."""
-        told = [f"{self.path}, line {line}: {self._bad[line]}" for line in sorted(self._bad)]
+        told = [f"{self._path}, line {line}: {self._bad[line]}" for line in sorted(self._bad)]
         if told and not skip_bad_rows:
             more = f" (and {len(told) - 1} more bad rows)" if len(told) > 1 else ""
             raise errors.InputError(told[0] + more)
+        for text in told:
+            logging.warning("skipped: %s", text)
         if told:
-            logging.warning("%s: %d bad rows skipped", self.path, len(told))
-            for text in told[:_BAD_ROWS_SHOWN]:
-                logging.warning("%s", text)
-        table = self.rows.drop(index=list(self._bad)).drop(columns="_extra")
+            logging.warning("%s: %d bad rows skipped", self._path, len(told))
+        table = self.rows[~self.rows.index.isin(self._bad)] if told else self.rows
         table = table.reset_index(drop=True)
         table.attrs["bad_rows"] = told
         return table
 
 
+def _dialect(separator: str) -> dict:
+    """How `csv` and pandas alike take a line apart."""
+    comma = separator == ","
+    return {
+        "quoting": csv.QUOTE_MINIMAL if comma else csv.QUOTE_NONE,
+        "skipinitialspace": comma,
+    }
+
+
+def _split(line: str, separator: str) -> list[str]:
+    """The fields of one line; raises csv.Error where its quotes do not match."""
+    reader = csv.reader([line], delimiter=separator, strict=True, **_dialect(separator))
+    return next(reader, [])
+
+
+def _parse(raw: bytes, begin: int, names: Sequence[str], separator: str) -> pd.DataFrame | None:
+    """The rows from byte `begin` on, "" for what is missing; None where a line is not a row.
+
+    That is so where a line has more columns than names, or a quote runs on into the next line.
+    """
+    if begin == len(raw):
+        return pd.DataFrame({name: pd.Series(dtype=str) for name in names})
+    file = io.BytesIO(raw)
+    file.seek(begin)
+    try:
+        with warnings.catch_warnings():
+            # A first row that is too long is cut off, with no more than a warning.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            rows = pd.read_csv(
+                file,
+                sep=separator,
+                names=names,
+                header=None,
+                index_col=False,
+                dtype=str,
+                na_filter=False,
+                skip_blank_lines=False,
+                **_dialect(separator),
+            )
+    except (pd.errors.ParserError, pd.errors.ParserWarning):
+        return None
+    lines = raw.count(b"\n", begin) + (not raw.endswith(b"\n"))
+    return rows if len(rows) == lines else None
+
+
+def _parse_by_line(
+    raw: bytes, begin: int, names: Sequence[str], separator: str, number: int
+) -> tuple[pd.DataFrame, dict[int, str]]:
+    """As `_parse`, a row for every line whatever it holds; and what is wrong, by line number."""
+    rows, bad = [], {}
+    for offset, line in enumerate(raw[begin:].decode().removesuffix("\n").split("\n")):
+        try:
+            fields = _split(line, separator)
+        except csv.Error as error:
+            fields = [line]
+            bad[number + offset] = f"{line[:80]!r} does not fall into columns ({error})"
+        fields[len(names) - 1 :] = [separator.join(fields[len(names) - 1 :])]
+        rows.append(fields + [""] * (len(names) - len(fields)))
+    return pd.DataFrame(rows, columns=list(names), dtype=str), bad
+
+
+def _matches(column: pd.Series, pattern: str) -> np.ndarray:
+    """Whether each text of a column is of a pattern."""
+    fullmatch = re.compile(pattern).fullmatch
+    return np.array([fullmatch(text) is not None for text in column.tolist()], bool)
+
+
 def _milliseconds(table: _Table, column: str) -> pd.Series:
     """A column of seconds as int64 ms; complains about what is no time."""
-    text = table.rows[column].fillna("")
-    seconds = pd.to_numeric(text, errors="coerce")
-    bad = seconds.isna() | (seconds < 0) | (seconds > 1e9)
+    codes, texts = pd.factorize(table.rows[column])  # each distinct time is parsed once
+    seconds = np.asarray(pd.to_numeric(texts, errors="coerce"), np.float64)
+    good = (seconds >= 0) & (seconds <= _MAX_SECONDS)
     table.complain(
-        bad, lambda row: f"{column} {getattr(row, column)!r} is no time in seconds of 0 or more"
+        ~good[codes],
+        lambda row: f"{column} {getattr(row, column)!r} is no time in seconds, 0 or more",
     )
-    return (seconds.where(~bad, 0.0) * 1000).round().astype("int64")
+    ms = np.round(np.where(good, seconds, 0.0) * 1000).astype(np.int64)
+    return pd.Series(ms[codes], table.rows.index)
 
 
-def _check_order(table: _Table, start: pd.Series, end: pd.Series, limit_ms: int | None) -> None:
-    table.rows["start_ms"], table.rows["end_ms"] = start, end
+def _add_times(table: _Table, start: str, end: str, limit_ms: int | None = None) -> None:
+    """Adds start_ms and end_ms; complains about what is no interval within the limit."""
+    start_ms, end_ms = _milliseconds(table, start), _milliseconds(table, end)
     table.complain(
-        end <= start,
-        lambda row: f"end {row.end_ms / 1000:.3f} s is not after start {row.start_ms / 1000:.3f} s",
+        end_ms <= start_ms,
+        lambda row: f"{end} {getattr(row, end)} is not after {start} {getattr(row, start)}",
     )
     if limit_ms is not None:
         table.complain(
-            end > limit_ms,
+            end_ms > limit_ms,
             lambda row: (
-                f"end {row.end_ms / 1000:.3f} s lies beyond the clip's {limit_ms / 1000:.0f} s"
+                f"{end} {getattr(row, end)} lies beyond the clip's {limit_ms / 1000:g} seconds"
             ),
         )
+    table.rows = table.rows.assign(start_ms=start_ms, end_ms=end_ms)
 
 
-def _check_mids(table: _Table, column: str) -> None:
+def _check_mids(table: _Table, column: str, pattern: str = _MID) -> None:
+    what = "mid" if pattern == _MID else "mid, nor a comma-separated list of them,"
     table.complain(
-        ~table.rows[column].fillna("").str.fullmatch(MID_PATTERN),
-        lambda row: f"{getattr(row, column)!r} is no mid such as /m/09x0r",
+        ~_matches(table.rows[column], pattern),
+        lambda row: f"{getattr(row, column)!r} is no {what} such as /m/09x0r",
     )
 
 
-def _check_ids(table: _Table, column: str) -> None:
+def _check_segment_ids(table: _Table) -> None:
     table.complain(
-        ~table.rows[column].fillna("").str.fullmatch(r"\S+_\d+"),
-        lambda row: f"segment id {getattr(row, column)!r} is not YTID_STARTMS",
+        ~_matches(table.rows["segment_id"], _SEGMENT_ID),
+        lambda row: f"segment_id {row.segment_id!r} is not YTID_STARTMS",
     )
 
 
 def _check_unique(table: _Table, columns: Sequence[str]) -> None:
     table.complain(
-        table.rows.duplicated(list(columns), keep="first"),
+        table.rows.duplicated(list(columns)),
         lambda row: (
-            "the same row stands further up: "
+            "duplicate row: "
             + ", ".join(str(getattr(row, column)) for column in columns)
+            + " stands further up"
         ),
     )
 
@@ -214,25 +306,25 @@ def read_weak_csv(path: str, skip_bad_rows: bool = False) -> pd.DataFrame:
 
     Returns:
       segment_id str, ytid str, start_ms int64, end_ms int64 (of the clip in its video), labels
-      (tuple of mids).
+      (tuple of distinct mids); a clip a row.
 
     Raises:
       errors.InputError: a file of another format, or a malformed or repeated row.
     """
-    columns = ("ytid", "start", "end", "mids")
-    table = _Table(path, columns, ",", like="a weak label CSV")
+    columns = ("ytid", "start_seconds", "end_seconds", "positive_labels")
+    table = _Table(path, "a weak label CSV", columns, ",")
+    _add_times(table, "start_seconds", "end_seconds")
+    _check_mids(table, "positive_labels", _MIDS)
     rows = table.rows
-    _check_order(table, _milliseconds(table, "start"), _milliseconds(table, "end"), None)
-    table.complain(
-        ~rows["mids"].fillna("").str.fullmatch(f"{MID_PATTERN}(,{MID_PATTERN})*"),
-        lambda row: f"labels {row.mids!r} are no comma-separated mids such as /m/09x0r",
-    )
-    rows["segment_id"] = rows["ytid"] + "_" + rows["start_ms"].astype(str)
+    starts = zip(rows["ytid"].tolist(), rows["start_ms"].tolist(), strict=True)
+    rows["segment_id"] = [segment_id(ytid, start_ms) for ytid, start_ms in starts]
+    _check_segment_ids(table)
     _check_unique(table, ["segment_id"])
     good = table.finish(skip_bad_rows)
-    # Most rows share a few label lists: each is split once.
-    lists = {text: tuple(text.split(",")) for text in good["mids"].unique()}
-    good["labels"] = good["mids"].map(lists)
+    texts = good["positive_labels"].tolist()
+    # Interned, so that a mid is one string however many clips it labels.
+    lists = {text: tuple(dict.fromkeys(map(sys.intern, text.split(",")))) for text in set(texts)}
+    good["labels"] = pd.Series([lists[text] for text in texts], good.index, dtype=object)
     return _select(good, ["segment_id", "ytid", "start_ms", "end_ms", "labels"])
 
 
@@ -244,20 +336,14 @@ def read_strong_tsv(path: str, skip_bad_rows: bool = False) -> pd.DataFrame:
       skip_bad_rows: leave malformed rows out instead of raising.
 
     Returns:
-      segment_id str, start_ms int64, end_ms int64 (within the clip), mid str. Segments of one
-      label may overlap; an identical row twice is an error.
+      segment_id str, start_ms int64, end_ms int64 (within the clip), mid str; a segment a row.
+      Segments of one label may overlap, and be as short as 1 ms.
 
     Raises:
-      errors.InputError: a file of another format, or a malformed row.
+      errors.InputError: a file of another format, or a malformed or repeated row.
     """
-    table = _Table(path, STRONG_HEADER, "\t", STRONG_HEADER, like="a strong label TSV")
-    _check_ids(table, "segment_id")
-    _check_mids(table, "label")
-    start = _milliseconds(table, "start_time_seconds")
-    end = _milliseconds(table, "end_time_seconds")
-    _check_order(table, start, end, CLIP_MS)
-    _check_unique(table, ["segment_id", "start_ms", "end_ms", "label"])
-    good = table.finish(skip_bad_rows).rename(columns={"label": "mid"})
+    table = _Table(path, "a strong label TSV", STRONG_HEADER, "\t", STRONG_HEADER)
+    good = _finish_segments(table, skip_bad_rows)
     return _select(good, ["segment_id", "start_ms", "end_ms", "mid"])
 
 
@@ -269,55 +355,54 @@ def read_framed_tsv(path: str, skip_bad_rows: bool = False) -> pd.DataFrame:
       skip_bad_rows: leave malformed rows out instead of raising.
 
     Returns:
-      segment_id str, start_ms int64, end_ms int64 (of the frame), mid str, present bool.
+      segment_id str, start_ms int64, end_ms int64 (of the frame), mid str, present bool; a frame
+      and label a row.
 
     Raises:
-      errors.InputError: a file of another format, or a malformed row.
+      errors.InputError: a file of another format, or a malformed or repeated row.
     """
-    table = _Table(path, FRAMED_HEADER, "\t", FRAMED_HEADER, like="a framed label TSV")
-    _check_ids(table, "segment_id")
-    _check_mids(table, "label")
+    table = _Table(path, "a framed label TSV", FRAMED_HEADER, "\t", FRAMED_HEADER)
     table.complain(
         ~table.rows["present"].isin([PRESENT, NOT_PRESENT]),
         lambda row: f"present {row.present!r} is neither {PRESENT} nor {NOT_PRESENT}",
     )
-    start = _milliseconds(table, "start_time_seconds")
-    end = _milliseconds(table, "end_time_seconds")
-    _check_order(table, start, end, CLIP_MS)
-    _check_unique(table, ["segment_id", "start_ms", "end_ms", "label"])
-    good = table.finish(skip_bad_rows).rename(columns={"label": "mid"})
+    good = _finish_segments(table, skip_bad_rows)
     good["present"] = good["present"] == PRESENT
     return _select(good, ["segment_id", "start_ms", "end_ms", "mid", "present"])
+
+
+def _finish_segments(table: _Table, skip_bad_rows: bool) -> pd.DataFrame:
+    """What the rows of strong and framed TSVs have in common."""
+    _check_segment_ids(table)
+    _check_mids(table, "label")
+    _add_times(table, "start_time_seconds", "end_time_seconds", CLIP_MS)
+    _check_unique(table, ["segment_id", "start_ms", "end_ms", "label"])
+    return table.finish(skip_bad_rows).rename(columns={"label": "mid"})
 
 
 def read_negatives(path: str, skip_bad_rows: bool = False) -> pd.DataFrame:
     """Clip-level explicit negatives: classes that a rater found absent from the whole clip.
 
     Args:
-      path: TSV or CSV of segment_id and label, with or without a header; the label field may hold
-        several comma-separated mids.
+      path: TSV or CSV of segment_id and label, with or without a header; a label field may hold
+        several mids, separated by commas.
       skip_bad_rows: leave malformed rows out instead of raising.
 
     Returns:
-      segment_id str, mid str; a pair a row.
+      segment_id str, mid str; a pair a row, each once.
 
     Raises:
-      errors.InputError: a file of another format, or a malformed row.
+      errors.InputError: a file of another format, or a malformed or repeated row.
     """
-    with open_text(path) as file:
-        separator = "\t" if "\t" in file.readline() else ","
-    table = _Table(path, NEGATIVES_HEADER, separator, NEGATIVES_HEADER, like="a list of negatives")
-    _check_ids(table, "segment_id")
-    table.complain(
-        ~table.rows["label"].fillna("").str.fullmatch(f"{MID_PATTERN}(,{MID_PATTERN})*"),
-        lambda row: f"labels {row.label!r} are no comma-separated mids such as /m/09x0r",
-    )
+    *_, first = _first_row(_read_bytes(path))
+    separator = "\t" if "\t" in first else ","
+    table = _Table(path, "a list of negatives", NEGATIVES_HEADER, separator, ("segment_id",))
+    _check_segment_ids(table)
+    _check_mids(table, "label", _MIDS)
     _check_unique(table, ["segment_id", "label"])
     good = table.finish(skip_bad_rows)
-    bad_rows = good.attrs["bad_rows"]
-    pairs = good.assign(mid=good["label"].str.split(",")).explode("mid").drop_duplicates()
-    pairs = pairs.reset_index(drop=True)
-    pairs.attrs["bad_rows"] = bad_rows
+    pairs = good.assign(mid=good["label"].str.split(",")).explode("mid").astype({"mid": str})
+    pairs = pairs.drop_duplicates(["segment_id", "mid"], ignore_index=True)
     return _select(pairs, ["segment_id", "mid"])
 
 
@@ -328,61 +413,72 @@ def negatives_from_framed(framed: pd.DataFrame) -> pd.DataFrame:
       framed: what `read_framed_tsv` returned.
 
     Returns:
-      segment_id str, mid str.
+      segment_id str, mid str; sorted.
     """
     present = framed.groupby(["segment_id", "mid"], sort=True)["present"].any().reset_index()
     return present.loc[~present["present"], ["segment_id", "mid"]].reset_index(drop=True)
 
 
-def read_class_labels(path: str) -> pd.DataFrame:
-    """`class_labels_indices.csv`: index int64, mid str, display_name str.
+def read_class_list(path: str) -> pd.DataFrame:
+    """A list of classes: `class_labels_indices.csv`, `mid_to_display_name.tsv`, or another.
+
+    Args:
+      path: CSV or TSV. With a header it has the columns mid and display_name anywhere, and maybe
+        index; without one it has the two columns mid and display_name.
+
+    Returns:
+      mid str, display_name str; a class a row, in the order of the file.
 
     Raises:
-      errors.InputError: a file of another format, a malformed row, or indices that do not count up.
+      errors.InputError: a file of another format, a malformed or repeated row, indices that do not
+        count up from 0.
     """
-    columns = ("index", "mid", "display_name")
-    table = _Table(path, columns, ",", columns, header_required=True, like="a class list")
-    _check_mids(table, "mid")
-    _check_unique(table, ["mid"])
-    rows = table.rows
-    rows["position"] = range(len(rows))
-    table.complain(
-        rows["index"] != rows["position"].astype(str),
-        lambda row: f"index {row[1]!r} should be {row.position}",
+    *_, first = _first_row(_read_bytes(path))
+    separator = "\t" if "\t" in first else ","
+    columns = ["mid", "display_name"]
+    header = [field.strip().strip('"') for field in first.split(separator)]
+    has_header = set(columns) <= set(header)
+    table = _Table(
+        path,
+        "a list of classes",
+        header if has_header else columns,
+        separator,
+        header if has_header else (),
     )
-    good = table.finish(False)
-    good["index"] = good["index"].astype("int64")
-    return _select(good, list(columns))
-
-
-def read_mid_to_display_name(path: str) -> pd.DataFrame:
-    """`mid_to_display_name.tsv`: mid str, display_name str.
-
-    Raises:
-      errors.InputError: a file of another format, or a malformed row.
-    """
-    columns = ("mid", "display_name")
-    table = _Table(path, columns, "\t", like="a list of display names")
     _check_mids(table, "mid")
     _check_unique(table, ["mid"])
-    return _select(table.finish(False), list(columns))
+    if "index" in table.rows:
+        expected = pd.Series(range(len(table.rows)), table.rows.index).astype(str)
+        found = table.rows["index"]
+        table.complain(
+            found != expected,
+            lambda row: f"index {found[row.Index]!r} should be {expected[row.Index]}",
+        )
+    return _select(table.finish(skip_bad_rows=False), columns)
 
 
 def read_clip_list(path: str) -> list[str]:
-    """Segment ids: one a line, or the first column of a TSV or CSV with the header segment_id.
+    """Segment ids: one a line, or the first column of a CSV or TSV, whose header is segment_id.
+
+    Returns:
+      The ids in the order of the file, each once.
 
     Raises:
-      errors.InputError: a line that is no segment id.
+      errors.InputError: a line that is no segment id, or no line at all.
     """
-    ids = []
-    for number, line in enumerate(open_text(path), 1):
-        field = re.split(r"[\t,]", line.strip())[0]
-        if not field or line.startswith("#") or (number == 1 and field == "segment_id"):
+    ids: dict[str, None] = {}
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        field = line.replace("\t", ",").partition(",")[0].strip()
+        if not field or line.startswith("#") or (not ids and field == "segment_id"):
             continue
-        if not re.fullmatch(r"\S+_\d+", field):
-            raise errors.InputError(f"{path}, line {number}: {field!r} is not YTID_STARTMS")
-        ids.append(field)
-    return ids
+        try:
+            split_segment_id(field)
+        except errors.InputError as error:
+            raise errors.InputError(f"{path}, line {number}: {error}") from error
+        ids[field] = None
+    if not ids:
+        raise errors.InputError(f"{path}: no segment id in it")
+    return list(ids)
 
 
 def _select(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -392,17 +488,47 @@ def _select(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 
 
 def seconds(ms: int) -> str:
-    """A time as the release's strong files write it: seconds with up to three decimals."""
+    """A time as the release's strong files write it: seconds with one to three decimals."""
     text = f"{ms / 1000:.3f}".rstrip("0")
     return text + "0" if text.endswith(".") else text
 
 
 def write_rows(path: str, header: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> None:
-    """Writes tab-separated rows, by rename, so that no reader sees half a file."""
+    """Writes tab-separated rows, by rename, so that no reader sees half a file.
+
+    Raises:
+      errors.InputError: a path that cannot be written.
+    """
     target = pathlib.Path(path)
     temporary = target.with_name(target.name + ".tmp")
-    with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-        if header:
-            file.write("\t".join(header) + "\n")
-        file.writelines("\t".join(row) + "\n" for row in rows)
-    temporary.replace(target)
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            if header:
+                file.write("\t".join(header) + "\n")
+            file.writelines("\t".join(row) + "\n" for row in rows)
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise errors.InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def write_framed_tsv(path: str, framed: pd.DataFrame) -> None:
+    """Writes framed labels in the release's format; `read_framed_tsv` gives them back.
+
+    Args:
+      path: of the file.
+      framed: segment_id, start_ms, end_ms, mid, present.
+
+    Raises:
+      errors.InputError: a path that cannot be written.
+    """
+    times = {ms: seconds(ms) for column in ("start_ms", "end_ms") for ms in framed[column].unique()}
+    rows = zip(
+        framed["segment_id"],
+        framed["start_ms"].map(times),
+        framed["end_ms"].map(times),
+        framed["mid"],
+        np.where(framed["present"], PRESENT, NOT_PRESENT).tolist(),
+        strict=True,
+    )
+    write_rows(path, FRAMED_HEADER, rows)

@@ -2,10 +2,12 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from audioset_strong import errors
 from audioset_strong.labels import metadata
+
+UNION, INTERSECTION = "union", "intersection"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,27 +72,46 @@ class Vocabulary:
         )
 
     @classmethod
-    def from_files(cls, paths: Sequence[str]) -> "Vocabulary":
-        """The union, in order, of class lists in either of the release's two formats.
+    def from_files(cls, paths: Sequence[str], combine: str = UNION) -> "Vocabulary":
+        """The classes of one or more class lists.
 
         Args:
-          paths: `class_labels_indices.csv` (index, mid, display_name) or
-            `mid_to_display_name.tsv`, told apart by their content.
+          paths: `class_labels_indices.csv`, `mid_to_display_name.tsv`, or any list that
+            `metadata.read_class_list` reads.
+          combine: "union" of the lists, in order; or "intersection", in the order of the first.
 
         Raises:
-          errors.InputError: a file of neither format, or no file.
+          errors.InputError: a file that is no class list, no file, or no class left.
         """
         if not paths:
             raise errors.InputError("no class list given (--class_labels)")
-        vocabulary = cls((), ())
-        for path in paths:
-            with metadata.open_text(path) as file:
-                first = file.readline()
-            if first.strip().startswith("index,mid"):
-                table = metadata.read_class_labels(path)
-            else:
-                table = metadata.read_mid_to_display_name(path)
-            vocabulary = vocabulary.union(cls(tuple(table["mid"]), tuple(table["display_name"])))
+        if combine not in (UNION, INTERSECTION):
+            raise errors.InputError(f"combine {combine!r}: must be one of {UNION}, {INTERSECTION}")
+        tables = [metadata.read_class_list(path) for path in paths]
+        lists = [cls(tuple(table["mid"]), tuple(table["display_name"])) for table in tables]
+        vocabulary = functools.reduce(cls.union if combine == UNION else cls.intersection, lists)
         if not len(vocabulary):
-            raise errors.InputError(f"{', '.join(map(str, paths))}: no class in it")
+            raise errors.InputError(f"{combine} of {', '.join(map(str, paths))}: no class in it")
         return vocabulary
+
+
+def describe(counts: Mapping[str, int], name: Callable[[str], str], most: int = 10) -> str:
+    """Says by name which labels were counted, such as those outside a vocabulary.
+
+    Args:
+      counts: mid -> number of labels.
+      name: of a mid, such as `Vocabulary.name`.
+      most: classes named, those of most labels first; the others are counted.
+
+    Returns:
+      Such as "25 labels of 3 classes: Howl /m/07qf0zm (20), Growling /m/0ghcn6 (4), and 1 more".
+    """
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    named = [
+        f"{mid} ({count})" if name(mid) == mid else f"{name(mid)} {mid} ({count})"
+        for mid, count in ordered[:most]
+    ]
+    if len(ordered) > most:
+        named.append(f"and {len(ordered) - most} more")
+    classes = "class" if len(ordered) == 1 else "classes"
+    return f"{sum(counts.values())} labels of {len(ordered)} {classes}: {', '.join(named)}"

@@ -50,10 +50,10 @@ def resnet(
     Raises:
       errors.InputError: depths, width or stride that describe no network.
     """
-    if not depths or min(depths) < 1 or width < 1 or first_stride < 1:
+    if not isinstance(depths, Sequence) or not depths or min(*depths, width, first_stride) < 1:
         raise errors.InputError(
-            f"resnet needs positive depths, width and first_stride, not {list(depths)}, {width} "
-            f"and {first_stride}"
+            f"resnet needs positive depths, width and first_stride, not {depths!r}, {width} and "
+            f"{first_stride}"
         )
 
     def convolution(inputs, filters, size, stride=1, name=None):

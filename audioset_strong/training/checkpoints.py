@@ -1,10 +1,11 @@
 """What a workdir holds of a trained model, written and read back.
 
-config.gin       the bindings of the run
-model.json       architecture and vocabulary: enough to rebuild the model without gin
-checkpoints/     weights, optimizer and step
-finished.json    written last: the run is complete
-selection.json   the checkpoint that evaluation picked (evaluation/selection.py)
+config.gin               the bindings of the run
+model.json               architecture and vocabulary: enough to rebuild the model without gin
+checkpoints/step-N.*     weights, optimizer and step: what evaluation picks among
+checkpoints/resume-N.*   the same between two of those, only to go on from; soon replaced
+finished.json            written last: the run is complete
+selection.json           the checkpoint that evaluation picked (evaluation/selection.py)
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 
 import keras
 import tensorflow as tf
@@ -23,6 +25,10 @@ MODEL_FILE = "model.json"
 CHECKPOINT_DIR = "checkpoints"
 FINISHED_FILE = "finished.json"
 SELECTION_FILE = "selection.json"
+_STEP, _RESUME = "step", "resume"
+_PARTIAL = ".partial"
+# What TensorFlow raises where a checkpoint is damaged or of other objects.
+_UNREADABLE = (AssertionError, ValueError, IndexError, RuntimeError, tf.errors.OpError)
 
 
 @dataclasses.dataclass
@@ -42,22 +48,73 @@ def write_json(path: pathlib.Path, value: object) -> None:
 
 
 def save_model_description(
-    workdir: str, model: keras.Model, vocabulary: vocabulary_lib.Vocabulary
+    workdir: str, model: keras.Model, vocabulary: vocabulary_lib.Vocabulary, data: str
 ) -> None:
-    """Writes what `load_model` needs besides a checkpoint."""
+    """Writes what `load_model` needs besides a checkpoint.
+
+    Args:
+      workdir: of the run.
+      model: to be rebuilt later.
+      vocabulary: of its outputs.
+      data: fingerprint of the datasets that it is trained on.
+    """
     description = {
         "architecture": json.loads(model.to_json()),
         "vocabulary": vocabulary.to_json(),
+        "data": data,
     }
     write_json(pathlib.Path(workdir) / MODEL_FILE, description)
 
 
+def save(saved: tf.train.Checkpoint, workdir: str, step: int, keep: bool) -> None:
+    """Writes a checkpoint so that no reader ever sees half of it.
+
+    Args:
+      saved: what to write.
+      workdir: of the run.
+      step: after which it is written.
+      keep: whether evaluation is to see it and it stays; else it is only there to resume from,
+        until the next one is written.
+    """
+    directory = pathlib.Path(workdir) / CHECKPOINT_DIR
+    name = f"{_STEP if keep else _RESUME}-{step}"
+    saved.write(str(directory / (name + _PARTIAL)))
+    # TensorFlow writes the index in place. So it is renamed, last: in the order of the names.
+    for path in sorted(directory.glob(f"{name}{_PARTIAL}.*")):
+        path.replace(directory / path.name.replace(_PARTIAL, ""))
+    for _, older in _list(workdir, _RESUME):
+        if os.path.basename(older) != name:
+            for path in sorted(directory.glob(f"{os.path.basename(older)}.*"), reverse=True):
+                path.unlink()
+
+
+def remove_leftovers(workdir: str) -> None:
+    """Removes the incomplete checkpoints that a process left which was killed while it saved."""
+    directory = pathlib.Path(workdir) / CHECKPOINT_DIR
+    for path in [*directory.glob(f"{_STEP}-*"), *directory.glob(f"{_RESUME}-*")]:
+        index = directory / (path.name.partition(".")[0] + ".index")
+        if _PARTIAL not in path.name and index.exists():
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def list_checkpoints(workdir: str) -> list[tuple[int, str]]:
-    """Complete checkpoints of a workdir as (step, path), in the order of their steps."""
+    """The checkpoints to evaluate, complete ones only, as (step, path) in the order of steps."""
+    return _list(workdir, _STEP)
+
+
+def newest(workdir: str) -> tuple[int, str] | None:
+    """The checkpoint to resume from, as (step, path); None where there is none."""
+    return max(_list(workdir, _STEP) + _list(workdir, _RESUME), default=None)
+
+
+def _list(workdir: str, kind: str) -> list[tuple[int, str]]:
     found = []
-    for index in (pathlib.Path(workdir) / CHECKPOINT_DIR).glob("step-*.index"):
-        # TensorFlow writes the index last, by rename: where it is, the weights are whole.
-        match = re.fullmatch(r"step-(\d+)", index.stem)
+    for index in (pathlib.Path(workdir) / CHECKPOINT_DIR).glob(f"{kind}-*.index"):
+        match = re.fullmatch(rf"{kind}-(\d+)", index.stem)
         if match:
             found.append((int(match[1]), str(index.with_suffix(""))))
     return sorted(found)
@@ -72,13 +129,13 @@ def resolve(checkpoint_or_workdir: str) -> tuple[str, str]:
     """The (workdir, checkpoint path) that a user means by one path.
 
     Args:
-      checkpoint_or_workdir: a checkpoint (".../checkpoints/step-500"), or a workdir, which stands
-        for the checkpoint that its evaluation selected.
+      checkpoint_or_workdir: a checkpoint (".../checkpoints/step-500", its ".index" may follow), or
+        a workdir, which stands for the checkpoint that its evaluation selected.
 
     Raises:
       errors.InputError: no such checkpoint, or a workdir without a selection.
     """
-    path = pathlib.Path(checkpoint_or_workdir)
+    path = pathlib.Path(checkpoint_or_workdir.removesuffix(".index"))
     if path.with_name(path.name + ".index").exists():
         return str(path.parent.parent), str(path)
     if not (path / MODEL_FILE).exists():
@@ -107,12 +164,30 @@ def load_weights(model: keras.Model, checkpoint: str) -> None:
     try:
         status = tf.train.Checkpoint(model=model).read(checkpoint)
         status.assert_existing_objects_matched()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except _UNREADABLE as error:
         raise errors.InputError(
-            f"{checkpoint}: does not hold the weights of this model ({reason})"
+            f"{checkpoint}: does not hold the weights of this model ({_first_line(error)})"
         ) from error
     status.expect_partial()  # the optimizer's slots are for resuming only
+
+
+def restore(saved: tf.train.Checkpoint, checkpoint: str) -> None:
+    """Restores all that `save` wrote.
+
+    Raises:
+      errors.InputError: a checkpoint of another run, or one that cannot be read.
+    """
+    try:
+        saved.read(checkpoint).assert_consumed()
+    except _UNREADABLE as error:
+        raise errors.InputError(
+            f"{checkpoint}: cannot be resumed from ({_first_line(error)}); delete it to go on from "
+            "the one before"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def load_model(workdir: str, checkpoint: str | None = None) -> LoadedModel:
@@ -138,12 +213,22 @@ def load_model(workdir: str, checkpoint: str | None = None) -> LoadedModel:
 
 
 def read_description(workdir: str) -> dict:
-    """The workdir's `model.json`.
+    """The workdir's `model.json`: architecture, vocabulary, data.
 
     Raises:
-      errors.InputError: it is not there.
+      errors.InputError: it is not there, or is none.
     """
     path = pathlib.Path(workdir) / MODEL_FILE
-    if not path.exists():
-        raise errors.InputError(f"{workdir}: no {MODEL_FILE}; is it the workdir of a train.py run?")
-    return json.loads(path.read_text())
+    try:
+        description = json.loads(path.read_text())
+        return {
+            "architecture": description["architecture"],
+            "vocabulary": description["vocabulary"],
+            "data": description.get("data"),
+        }
+    except OSError as error:
+        raise errors.InputError(
+            f"{workdir}: no {MODEL_FILE}; is it the workdir of a train.py run?"
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise errors.InputError(f"{path}: no model description: {error!r}") from error

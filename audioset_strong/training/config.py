@@ -37,6 +37,12 @@ def parse(gin_files: Sequence[str], gin_params: Sequence[str]) -> str:
         _parse_file(name, ())
     for binding in gin_params:
         _parse_text(binding, f"gin binding {binding!r}")
+    try:
+        gin.finalize()
+    except ValueError as error:
+        # "No bindings specified for 'NAME/gin.macro' in config string: ..."
+        macro = str(error).partition("/gin.macro")[0].rpartition("'")[2]
+        raise errors.InputError(f"gin macro %{macro} is used but never set") from error
     return gin.config_str()
 
 
@@ -88,6 +94,9 @@ def _parse_text(text: str, what: str) -> None:
 def claim_workdir(workdir: str, config: str) -> None:
     """Makes `workdir` the home of the run that `config` describes, or checks that it is.
 
+    Where the data lie (`train.data_dir`) is no part of a run: it may be moved. What they are is
+    checked by `loop.train`.
+
     Args:
       workdir: created where it does not exist.
       config: what `parse` returned.
@@ -97,16 +106,17 @@ def claim_workdir(workdir: str, config: str) -> None:
     """
     directory = pathlib.Path(workdir)
     path = directory / CONFIG_FILE
+    temporary = path.with_suffix(".tmp")
     try:
         held_names = {child.name for child in directory.iterdir()} if directory.exists() else set()
     except OSError as error:
         raise errors.InputError(f"{workdir}: {error.strerror}; take another --workdir") from error
     # A run that stopped at its first check (a wrong data directory, say) left only its config, and
     # an evaluation that was waiting for it its folder.
-    begun = held_names - {CONFIG_FILE, "eval"}
+    begun = held_names - {path.name, temporary.name, "eval"}
     if path.exists() and begun:
         held = path.read_text()
-        if held != config:
+        if _without_places(held) != _without_places(config):
             raise errors.InputError(
                 f"{workdir} holds a run of another config: {_difference(held, config)}; "
                 "take another --workdir, or the same gin files and bindings"
@@ -118,17 +128,22 @@ def claim_workdir(workdir: str, config: str) -> None:
         )
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
         temporary.write_text(config)
         temporary.replace(path)
     except OSError as error:
         raise errors.InputError(f"cannot write to {workdir}: {error.strerror}") from error
 
 
+def _without_places(config: str) -> str:
+    # gin breaks a long binding after "= \\" and indents what follows.
+    return re.sub(r"^train\.data_dir = .*\n(    .*\n)*", "", config, flags=re.MULTILINE)
+
+
 def _difference(held: str, wanted: str) -> str:
+    before, after = (_without_places(text).splitlines() for text in (held, wanted))
     lines = [
         line
-        for line in difflib.ndiff(held.splitlines(), wanted.splitlines())
+        for line in difflib.ndiff(before, after)
         if line[:2] in ("- ", "+ ") and line[2:].strip() and not line[2:].startswith("#")
     ]
     there = [line[2:].strip() for line in lines if line[0] == "-"]

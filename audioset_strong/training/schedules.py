@@ -5,6 +5,7 @@ import math
 import keras
 
 import gin
+from audioset_strong import errors
 
 
 @gin.configurable
@@ -28,7 +29,13 @@ def warmup_cosine(
       learning_rate: the highest value.
       warmup_share: share of the steps that the rise takes.
       final_share: the last value, as a share of the highest.
+
+    Raises:
+      errors.InputError: a share outside [0, 1].
     """
+    for name, share in (("warmup_share", warmup_share), ("final_share", final_share)):
+        if not 0 <= share <= 1:
+            raise errors.InputError(f"warmup_cosine.{name} = {share}: must lie in [0, 1]")
     warmup = math.ceil(warmup_share * total_steps)
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warmup else learning_rate,

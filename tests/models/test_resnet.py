@@ -56,7 +56,9 @@ def test_untrained_model_with_priors_predicts_about_the_priors():
     np.testing.assert_allclose(1 / (1 + np.exp(-bias)), priors, rtol=1e-5)
 
 
-@pytest.mark.parametrize("arguments", [{"depths": ()}, {"width": 0}, {"first_stride": 0}])
+@pytest.mark.parametrize(
+    "arguments", [{"depths": ()}, {"depths": 3}, {"width": 0}, {"first_stride": 0}]
+)
 def test_impossible_networks_are_refused(arguments):
     with pytest.raises(errors.InputError, match="resnet needs positive"):
         resnet.resnet(3, **arguments)

@@ -57,6 +57,7 @@ def test_rows_train_on_the_paper_s_sets(row, expected):
         ([], ["no_such_function.x = 3"], "no_such_function"),
         ([], ["resnet.width 3"], "resnet.width 3"),
         ([], ["resnet.model = @nothing"], "nothing"),
+        ([], ["single.datasets = %NOWHERE"], "%NOWHERE is used but never set"),
     ],
 )
 def test_mistakes_are_one_line_that_names_them(files, params, message):
@@ -86,6 +87,26 @@ def test_a_workdir_keeps_to_one_config(tmp_path):
     (tmp_path / "run" / "model.json").write_text("{}")  # the run has begun
     with pytest.raises(errors.InputError, match=r"there train.batch_size = 3.*for .*size = 4"):
         config.claim_workdir(workdir, other)
+
+
+def test_a_workdir_is_the_same_run_s_wherever_its_data_lie(tmp_path):
+    workdir = str(tmp_path / "run")
+    long = "/a/path/that/is/so/long/that/gin/breaks/the/line/" + 8 * "further/"
+    first, moved, other = (
+        config.parse([], [f"train.data_dir = {where!r}", f"train.batch_size = {size}"])
+        for where, size in (("data", 3), (long, 3), (long, 4))
+    )
+    config.claim_workdir(workdir, first)
+    (tmp_path / "run" / "model.json").write_text("{}")
+    config.claim_workdir(workdir, moved)
+    with pytest.raises(errors.InputError, match=r"there train.batch_size = 3, asked for \S+ = 4;"):
+        config.claim_workdir(workdir, other)
+
+
+def test_a_claim_that_was_killed_half_way_is_made_again(tmp_path):
+    (tmp_path / "config.tmp").write_text("train.batch")
+    config.claim_workdir(str(tmp_path), "train.batch_size = 3\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["config.gin"]
 
 
 def test_a_mu_outside_0_to_1_is_refused():

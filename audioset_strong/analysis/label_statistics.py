@@ -1,0 +1,244 @@
+"""Statistics of labels: how many, how long, and how weak and strong ones go together.
+
+What is counted are items: tables with the columns segment_id and mid, an item a row. An item is a
+clip's label, a segment, or a frame, whatever the set. Source: sections 3.1 to 3.3 of the paper.
+"""
+
+import itertools
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+import scipy.special
+
+PAIR = ["segment_id", "mid"]
+WEAK, STRONG = "weak_mid", "strong_mid"
+
+
+def weak_items(weak: pd.DataFrame) -> pd.DataFrame:
+    """Weak labels, an item each.
+
+    Args:
+      weak: segment_id and labels (tuples of mids), see `metadata.read_weak_csv`.
+    """
+    lengths = weak["labels"].map(len).to_numpy(np.int64)
+    return pd.DataFrame(
+        {
+            "segment_id": weak["segment_id"].to_numpy().repeat(lengths),
+            "mid": pd.Series(list(itertools.chain.from_iterable(weak["labels"])), dtype=str),
+        }
+    )
+
+
+def clip_items(items: pd.DataFrame) -> pd.DataFrame:
+    """Each clip's classes once, however many of its items are of that class."""
+    return items[PAIR].drop_duplicates(ignore_index=True)
+
+
+def summary(sets: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The size of sets of items: section 3.3's table.
+
+    Args:
+      sets: name -> items.
+
+    Returns:
+      set, clips, classes, items; per_class_mean, per_class_median (items of a class) and
+      per_clip_mean, per_clip_median, per_clip_max. Of the classes and clips with an item only.
+    """
+    rows = []
+    for name, items in sets.items():
+        per_class, per_clip = items["mid"].value_counts(), items["segment_id"].value_counts()
+        rows.append(
+            {
+                "set": name,
+                "clips": len(per_clip),
+                "classes": len(per_class),
+                "items": len(items),
+                "per_class_mean": per_class.mean(),
+                "per_class_median": per_class.median(),
+                "per_clip_mean": per_clip.mean(),
+                "per_clip_median": per_clip.median(),
+                "per_clip_max": per_clip.max() if len(per_clip) else 0,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def class_counts(sets: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Items of each class in each set; 0 where a set has none.
+
+    Returns:
+      int64 columns named like the sets, indexed by mid; the classes of all sets, sorted.
+    """
+    counts = {name: items["mid"].value_counts() for name, items in sets.items()}
+    return pd.DataFrame(counts).fillna(0).astype(np.int64).rename_axis("mid").sort_index()
+
+
+def items_per_clip(sets: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """How many clips have how many items.
+
+    Returns:
+      set, items, clips, and share (of the set's clips).
+    """
+    tables = []
+    for name, items in sets.items():
+        clips = items["segment_id"].value_counts().value_counts().sort_index()
+        tables.append(
+            pd.DataFrame(
+                {
+                    "set": name,
+                    "items": clips.index,
+                    "clips": clips.to_numpy(),
+                    "share": clips.to_numpy() / max(clips.sum(), 1),
+                }
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def segment_durations(strong: pd.DataFrame) -> pd.DataFrame:
+    """The lengths of each class's segments.
+
+    Args:
+      strong: mid, start_ms, end_ms.
+
+    Returns:
+      total_seconds, shortest_seconds, median_seconds, mean_seconds, longest_seconds;
+      indexed by mid, sorted.
+    """
+    durations = (strong["end_ms"] - strong["start_ms"]) / 1000
+    names = {
+        "total_seconds": "sum",
+        "shortest_seconds": "min",
+        "median_seconds": "median",
+        "mean_seconds": "mean",
+        "longest_seconds": "max",
+    }
+    return durations.groupby(strong["mid"]).agg(list(names.values())).set_axis(list(names), axis=1)
+
+
+def duration_histogram(strong: pd.DataFrame, width_ms: int = 100) -> pd.DataFrame:
+    """How many segments have which length.
+
+    Args:
+      strong: start_ms, end_ms.
+      width_ms: of a bin.
+
+    Returns:
+      from_seconds (in the bin), to_seconds (not in it), segments; from 0 to the longest.
+    """
+    bins = np.bincount((strong["end_ms"] - strong["start_ms"]).to_numpy() // width_ms)
+    start = np.arange(len(bins)) * width_ms
+    return pd.DataFrame(
+        {
+            "from_seconds": start / 1000,
+            "to_seconds": (start + width_ms) / 1000,
+            "segments": bins,
+        }
+    )
+
+
+def priors(weak: pd.DataFrame, strong: pd.DataFrame) -> pd.DataFrame:
+    """Each class's share of clips by its weak and by its strong labels (Fig. 2).
+
+    Only clips in both sets count, so that the labels are compared and not the choice of clips.
+
+    Args:
+      weak: items.
+      strong: items.
+
+    Returns:
+      mid, weak_clips, strong_clips, weak_prior, strong_prior, ratio (strong to weak; infinite
+      where there is no weak label); the classes of either, sorted by mid. Empty without a clip in
+      common.
+    """
+    weak, strong, num_clips = _in_common(weak, strong)
+    counts = class_counts({"weak_clips": weak, "strong_clips": strong}).reset_index()
+    for kind in ("weak", "strong"):
+        counts[f"{kind}_prior"] = counts[f"{kind}_clips"] / max(num_clips, 1)
+    with np.errstate(divide="ignore"):
+        counts["ratio"] = counts["strong_prior"] / counts["weak_prior"]
+    return counts
+
+
+def odds_ratios(weak: pd.DataFrame, strong: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
+    """How weak and strong labels go together, over the clips in both sets.
+
+    The odds ratio of a pair is (both * neither) / (weak_only * strong_only). Its interval is
+    Woolf's (1955), normal in the logarithm; where one of the four counts is 0, a half is added to
+    each for the ratio too (Haldane 1956, Anscombe 1956), so that all are finite.
+
+    Args:
+      weak: items.
+      strong: items.
+      confidence: that the interval holds the ratio.
+
+    Returns:
+      weak_mid, strong_mid; both, weak_only, strong_only, neither (clips); odds_ratio, low, high;
+      strong_given_weak, weak_given_strong (shares of clips). Pairs without a clip in common, whose
+      ratio is 0, are left out. Sorted by low, the surest first.
+    """
+    weak, strong, num_clips = _in_common(weak, strong)
+    clip, _ = pd.factorize(pd.concat([weak["segment_id"], strong["segment_id"]]))
+    has_weak, weak_mids = _indicator(clip[: len(weak)], weak["mid"], num_clips)
+    has_strong, strong_mids = _indicator(clip[len(weak) :], strong["mid"], num_clips)
+    together = scipy.sparse.coo_array(has_weak.T @ has_strong)
+    row, column = together.coords
+    both = together.data
+    weak_clips, strong_clips = has_weak.sum(axis=0)[row], has_strong.sum(axis=0)[column]
+    table = pd.DataFrame(
+        {
+            WEAK: weak_mids.take(row),
+            STRONG: strong_mids.take(column),
+            "both": both,
+            "weak_only": weak_clips - both,
+            "strong_only": strong_clips - both,
+            "neither": num_clips - weak_clips - strong_clips + both,
+        }
+    )
+    cells = table[["both", "weak_only", "strong_only", "neither"]].to_numpy(np.float64)
+    cells = cells + 0.5 * (cells == 0).any(axis=1, keepdims=True)
+    log_ratio = np.log(cells) @ [1, -1, -1, 1]
+    margin = scipy.special.ndtri((1 + confidence) / 2) * np.sqrt((1 / cells).sum(axis=1))
+    table["odds_ratio"] = np.exp(log_ratio)
+    table["low"] = np.exp(log_ratio - margin)
+    table["high"] = np.exp(log_ratio + margin)
+    table["strong_given_weak"] = both / weak_clips
+    table["weak_given_strong"] = both / strong_clips
+    order = ["low", WEAK, STRONG]
+    return table.sort_values(order, ascending=[False, True, True], ignore_index=True)
+
+
+def top_pairs(ratios: pd.DataFrame, by: str, count: int) -> pd.DataFrame:
+    """The labels that go most surely with each label of one side.
+
+    Args:
+      ratios: of `odds_ratios`.
+      by: "weak_mid" for the strong labels that go with each weak one, or "strong_mid".
+      count: at most so many for each, with the highest lower bounds of their odds ratios. Only
+        those above 1: the others go together less often than chance, or not surely more.
+
+    Returns:
+      The rows of `ratios`, with rank (1, 2, ...); sorted by that mid and rank.
+    """
+    surely = ratios[ratios["low"] > 1]
+    ranked = surely.assign(rank=surely.groupby(by)["low"].rank(method="first", ascending=False))
+    ranked["rank"] = ranked["rank"].astype(np.int64)
+    return ranked[ranked["rank"] <= count].sort_values([by, "rank"], ignore_index=True)
+
+
+def _in_common(weak: pd.DataFrame, strong: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, int]:
+    """Each clip's classes, for the clips in both sets; and how many clips these are."""
+    strong = clip_items(strong[strong["segment_id"].isin(weak["segment_id"])])
+    weak = clip_items(weak[weak["segment_id"].isin(strong["segment_id"])])
+    return weak, strong, weak["segment_id"].nunique()
+
+
+def _indicator(
+    clip: np.ndarray, mid: pd.Series, num_clips: int
+) -> tuple[scipy.sparse.csr_array, pd.Index]:
+    """int64 `[num_clips, classes]`, 1 where a clip has a class; and the classes."""
+    code, mids = pd.factorize(mid, sort=True)
+    ones = np.ones(len(code), np.int64)
+    return scipy.sparse.csr_array((ones, (clip, code)), (num_clips, len(mids))), mids

@@ -1,0 +1,70 @@
+"""Apache Beam instead of local processes: the same records. Needs the extra `beam`."""
+
+import dataclasses
+import pathlib
+import sys
+
+import pytest
+
+from audioset_strong import errors
+from audioset_strong.data import convert, plan
+from tests.audio_files import melody, write
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def request_(tmp_path_factory):
+    root = tmp_path_factory.mktemp("beam")
+    for i in range(12):
+        write(root / "audio" / f"clip{i}_0.wav", melody(0.5, RATE, i), RATE)
+    (root / "audio" / "clip12_0.wav").write_text("<html>")
+    (root / "classes.csv").write_text('index,mid,display_name\n0,/m/0a,"A"\n')
+    rows = "".join(f'clip{i}, 0.000, 10.000, "/m/0a"\n' for i in range(14))
+    (root / "weak.csv").write_text("# YTID, ...\n" + rows)
+    (root / "strong.tsv").write_text("clip1_0\t0.25\t0.5\t/m/0a\n")
+    return plan.Request(
+        audio_dirs=(f"{root}/audio",),
+        class_labels=(f"{root}/classes.csv",),
+        output_dir=f"{root}/local",
+        name="d",
+        weak_csvs=(f"{root}/weak.csv",),
+        strong_tsvs=(f"{root}/strong.tsv",),
+        num_shards=3,
+        num_workers=1,
+    )
+
+
+def contents(directory):
+    return {path.name: path.read_bytes() for path in pathlib.Path(directory, "d").iterdir()}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--direct_num_workers=2", "--direct_running_mode=multi_processing")],
+    ids=["one process", "two processes"],
+)
+def test_beam_writes_the_same_bytes_as_local_processes(request_, tmp_path, options):
+    pytest.importorskip("apache_beam", reason="needs the extra beam")
+    convert.convert(request_)
+    with_beam = dataclasses.replace(
+        request_, output_dir=str(tmp_path), runner="DirectRunner", beam_options=options
+    )
+    convert.convert(with_beam)
+    assert contents(tmp_path) == contents(request_.output_dir)
+
+
+def test_a_runner_that_cannot_run_is_the_users_to_mend(request_, tmp_path):
+    pytest.importorskip("apache_beam", reason="needs the extra beam")
+    for change in ({"runner": "NoSuchRunner"}, {"beam_options": ("--direct_num_workers=x",)}):
+        request = dataclasses.replace(request_, output_dir=str(tmp_path), runner="DirectRunner")
+        with pytest.raises(errors.InputError, match=r"runner '\w+': \S") as raised:
+            convert.convert(dataclasses.replace(request, **change))
+        assert "\n" not in str(raised.value)
+
+
+def test_without_beam_the_extra_is_named(request_, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    request = dataclasses.replace(request_, output_dir=str(tmp_path), runner="DirectRunner")
+    with pytest.raises(errors.InputError, match=r"pip install 'audioset_strong\[beam\]'"):
+        convert.convert(request)

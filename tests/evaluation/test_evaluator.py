@@ -1,0 +1,637 @@
+"""Evaluation of a real run: shards and checkpoints in; results, events and a selection out."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from scipy import stats
+from sklearn import metrics as sk
+from tensorboard.backend.event_processing import event_accumulator
+
+from audioset_strong import errors, features
+from audioset_strong.data import sampling
+from audioset_strong.evaluation import evaluator, saved, scoring
+from audioset_strong.labels import vocabulary
+from audioset_strong.models import resnet
+from audioset_strong.training import checkpoints, loop
+from tests.datasets import VOCABULARY, make_clip, toy_clips, write_dataset
+from tests.processes import Server
+
+STEPS = [10, 20]
+SETS = ["strong_eval", "strong_validation", "weak_eval", "weak_validation"]
+FRAME = 15360  # samples of 0.96 s
+
+
+def confusing_clips(count, first):
+    """Toy clips, every third of which sounds like the other class: no model tells them apart."""
+    clips = toy_clips(count + 1, first)
+    return [
+        dataclasses.replace(clip, audio=clips[i + (i % 3 == 0)].audio)
+        for i, clip in enumerate(clips[:count])
+    ]
+
+
+EVAL_CLIPS = confusing_clips(30, 1000)
+
+
+def tiny(num_classes, class_priors, width=4):
+    return resnet.resnet(
+        num_classes, (1,), width, bottleneck=False, first_stride=2, class_priors=class_priors
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("data")
+    write_dataset(directory / "train", toy_clips(48), 2)
+    write_dataset(directory / "eval", EVAL_CLIPS, 2)
+    write_dataset(directory / "validation", confusing_clips(20, 2000), 1)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """A run of two checkpoints, not evaluated."""
+    workdir = tmp_path_factory.mktemp("runs") / "trained"
+    loop.train(
+        str(workdir),
+        data_dir=str(data),
+        sources=lambda data_dir: [sampling.Source((os.path.join(data_dir, "train"),), "strong")],
+        model=tiny,
+        batch_size=16,
+        total_steps=STEPS[-1],
+        checkpoint_every=STEPS[0],
+        steps_per_call=10,
+        learning_rate=lambda total_steps: 1e-3,
+    )
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def evaluated(data, trained, tmp_path_factory):
+    """The run, evaluated on both sets, scores kept."""
+    workdir = tmp_path_factory.mktemp("evaluated") / "run"
+    shutil.copytree(trained, workdir)
+    evaluate(workdir, data, save_scores=True)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Server() as started:
+        yield started
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of the run, to evaluate anew."""
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def eval_sets(data):
+    return {name: str(data / name) for name in ("eval", "validation")}
+
+
+def evaluate(workdir, data, **settings):
+    defaults = {"run_once": True, "eval_sets": eval_sets(data)}
+    evaluator.evaluate_workdirs([str(workdir)], **(defaults | settings))
+
+
+def flags(workdir, data, *more):
+    return [
+        f"--workdir={workdir}",
+        f"--eval_data={data / 'eval'}",
+        f"--validation_data={data / 'validation'}",
+        *more,
+    ]
+
+
+def results(workdir):
+    return pd.read_csv(workdir / "eval" / "results.csv")
+
+
+def value(workdir, step, set_name, metric):
+    table = results(workdir).set_index(["step", "set", "metric"])["value"]
+    return table.loc[(step, set_name, metric)]
+
+
+def copy_checkpoint(source, target, step):
+    """A checkpoint as training writes it: its index last."""
+    (target / "checkpoints").mkdir(exist_ok=True)
+    for path in sorted((source / "checkpoints").glob(f"step-{step}.*")):
+        shutil.copy(path, target / "checkpoints" / (path.name + ".tmp"))
+        (target / "checkpoints" / (path.name + ".tmp")).rename(target / "checkpoints" / path.name)
+
+
+def delete_checkpoint(workdir, step):
+    for path in (workdir / "checkpoints").glob(f"step-{step}.*"):
+        path.unlink()
+
+
+def test_results_hold_every_checkpoint_once_on_every_set(evaluated):
+    table = results(evaluated)
+    assert list(table.columns) == ["step", "set", "metric", "value"]
+    assert not table.duplicated(["step", "set", "metric"]).any()
+    counts = table.groupby(["step", "set"])["metric"].nunique()
+    assert sorted(counts.index) == [(step, name) for step in STEPS for name in SETS]
+    for set_name in SETS:
+        at_each_step = [
+            set(table[(table.step == s) & (table.set == set_name)].metric) for s in STEPS
+        ]
+        assert (
+            at_each_step[0]
+            == at_each_step[1]
+            >= {
+                *(
+                    "d_prime",
+                    "d_prime_low",
+                    "d_prime_high",
+                    "d_prime_implicit",
+                    "d_prime_of_mean_auc",
+                ),
+                *("auc", "mAP", "lwlrap", "lwlrap_low", "lwlrap_high", "classes", "samples"),
+            }
+        )
+    assert value(evaluated, 20, "weak_eval", "samples") == 30
+    # Four of a four-second clip's frames lie inside it by half or more.
+    assert value(evaluated, 20, "strong_eval", "samples") == 4 * 30
+
+
+def test_event_files_hold_the_same_values_under_the_same_tags(evaluated):
+    accumulator = event_accumulator.EventAccumulator(str(evaluated / "eval"), {"tensors": 0})
+    accumulator.Reload()
+    read = [
+        (event.step, *tag.split("/"), float(tf.make_ndarray(event.tensor_proto)))
+        for tag in accumulator.Tags()["tensors"]
+        for event in accumulator.Tensors(tag)
+    ]
+    key = ["step", "set", "metric"]
+    events = pd.DataFrame(read, columns=[*key, "value"]).sort_values(key, ignore_index=True)
+    table = results(evaluated).sort_values(key, ignore_index=True)
+    pd.testing.assert_frame_equal(events[key], table[key])
+    np.testing.assert_allclose(events["value"], table["value"], rtol=1e-6)
+    tags = set(accumulator.Tags()["tensors"])
+    assert {"weak_eval/d_prime", "weak_eval/lwlrap"} <= tags
+    assert {"strong_eval/d_prime", "strong_eval/lwlrap"} <= tags
+
+
+def test_saved_scores_are_what_the_checkpoint_gives_each_window(evaluated):
+    for step in STEPS:
+        scores = scoring.Scores.load(str(evaluated / "eval" / "scores" / f"eval-{step}.npz"))
+        assert sorted(scores.clip_ids) == [clip.clip_id for clip in EVAL_CLIPS]
+        path = str(evaluated / "checkpoints" / f"step-{step}")
+        model = checkpoints.load_model(str(evaluated), path).model
+        for clip in EVAL_CLIPS[:5]:
+            padded = np.pad(clip.audio / 32768, (0, 10 * FRAME))
+            windows = [padded[i * FRAME : i * FRAME + features.PATCH_SAMPLES] for i in range(10)]
+            log_mel = features.log_mel(tf.constant(np.stack(windows), tf.float32))
+            logits = model.predict(log_mel, verbose=0).astype(np.float64)
+            got = scores.frame_scores[scores.clip_ids.index(clip.clip_id)]
+            np.testing.assert_allclose(got, 1 / (1 + np.exp(-logits)), rtol=1e-4, atol=1e-6)
+
+
+def labels_of(clip):
+    """Plain Python: the labels of a clip's four frames by section 3.2; 1, 0 or -1 (unknown)."""
+    frames = np.full((4, len(VOCABULARY)), -1)
+    frames[:, list(clip.negatives)] = 0
+    for label in {label for _, _, label in clip.segments}:
+        frames[:, label] = 0
+    for start, end, label in clip.segments:
+        for frame in range(4):
+            overlap = min(end, 960 * (frame + 1)) - max(start, 960 * frame)
+            if overlap > 0 and 2 * overlap >= min(960, end - start):
+                frames[frame, label] = 1
+    return frames
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_results_are_those_of_scikit_learn_on_the_saved_scores(evaluated, step):
+    scores = scoring.Scores.load(str(evaluated / "eval" / "scores" / f"eval-{step}.npz"))
+    clips = {clip.clip_id: clip for clip in EVAL_CLIPS}
+    ordered = [clips[clip_id] for clip_id in scores.clip_ids]
+    frame_scores = scores.frame_scores[:, :4].astype(np.float64)
+    weak_labels = np.full((30, len(VOCABULARY)), -1)
+    for row, clip in zip(weak_labels, ordered, strict=True):
+        row[list(clip.negatives)] = 0
+        row[list(clip.weak_labels)] = 1
+    for set_name, samples, labels in (
+        ("weak_eval", frame_scores.mean(axis=1), weak_labels),
+        ("strong_eval", np.concatenate(frame_scores), np.concatenate([*map(labels_of, ordered)])),
+    ):
+        per_class = pd.read_csv(evaluated / "eval" / "per_class" / f"{set_name}-{step}.csv")
+        assert list(per_class["mid"]) == list(VOCABULARY.mids)
+        assert list(per_class["display_name"]) == list(VOCABULARY.names)
+        for suffix, known in (("", labels >= 0), ("_implicit", labels > -2)):
+            auc = [
+                sk.roc_auc_score(labels[known[:, k], k] == 1, samples[known[:, k], k])
+                for k in (0, 1)
+            ]
+            precision = [
+                sk.average_precision_score(labels[known[:, k], k] == 1, samples[known[:, k], k])
+                for k in (0, 1)
+            ]
+            d_prime = np.sqrt(2) * stats.norm.ppf(auc)
+            assert np.isfinite(d_prime).all()
+            for metric, wanted in (
+                ("auc", np.mean(auc)),
+                ("d_prime", np.mean(d_prime)),
+                ("d_prime_of_mean_auc", np.sqrt(2) * stats.norm.ppf(np.mean(auc))),
+                ("mAP", np.mean(precision)),
+                ("classes", 2),
+            ):
+                got = value(evaluated, step, set_name, metric + suffix)
+                assert got == pytest.approx(wanted, abs=1e-9), metric + suffix
+            np.testing.assert_allclose(per_class[f"d_prime{suffix}"][:2], d_prime, atol=1e-9)
+            assert per_class[f"d_prime{suffix}"][2:].isna().all()
+        lwlrap = sk.label_ranking_average_precision_score(
+            labels == 1, samples, sample_weight=(labels == 1).sum(axis=1)
+        )
+        assert value(evaluated, step, set_name, "lwlrap") == pytest.approx(lwlrap, abs=1e-9)
+
+
+def test_the_checkpoint_with_the_best_validation_is_selected(evaluated):
+    selected = json.loads((evaluated / "selection.json").read_text())
+    values = {step: value(evaluated, step, "strong_validation", "d_prime") for step in STEPS}
+    best = max(values, key=values.get)
+    assert selected["step"] == best
+    assert selected["value"] == values[best]
+    assert selected["checkpoint"] == f"checkpoints/step-{best}"
+    assert {candidate["step"]: candidate["value"] for candidate in selected["candidates"]} == values
+    assert selected["best_of_each_metric"]["weak_eval/lwlrap"]["value"] == max(
+        value(evaluated, step, "weak_eval", "lwlrap") for step in STEPS
+    )
+    for set_name in SETS:
+        chosen = (evaluated / "eval" / f"per_class_{set_name}.csv").read_text()
+        assert chosen == (evaluated / "eval" / "per_class" / f"{set_name}-{best}.csv").read_text()
+    assert checkpoints.resolve(str(evaluated))[1] == str(evaluated / selected["checkpoint"])
+
+
+def test_evaluated_again_nothing_is_done(evaluated, data, monkeypatch):
+    monkeypatch.setattr(scoring, "score", None)
+    held = {path: path.read_bytes() for path in evaluated.rglob("*") if path.is_file()}
+    evaluate(evaluated, data, save_scores=True)
+    evaluate(evaluated, data, run_once=False)  # it is finished: there is nothing to follow
+    assert {path: path.read_bytes() for path in evaluated.rglob("*") if path.is_file()} == held
+
+
+def test_what_is_missing_is_evaluated_and_only_that(evaluated, data, run, monkeypatch):
+    shutil.copytree(evaluated / "eval", run / "eval")
+    table = results(evaluated)
+    gone = (table["step"] == 20) & table["set"].str.endswith("_validation")
+    table[~gone].to_csv(run / "eval" / "results.csv", index=False)
+    scored, score = [], scoring.score
+
+    def watched(predict, batches, mids, what, on_batch):
+        scored.append(what)
+        return score(predict, batches, mids, what, on_batch)
+
+    monkeypatch.setattr(scoring, "score", watched)
+    evaluate(run, data)
+    assert scored == [f"{run} at step 20 on 'validation'"]
+    key = ["step", "set", "metric"]
+    pd.testing.assert_frame_equal(
+        results(run).sort_values(key, ignore_index=True),
+        results(evaluated).sort_values(key, ignore_index=True),
+    )
+    # A set of scores that was not kept is made anew.
+    (run / "eval" / "scores" / "eval-10.npz").unlink()
+    evaluate(run, data, save_scores=True)
+    assert scored[1:] == [f"{run} at step 10 on 'eval'"]
+    assert (run / "eval" / "scores" / "eval-10.npz").exists()
+    assert not results(run).duplicated(key).any()
+
+
+# Ends its own process when results.csv is about to be written for the second time.
+_DIE = """
+import os, pathlib, signal
+replace, seen = pathlib.Path.replace, []
+def dying(path, target):
+    if target.name == "results.csv":
+        seen.append(path)
+        if len(seen) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return replace(path, target)
+pathlib.Path.replace = dying
+"""
+
+
+def test_an_evaluation_killed_half_way_goes_on(server, evaluated, data, run):
+    killed = server.start("evaluate", *flags(run, data, "--run_once"), prelude=_DIE)
+    assert killed.wait() == -signal.SIGKILL
+    assert set(results(run)["set"]) == {"strong_eval", "weak_eval"}
+    assert set(results(run)["step"]) == {10}
+    again = server.start("evaluate", *flags(run, data, "--run_once"))
+    assert again.wait() == 0, again.stderr
+    assert (run / "eval" / "results.csv").read_text() == (
+        evaluated / "eval" / "results.csv"
+    ).read_text()
+    assert (run / "selection.json").read_text() == (evaluated / "selection.json").read_text()
+
+
+def test_a_run_is_followed_from_before_it_begins_until_it_is_finished(
+    server, trained, evaluated, data, tmp_path
+):
+    run = tmp_path / "runs" / "later"
+    following = server.start("evaluate", *flags(run, data))
+
+    def wait_until(happened):
+        deadline = time.monotonic() + 120
+        while not happened():
+            assert time.monotonic() < deadline, following.stderr
+            time.sleep(0.05)
+
+    def wait_for(step):
+        wait_until(lambda: step in set(evaluator.read_results(str(run))["step"]))
+
+    def waits():
+        with contextlib.suppress(FileNotFoundError):  # its stderr, right after it is started
+            return f"{run}: no run there yet; waiting for it" in following.stderr
+
+    wait_until(waits)
+    run.mkdir(parents=True)
+    shutil.copy(trained / "model.json", run)
+    copy_checkpoint(trained, run, 10)
+    wait_for(10)
+    delete_checkpoint(run, 10)
+    copy_checkpoint(trained, run, 20)
+    wait_for(20)
+    assert not (run / "selection.json").exists()
+    (run / "finished.json").write_text('{"step": 20}')
+    assert following.wait() == 0, following.stderr
+    table = results(run)
+    wanted = results(evaluated)
+    pd.testing.assert_frame_equal(table, wanted)
+    selected = json.loads((run / "selection.json").read_text())
+    assert selected["step"] == 20
+    assert {c["step"]: c["available"] for c in selected["candidates"]} == {10: False, 20: True}
+
+
+def test_a_checkpoint_deleted_while_it_is_read_is_passed_over(run, data, monkeypatch, caplog):
+    load = checkpoints.load_weights
+
+    def too_late(model, checkpoint):
+        if checkpoint.endswith("step-10"):
+            os.unlink(checkpoint + ".data-00000-of-00001")  # its index is still there
+        load(model, checkpoint)
+
+    monkeypatch.setattr(checkpoints, "load_weights", too_late)
+    evaluate(run, data)
+    assert set(results(run)["step"]) == {20}
+    assert "step-10: its files are gone, it cannot be evaluated" in caplog.text
+
+
+def test_following_ends_when_nothing_comes(run, data, caplog):
+    (run / "finished.json").unlink()
+    evaluate(run, data, run_once=False, timeout_s=0.1, eval_sets={"eval": str(data / "eval")})
+    assert set(results(run)["step"]) == set(STEPS)
+    assert "no new checkpoint for 0.1 s: stopped following" in caplog.text
+    assert not (run / "selection.json").exists()
+    assert "no checkpoint selected, for strong_validation/d_prime was not measured" in caplog.text
+
+
+def test_one_checkpoint_alone_is_evaluated_and_none_selected(run, evaluated, data):
+    path = run / "checkpoints" / "step-20"
+    evaluate(run, data, run_once=False, checkpoint=str(path), bootstrap_replicates=0)
+    table = results(run)
+    assert set(table["step"]) == {20}
+    assert not table["metric"].str.endswith("_low").any()
+    wanted = value(evaluated, 20, "strong_eval", "d_prime")
+    assert value(run, 20, "strong_eval", "d_prime") == wanted
+    for same in ("step-20", "step-20.index", f"{path}.index", os.path.relpath(path)):
+        evaluate(run, data, checkpoint=same)
+    pd.testing.assert_frame_equal(results(run), table)
+    assert not (run / "selection.json").exists()
+
+
+def test_several_runs_are_evaluated_in_one_go(run, trained, data, tmp_path):
+    other = shutil.copytree(trained, tmp_path / "other")
+    delete_checkpoint(other, 10)
+    evaluator.evaluate_workdirs([str(run), str(other)], eval_sets(data), bootstrap_replicates=0)
+    assert set(results(run)["step"]) == set(STEPS)
+    assert set(results(other)["step"]) == {20}
+    assert (run / "selection.json").exists()
+    assert (other / "selection.json").exists()
+
+
+def test_labels_of_one_kind_give_the_sets_of_that_kind(run, tmp_path, caplog):
+    weak_only = [
+        make_clip(i, seconds=4, weak=(i % 2,), segments=None, negatives=None) for i in range(4)
+    ]
+    write_dataset(tmp_path / "weak", weak_only, 1)
+    sets = {"eval": str(tmp_path / "weak")}
+    evaluator.evaluate_workdirs([str(run)], sets, checkpoint="step-20")
+    assert "weak_eval has no explicit negatives: d_prime is left out" in caplog.text
+    table = results(run)
+    assert set(table["set"]) == {"weak_eval"}
+    assert "d_prime_implicit" in set(table["metric"])
+    assert "d_prime" not in set(table["metric"])
+
+
+def test_gin_binds_the_metric_and_the_settings(server, run, data):
+    more = [
+        "--run_once",
+        "--gin_param=select.metric = 'weak_validation/lwlrap'",
+        "--gin_param=evaluate_workdirs.bootstrap_replicates = 0",
+        "--gin_param=evaluate_workdirs.save_scores = True",
+    ]
+    process = server.start("evaluate", *flags(run, data, *more))
+    assert process.wait() == 0, process.stderr
+    selected = json.loads((run / "selection.json").read_text())
+    assert (selected["set"], selected["metric"]) == ("weak_validation", "lwlrap")
+    assert not results(run)["metric"].str.endswith("_low").any()
+    assert (run / "eval" / "scores" / "validation-20.npz").exists()
+    assert process.stdout == (
+        f"{run}: 2 checkpoints evaluated, step {selected['step']} is selected; "
+        f"results in {run}/eval/results.csv\n"
+    )
+
+
+def test_saved_scores_give_the_same_results_without_the_model(server, evaluated, data, tmp_path):
+    path = evaluated / "eval" / "scores" / "eval-20.npz"
+    scores = scoring.Scores.load(str(path))
+    order = np.random.default_rng(0).permutation(len(scores.clip_ids))
+    np.savez(
+        tmp_path / "theirs.npz",
+        mids=np.array(scores.mids),
+        clip_ids=np.array(scores.clip_ids)[order],
+        frame_scores=scores.frame_scores[order],
+    )
+    processes = [
+        server.start("score", f"--scores={path}", f"--output_dir={tmp_path / 'ours'}"),
+        server.start(
+            "score",
+            f"--scores={tmp_path / 'theirs.npz'}",
+            f"--eval_data={data / 'eval'}",
+            f"--output_dir={tmp_path / 'joined'}",
+        ),
+    ]
+    table = results(evaluated)
+    here = (table["step"] == 20) & table["set"].str.endswith("_eval")
+    wanted = table[here].drop(columns="step").reset_index(drop=True)
+    for process, output in zip(processes, ("ours", "joined"), strict=True):
+        assert process.wait() == 0, process.stderr
+        pd.testing.assert_frame_equal(pd.read_csv(tmp_path / output / "results.csv"), wanted)
+        per_class = pd.read_csv(tmp_path / output / "per_class_weak_eval.csv")
+        evaluated_ones = pd.read_csv(evaluated / "eval" / "per_class" / "weak_eval-20.csv")
+        pd.testing.assert_frame_equal(per_class, evaluated_ones.drop(columns="display_name"))
+
+
+def test_score_prints_a_line_for_each_metric(evaluated, tmp_path):
+    path = str(evaluated / "eval" / "scores" / "eval-20.npz")
+    lines = saved.to_text(saved.measure(path, replicates=200)).splitlines()
+    assert lines[0].split() == ["weak_eval", "strong_eval"]
+    cells = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines[1:]}
+    low, middle, high = (
+        value(evaluated, 20, "strong_eval", f"d_prime{end}") for end in ("_low", "", "_high")
+    )
+    assert cells["d_prime"].endswith(f"{middle:.4f} [{low:.3f}, {high:.3f}]")
+    assert cells["samples"].split() == ["30", "120"]
+    assert cells["d_prime_explicit"].split()[0] == "-"
+
+
+def test_scores_without_labels_are_one_line_and_exit_code_2(server, evaluated, tmp_path):
+    scores = scoring.Scores.load(str(evaluated / "eval" / "scores" / "eval-20.npz"))
+    nothing = np.zeros(len(scores.clip_ids), bool)
+    path = tmp_path / "scores.npz"
+    dataclasses.replace(scores, weak_known=nothing, strong_known=nothing).save(str(path))
+    for given, message in (
+        (path, f"error: {path}: none of its 30 clips has labels\n"),
+        (tmp_path / "nowhere.npz", f"error: {tmp_path / 'nowhere.npz'}: no such file\n"),
+    ):
+        process = server.start("score", f"--scores={given}")
+        assert process.wait() == 2
+        assert process.stderr == message
+
+
+@pytest.fixture(scope="module")
+def bad(data, trained, tmp_path_factory):
+    """A directory of bad things, each named for what is wrong with it."""
+    directory = tmp_path_factory.mktemp("bad")
+    others = vocabulary.Vocabulary(VOCABULARY.mids[::-1], VOCABULARY.names[::-1])
+    write_dataset(directory / "other_order", toy_clips(4), 1, vocabulary=others)
+    unlabelled = [
+        make_clip(i, seconds=1, weak=None, segments=None, negatives=None) for i in range(2)
+    ]
+    write_dataset(directory / "unlabelled", unlabelled, 1)
+    write_dataset(directory / "one_class", toy_clips(1), 1)
+    write_dataset(directory / "cut", toy_clips(4), 1)
+    (shard,) = (directory / "cut").glob("*.tfrecord")
+    shard.write_bytes(shard.read_bytes()[:-10])
+    model = tiny(4, None, width=8)
+    shutil.copytree(trained, directory / "of_another_model")
+    checkpoints.save_model_description(str(directory / "of_another_model"), model, VOCABULARY, "")
+    shutil.copytree(trained, directory / "no_numbers")
+    loaded = checkpoints.load_model(str(trained)).model
+    loaded.set_weights([np.full_like(weight, np.nan) for weight in loaded.get_weights()])
+    saved = tf.train.Checkpoint(model=loaded)
+    saved.write(str(directory / "no_numbers" / "checkpoints" / "step-10"))
+    shutil.copytree(trained, directory / "not_writable")
+    (directory / "not_writable" / "eval").write_text("a file where the folder should be")
+    shutil.copytree(trained, directory / "other_data")
+    (directory / "other_data" / "eval").mkdir()
+    (directory / "other_data" / "eval" / "datasets.json").write_text('{"eval": "0123"}')
+    shutil.copytree(trained, directory / "odd_results")
+    (directory / "odd_results" / "eval").mkdir()
+    (directory / "odd_results" / "eval" / "results.csv").write_text("step,metric\n10,d_prime\n")
+    shutil.copytree(trained, directory / "odd_datasets")
+    (directory / "odd_datasets" / "eval").mkdir()
+    (directory / "odd_datasets" / "eval" / "datasets.json").write_text("[1]")
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--workdir={bad}/nowhere"], "{bad}/nowhere: no model.json; is it the workdir of a train"),
+        (["--eval_data={bad}/nowhere"], "{bad}/nowhere: no converted dataset"),
+        (["--eval_data={bad}/other_order"], "{bad}/other_order: another vocabulary (4 classes)"),
+        (["--eval_data=", "--validation_data="], "no converted dataset"),
+        (["--checkpoint=step-11"], "step-11: no checkpoint of {run}"),
+        (["--checkpoint={trained}/checkpoints/step-10"], "step-10: no checkpoint of {run}"),
+        (["--checkpoint=step-10", "--workdir={trained}"], "goes with exactly one --workdir"),
+        (["--eval_data={data}/eval"], "on 'eval': clip toy00001000_0 is there twice"),
+        (["--gin_param=select.metric = 'strong_eval/d'"], "select.metric = 'strong_eval/d': not m"),
+        (["--gin_param=evaluate_workdirs.batch_size = 0"], "evaluate_workdirs.batch_size = 0"),
+        (
+            ["--gin_param=evaluate_workdirs.cache_clips = 'x'"],
+            "evaluate_workdirs.cache_clips = 'x'",
+        ),
+        (["--gin_param=evaluate_workdirs.batchsize = 1"], "batchsize"),
+        (["--timeout_s=-1"], "timeout_s"),
+    ],
+)
+def test_a_user_s_mistake_is_one_line_and_exit_code_2(
+    server, bad, data, trained, run, more, message
+):
+    places = {"bad": bad, "run": run, "data": data, "trained": trained}
+    more = [flag.format(**places) for flag in more]
+    process = server.start("evaluate", *flags(run, data, "--run_once", *more))
+    assert process.wait() == 2, process.stderr
+    assert told(process) == 1
+    assert message.format(**places) in process.stderr
+    assert not (run / "selection.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("workdir", "eval_data", "message"),
+    [
+        ("of_another_model", "eval", "step-10: does not hold the weights of this model"),
+        ("no_numbers", "eval", "at step 10 on 'eval': the score of /m/00 in frame 0 of clip toy"),
+        ("not_writable", "eval", "cannot write to {bad}/not_writable/eval: "),
+        ("other_data", "eval", "datasets.json: 'eval' was another dataset before"),
+        ("odd_results", "eval", "odd_results/eval/results.csv: no results of evaluate.py"),
+        ("odd_datasets", "eval", "odd_datasets/eval/datasets.json: no list of datasets"),
+        ("run", "other_order", "{run}: trained with 4 classes, but eval set 'eval' has 4 or anoth"),
+        ("run", "unlabelled", "{bad}/unlabelled: no clip with labels to evaluate on"),
+        ("run", "one_class", "weak_eval: no usable class: none of 4 has both"),
+        ("run", "cut", "eval set 'eval': a shard is damaged or cut off; convert it again"),
+        ("run", None, "no eval set: give --eval_data"),
+    ],
+)
+def test_bad_runs_and_bad_data_are_one_line_and_exit_code_2(
+    server, bad, data, run, workdir, eval_data, message
+):
+    directory = data if eval_data == "eval" else bad
+    process = server.start(
+        "evaluate",
+        f"--workdir={run if workdir == 'run' else bad / workdir}",
+        *([f"--eval_data={directory / eval_data}"] if eval_data else []),
+        "--run_once",
+    )
+    assert process.wait() == 2, process.stderr
+    assert told(process) == 1
+    assert message.format(bad=bad, run=run) in process.stderr
+    assert not list(run.glob("eval/*.json"))  # a mistake leaves no claim behind
+
+
+def told(process):
+    """How many lines of its stderr tell of a mistake; the others are progress."""
+    assert "Traceback" not in process.stderr
+    lines = process.stderr.replace("\r", "\n").splitlines()
+    assert lines[-1].startswith("error: ")
+    return sum("error" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"eval_sets": {}}, "no eval set"),
+        ({"eval_sets": {"a/b": "eval"}}, "eval set 'a/b': its name must be of letters"),
+        ({"eval_sets": {"eval": []}}, "no dataset given"),
+        ({"bootstrap_replicates": -1}, "bootstrap_replicates = -1: must be a whole number"),
+    ],
+)
+def test_bad_arguments_are_told(trained, data, settings, message):
+    with pytest.raises(errors.InputError, match=message):
+        evaluate(trained, data, **settings)
+    with pytest.raises(errors.InputError, match="no workdir given"):
+        evaluator.evaluate_workdirs([], eval_sets(data))
+    assert not (trained / "eval").exists()

@@ -1,0 +1,110 @@
+"""Checkpoints as readers meet them: whole or not there."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from audioset_strong import errors
+from audioset_strong.labels import vocabulary
+from audioset_strong.models import resnet
+from audioset_strong.training import checkpoints
+
+VOCABULARY = vocabulary.Vocabulary(("/m/0a", "/m/0b"), ("a", "b"))
+
+
+@pytest.fixture
+def net():
+    return resnet.resnet(2, (1,), 2, bottleneck=False)
+
+
+@pytest.fixture
+def workdir(tmp_path, net):
+    checkpoints.save_model_description(str(tmp_path), net, VOCABULARY, "data")
+    saved = tf.train.Checkpoint(model=net)
+    for step in (5, 10):
+        net.get_layer("logits").bias.assign([step, -step])
+        checkpoints.save(saved, str(tmp_path), step, keep=True)
+    checkpoints.save(saved, str(tmp_path), 12, keep=False)
+    return tmp_path
+
+
+def test_a_model_comes_back_with_its_weights_and_classes(workdir):
+    loaded = checkpoints.load_model(str(workdir))
+    assert (loaded.step, loaded.vocabulary) == (10, VOCABULARY)
+    np.testing.assert_array_equal(loaded.model.get_layer("logits").bias.numpy(), [10, -10])
+    earlier = checkpoints.load_model(str(workdir), str(workdir / "checkpoints" / "step-5"))
+    np.testing.assert_array_equal(earlier.model.get_layer("logits").bias.numpy(), [5, -5])
+
+
+def test_only_kept_checkpoints_are_listed_but_the_newest_is_resumed_from(workdir):
+    folder = workdir / "checkpoints"
+    assert checkpoints.list_checkpoints(str(workdir)) == [
+        (5, str(folder / "step-5")),
+        (10, str(folder / "step-10")),
+    ]
+    assert checkpoints.newest(str(workdir)) == (12, str(folder / "resume-12"))
+    assert checkpoints.newest(str(workdir / "nowhere")) is None
+
+
+def test_whatever_is_listed_during_a_save_can_be_read(workdir, net, monkeypatch):
+    replace = pathlib.Path.replace
+    seen = []
+
+    def look(path, target):
+        for _ in range(2):  # before and after the file is moved
+            listed = checkpoints.list_checkpoints(str(workdir))
+            seen.append([step for step, _ in listed])
+            for _, checkpoint in listed:
+                checkpoints.load_weights(net, checkpoint)
+            if path.exists():
+                replace(path, target)
+
+    monkeypatch.setattr(pathlib.Path, "replace", look)
+    checkpoints.save(tf.train.Checkpoint(model=net), str(workdir), 20, keep=True)
+    assert seen == [[5, 10], [5, 10], [5, 10], [5, 10, 20]]  # the data, then the index
+
+
+def test_leftovers_of_a_killed_save_go_and_whole_checkpoints_stay(workdir):
+    folder = workdir / "checkpoints"
+    whole = {path.name for path in folder.iterdir()}
+    (folder / "step-30.partial_temp").mkdir()
+    (folder / "step-30.partial_temp" / "part-0").touch()
+    (folder / "resume-31.partial.data-00000-of-00001").touch()
+    (folder / "step-32.data-00000-of-00001").touch()  # died before the index was in place
+    (folder / "notes.txt").touch()
+    checkpoints.remove_leftovers(str(workdir))
+    assert {path.name for path in folder.iterdir()} == whole | {"notes.txt"}
+
+
+def test_a_path_is_a_checkpoint_or_a_workdir_with_a_selection(workdir):
+    path = str(workdir / "checkpoints" / "step-5")
+    assert checkpoints.resolve(path) == (str(workdir), path)
+    assert checkpoints.resolve(path + ".index") == (str(workdir), path)
+    (workdir / "selection.json").write_text(json.dumps({"step": 5}))
+    assert checkpoints.resolve(str(workdir)) == (str(workdir), path)
+    (workdir / "selection.json").write_text(json.dumps({"step": 7}))
+    with pytest.raises(errors.InputError, match="checkpoint of step 7 is gone"):
+        checkpoints.resolve(str(workdir))
+    (workdir / "selection.json").unlink()
+    with pytest.raises(errors.InputError, match="no checkpoint is selected yet"):
+        checkpoints.resolve(str(workdir))
+
+
+def test_what_cannot_be_read_is_told_in_one_line(workdir, net, tmp_path):
+    checkpoint = str(workdir / "checkpoints" / "step-5")
+    other = resnet.resnet(2, (1,), 3, bottleneck=False)
+    with pytest.raises(errors.InputError, match="does not hold the weights of this model") as got:
+        checkpoints.load_weights(other, checkpoint)
+    assert "\n" not in str(got.value)
+    (data,) = (workdir / "checkpoints").glob("step-5.data*")
+    data.write_bytes(data.read_bytes()[:100])
+    with pytest.raises(errors.InputError, match=r"step-5: cannot be resumed from .* delete it"):
+        checkpoints.restore(tf.train.Checkpoint(model=net), checkpoint)
+    with pytest.raises(errors.InputError, match=r"no model\.json"):
+        checkpoints.load_model(str(tmp_path / "nowhere"))
+    (workdir / "model.json").write_text('{"architecture": {}')
+    with pytest.raises(errors.InputError, match="no model description"):
+        checkpoints.load_model(str(workdir))

@@ -1,0 +1,191 @@
+"""Converts clips of each format: clips/s on one core and on two, beside the bare cost; and memory.
+
+Example:
+  convert.py --clips=300
+
+Bare is a loop in one process, of what cannot be left out: soundfile (PyAV for m4a), the mean of the
+channels (added up, since mean(axis=1) takes longer than all the rest), soxr, a TFRecordWriter. The
+converter adds worker processes, checks, records and stamps. Each measurement runs in a process of
+its own, bound to one core or two; clocks start when the first clip is there, so that the start of
+the workers does not count. The files are made up, in a temporary directory. The ratios hold
+elsewhere, the rates do not.
+"""
+
+import concurrent.futures
+import multiprocessing
+import os
+import pathlib
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from audioset_strong import cli
+
+_CLIPS = flags.DEFINE_integer("clips", 300, "Clips of each format.", lower_bound=50)
+_MEMORY_CLIPS = flags.DEFINE_list("memory_clips", ["1000", "10000"], "Clips, for peak memory.")
+_REPEATS = flags.DEFINE_integer("repeats", 3, "Runs of each measurement; the fastest counts.")
+
+_SECONDS = 10
+_DISTINCT = 10  # files of each format; the others are links to them
+
+
+def _write_audio(directory: str, suffix: str, clips: int, seconds: float) -> None:
+    """Noise and tones at 44.1 kHz in stereo, named by clip."""
+    import av
+    import soundfile
+
+    rate = 44_100
+    rng = np.random.default_rng(0)
+    time_s = np.arange(round(seconds * rate)) / rate
+    folder = pathlib.Path(directory)
+    folder.mkdir()
+    for i in range(clips):
+        path = folder / f"video{i:06d}_0{suffix}"
+        if i >= _DISTINCT:
+            path.symlink_to(folder / f"video{i % _DISTINCT:06d}_0{suffix}")
+            continue
+        tones = sum(np.sin(2 * np.pi * f * time_s) for f in rng.uniform(100, 8000, 5))
+        stereo = 0.05 * np.stack([tones, tones]) + 0.02 * rng.standard_normal((2, len(time_s)))
+        if suffix != ".m4a":
+            soundfile.write(path, stereo.T, rate, subtype="PCM_16")
+            continue
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("aac", rate=rate, layout="stereo")
+            frame = av.AudioFrame.from_ndarray(stereo.astype(np.float32), "fltp", "stereo")
+            frame.sample_rate = rate
+            for given in (frame, None):
+                container.mux(stream.encode(given))
+
+
+def _bare(directory: str, clips: int, cores: int) -> tuple[float, float]:
+    """(clips a second, CPU seconds a clip)."""
+    import av
+    import soundfile
+    import soxr
+    import tensorflow as tf
+
+    del cores
+    paths = sorted(map(str, pathlib.Path(directory).iterdir()))[:clips]
+    with tf.io.TFRecordWriter(f"{directory}.tfrecord") as writer:
+        begin, cpu = time.perf_counter(), time.process_time()
+        for path in paths:
+            if path.endswith(".m4a"):
+                with av.open(path) as container:
+                    rate = container.streams.audio[0].rate
+                    frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
+                samples = np.concatenate(frames, 1).T
+            else:
+                samples, rate = soundfile.read(path, dtype="float32")
+            mono = soxr.resample((samples[:, 0] + samples[:, 1]) / 2, rate, 16_000)
+            writer.write((mono * 32767).astype(np.int16).tobytes())
+        return clips / (time.perf_counter() - begin), (time.process_time() - cpu) / clips
+
+
+def _converter(directory: str, clips: int, cores: int) -> tuple[float, float]:
+    """(clips a second, CPU seconds a clip, of all processes)."""
+    from audioset_strong.data import audio, plan, shards
+
+    request = plan.Request((), (), "", "")
+    planned = [
+        plan.PlannedClip(path.stem, 0, 10_000, (1,), None, None, str(path), audio.CLIP)
+        for path in sorted(pathlib.Path(directory).iterdir())[:clips]
+    ]
+    clock = []
+
+    def cpu_seconds() -> float:
+        spent = resource.getrusage(resource.RUSAGE_SELF)
+        ended = spent.ru_utime + spent.ru_stime
+        for child in multiprocessing.active_children():
+            fields = pathlib.Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+            ended += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return ended
+
+    def timed() -> Iterator[shards.DecodedClip]:
+        decoded = shards.decode_clips(planned, request, cores)
+        for i, clip in enumerate(decoded):
+            if i in (0, clips - 1):
+                clock.append((time.perf_counter(), cpu_seconds()))
+            yield clip
+
+    shard = pathlib.Path(f"{directory}.shard")
+    (shard.parent / shards.WORK_DIR).mkdir(exist_ok=True)
+    shards.write_shard(shard, timed(), "pcm16", 527)
+    (begin, cpu_begin), (end, cpu_end) = clock
+    return clips / (end - begin), (cpu_end - cpu_begin) / clips
+
+
+def _memory(directory: str, clips: int, cores: int) -> float:
+    """Peak MB of the process that plans and writes; a worker holds a few clips."""
+    from audioset_strong.data import convert, plan
+
+    folder = pathlib.Path(directory)
+    classes = folder.parent / "classes.csv"
+    classes.write_text('index,mid,display_name\n0,/m/0a,"A"\n')
+    weak = folder.parent / f"weak{clips}.csv"
+    with open(weak, "w") as file:
+        file.writelines(f'video{i:06d}, 0.000, 10.000, "/m/0a"\n' for i in range(clips))
+    convert.convert(
+        plan.Request(
+            audio_dirs=(directory,),
+            class_labels=(str(classes),),
+            output_dir=str(folder.parent),
+            name=f"memory{clips}",
+            weak_csvs=(str(weak),),
+            num_shards=max(clips // 100, 1),
+            num_workers=cores,
+        )
+    )
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _bound(function: Callable, directory: str, clips: int, cores: int) -> Any:
+    """Calls a measurement in a process that has no more cores."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    return function(directory, clips, cores)
+
+
+def main(argv: list[str]) -> None:
+    """Makes the files, converts them, prints two tables."""
+    del argv
+    context = multiprocessing.get_context("spawn")
+
+    def measure(function: Callable, *arguments: object) -> Any:
+        # A pool's workers would be daemonic, and could not start the converter's own.
+        with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+            return pool.submit(_bound, function, *arguments).result()
+
+    clips = _CLIPS.value
+    with tempfile.TemporaryDirectory() as root:
+        print("format   what         cores   clips/s   of bare   CPU ms a clip")
+        for suffix in (".wav", ".flac", ".m4a"):
+            directory = os.path.join(root, suffix[1:])
+            _write_audio(directory, suffix, clips, _SECONDS)
+            cases = [("bare", _bare, 1), ("converter", _converter, 1), ("converter", _converter, 2)]
+            best = [(0.0, 0.0)] * len(cases)
+            for _ in range(_REPEATS.value):  # in turn: whatever else runs slows all of them alike
+                for i, (_, function, cores) in enumerate(cases):
+                    best[i] = max(best[i], measure(function, directory, clips, cores))
+            for (name, _, cores), (rate, cpu) in zip(cases, best, strict=True):
+                print(
+                    f"{suffix[1:]:<8} {name:<12} {cores:>5} {rate:>9.1f} {rate / best[0][0]:>9.2f} "
+                    f"{cpu * 1000:>15.2f}"
+                )
+        print("\nclips    peak MB")
+        for count in map(int, _MEMORY_CLIPS.value):
+            directory = os.path.join(root, f"memory{count}_audio")
+            _write_audio(directory, ".wav", count, 1.0)
+            print(f"{count:<8} {measure(_memory, directory, count, 2):>7.0f}")
+
+
+def run() -> None:
+    """Entry point."""
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    run()
