@@ -117,15 +117,12 @@ def _sum_by_class(values: tf.Tensor, label: tf.Tensor, num_classes: int) -> tf.T
     shape = tf.shape(values, out_type=tf.int64)
     batch, frames = shape[0], shape[1]
     rows = tf.range(batch * frames)[:, tf.newaxis]
-    column = tf.repeat(label, frames, axis=0)  # [batch * frames, segments]
-    flat = tf.reshape(values, [batch * frames, -1])
-    # Padding (label -1) would count for its neighbour row's last class; it goes to a spare column.
-    column = tf.where(column < 0, tf.constant(num_classes, tf.int64), column)
-    index = rows * (num_classes + 1) + column
-    summed = tf.math.unsorted_segment_sum(
-        tf.reshape(flat, [-1]), tf.reshape(index, [-1]), batch * frames * (num_classes + 1)
-    )
-    return tf.reshape(summed, [batch, frames, num_classes + 1])[..., :num_classes]
+    # Padding may count for any class: its values are 0.
+    column = tf.repeat(tf.maximum(label, 0), frames, axis=0)  # [batch * frames, segments]
+    index = rows * num_classes + column
+    flat = tf.reshape(values, tf.shape(index))
+    summed = tf.math.unsorted_segment_sum(flat, index, batch * frames * num_classes)
+    return tf.reshape(summed, [batch, frames, num_classes])
 
 
 def _disjoint(start: tf.Tensor, end: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -229,7 +229,8 @@ def _parse_by_line(
             fields = _split(line, separator)
         except csv.Error as error:
             fields = [line]
-            bad[number + offset] = f"{line[:80]!r} does not fall into columns ({error})"
+            if not line.startswith("#"):
+                bad[number + offset] = f"{line[:80]!r} does not fall into columns ({error})"
         fields[len(names) - 1 :] = [separator.join(fields[len(names) - 1 :])]
         rows.append(fields + [""] * (len(names) - len(fields)))
     return pd.DataFrame(rows, columns=list(names), dtype=str), bad

@@ -120,6 +120,7 @@ def test_negatives_are_pairs_whatever_the_spelling(tmp_path, content):
         lambda text: text + "\n\n",
         lambda text: text.replace("\n", "\n\n", 1),
         lambda text: "# of somebody's own, with more, and more, and more, commas\n" + text,
+        lambda text: text + '# a comment, "with an open quote\n',
         lambda text: text + "# a\tcomment\tof\ttoo\tmany\tcolumns\twithin, as, of, cat, too\n",
     ],
 )
@@ -289,6 +290,7 @@ def test_the_first_bad_row_is_told_and_the_others_are_counted(tmp_path):
             WEAK,
             r"line 4: '--PJHxphWEs, 30.* is no row of a strong label TSV; its columns",
         ),
+        ("strong", "abc_0\t1\t2\t/m/a\tx\ty\n", r"line 1: 'x\\ty' is too much; the columns are"),
         ("strong", FRAMED, r"line 2: 'NOT_PRESENT' is too much; the columns are"),
         ("framed", STRONG, r"line 1: 'segment_id\\tstart_time_.* is no row of a framed label TSV"),
         (
