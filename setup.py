@@ -48,7 +48,10 @@ setuptools.setup(
         "tqdm>=4.66",
     ],
     extras_require={
-        "beam": ["apache-beam[tfrecord]>=2.60"],
+        "beam": ["apache-beam>=2.60"],
+        "benchmarks": ["librosa>=0.10", "scikit-learn>=1.5"],
+        # dcase_util, which sed_scores_eval needs, imports pkg_resources.
+        "events": ["sed_scores_eval>=0.0.4", "setuptools<81"],
         "gpu": ["tensorflow[and-cuda]==2.17.*"],
         "test": [
             "hypothesis>=6.100",

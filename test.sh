@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 source tools/setup_venv.sh
-setup_venv '[test]'
+setup_venv '[test,beam,events]' '[test]'
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy

@@ -24,7 +24,10 @@ def run(main: Callable[[list[str]], object]) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     arguments = sys.argv[1:]
     if any(argument in ("--help", "-help", "-h") for argument in arguments):
-        print(_help(main))
+        try:
+            print(_help(main), flush=True)
+        except BrokenPipeError:  # piped to `head` or `less`: what they want to see, they have
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
 
     def guarded(argv: Sequence[str]) -> None:

@@ -95,7 +95,7 @@ def _jobs(out: pathlib.Path, size: Size, seed: int) -> list[jobs.Job]:
             f"--validation_share={share}",
             *flags,
         )
-        return jobs.Job(f"convert_{name}", command, ("corpus",), cost=10, exclusive=True)
+        return jobs.Job(f"convert_{name}", command, ("corpus",), cost=25, exclusive=True)
 
     def train(row: str, needs: tuple[str, ...], kind: str, cost: float, *flags: str) -> jobs.Job:
         files = (f"table1/{row}.gin", f"demo/{kind}.gin", *size.gin_files)
@@ -132,7 +132,7 @@ def _jobs(out: pathlib.Path, size: Size, seed: int) -> list[jobs.Job]:
                 f"--train_strong_clips={size.train_strong_clips}",
                 f"--eval_clips={size.eval_clips}",
             ),
-            cost=60,
+            cost=150,  # core-seconds, as measured on 2 cores
             exclusive=True,
         ),
         convert("train_weak", "train", weak, share=VALIDATION_SHARE),
@@ -154,14 +154,14 @@ def _jobs(out: pathlib.Path, size: Size, seed: int) -> list[jobs.Job]:
         ),
     ]
     converted = ("convert_train_weak", "convert_train_strong")
-    listed.append(train(PRETRAINED, converted, "pretrain", 180))
+    listed.append(train(PRETRAINED, converted, "pretrain", 170))
     listed.append(evaluate(PRETRAINED))
     for row in ROWS_FINE_TUNED:
         needs = (*converted, f"evaluate_{PRETRAINED}")
-        listed.append(train(row, needs, "fine_tune", 60, f"--init_from={runs / PRETRAINED}"))
+        listed.append(train(row, needs, "fine_tune", 75, f"--init_from={runs / PRETRAINED}"))
     for row in ROWS_FROM_SCRATCH:
         if row != PRETRAINED:
-            listed.append(train(row, converted, "train", 100))
+            listed.append(train(row, converted, "train", 65))
     listed += [evaluate(row) for row in (*ROWS_FROM_SCRATCH, *ROWS_FINE_TUNED) if row != PRETRAINED]
     everything = tuple(job.name for job in listed)
     report = jobs.tool_command("report", f"--runs_dir={runs}", f"--output_dir={out / 'report'}")

@@ -24,7 +24,8 @@ class Job:
       name: unique among the jobs run together; names its log and its stamp.
       command: argument list.
       needs: names of jobs that must have succeeded before.
-      cost: expected duration, in any unit common to the jobs; for the time left and nothing else.
+      cost: expected duration times the cores it keeps busy, in any unit common to the jobs; for the
+        time left and nothing else.
       exclusive: whether nothing may run beside it (it uses every core by itself).
     """
 

@@ -68,7 +68,8 @@ class Server:
             [sys.executable, "-c", _SERVER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            # TensorFlow writes temporary files, which a process that is killed leaves behind.
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TMPDIR": self._temporary.name},
             text=True,
         )
         return self
@@ -81,6 +82,8 @@ class Server:
     def start(self, tool: str, *arguments: str, prelude: str = "") -> Process:
         """Starts a binary; `prelude` is run in its process first."""
         directory = tempfile.mkdtemp(dir=self._temporary.name)
+        for name in ("stdout", "stderr"):  # there to be read before the child has opened them
+            (pathlib.Path(directory) / name).touch()
         request = {
             "tool": tool,
             "arguments": [str(argument) for argument in arguments],

@@ -1,5 +1,6 @@
 """What every binary does alike: help, and one line for a user's mistake."""
 
+import os
 import pathlib
 import re
 import subprocess
@@ -40,6 +41,20 @@ def test_help_shows_docstring_and_flags_without_waiting_for_tensorflow(tool, sta
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "absl.flags" in imported
     assert not imported & {"tensorflow", "keras", "numpy", "pandas"}
+
+
+def test_help_piped_into_a_reader_that_stops_early_ends_quietly():
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "audioset_strong.tools.train", "--help"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

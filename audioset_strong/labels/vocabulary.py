@@ -113,5 +113,7 @@ def describe(counts: Mapping[str, int], name: Callable[[str], str], most: int = 
     ]
     if len(ordered) > most:
         named.append(f"and {len(ordered) - most} more")
+    total = sum(counts.values())
+    labels = "label" if total == 1 else "labels"
     classes = "class" if len(ordered) == 1 else "classes"
-    return f"{sum(counts.values())} labels of {len(ordered)} {classes}: {', '.join(named)}"
+    return f"{total} {labels} of {len(ordered)} {classes}: {', '.join(named)}"

@@ -75,3 +75,4 @@ def test_labels_outside_are_described_by_name_and_number():
         "29 labels of 4 classes: Apple /m/a (20), Bear /m/b (4), /m/zz (4), and 1 more"
     )
     assert vocabulary.describe({"/m/c": 2}, names.name) == "2 labels of 1 class: Cat /m/c (2)"
+    assert vocabulary.describe({"/m/c": 1}, names.name) == "1 label of 1 class: Cat /m/c (1)"
