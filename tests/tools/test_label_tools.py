@@ -153,7 +153,7 @@ def test_label_stats_writes_tables_and_figures_of_all_kinds(run, folder):
         "--class_labels=@classes.tsv",
         "--output_dir=@new/stats",
     )
-    assert "of no class listed: 1 labels of 1 class: /m/strange (1)" in stderr
+    assert "of no class listed: 1 label of 1 class: /m/strange (1)" in stderr
     out = folder / "new" / "stats"
     names = ("items_per_clip", "segment_durations", "classes", "priors", "odds_ratios_by_weak")
     drawn = {*names, "odds_ratios_by_strong"}
