@@ -163,15 +163,18 @@ class _Stream:
     ancestors: np.ndarray | None  # bool [classes, classes], where labels are smeared
 
 
-def _open(source: Source) -> _Stream:
-    """Checks a source against its datasets' infos, before any record is read."""
+def _open(source: Source, num_pipelines: int = 1, pipeline_index: int = 0) -> _Stream:
+    """Checks a source against its datasets' infos, before any record is read.
+
+    Of several pipelines each gets every `num_pipelines`-th shard.
+    """
     if source.policy not in POLICIES:
         raise errors.InputError(
             f"policy {source.policy!r} of {', '.join(source.datasets)}: "
             f"must be one of {', '.join(POLICIES)}"
         )
     infos = read_infos(source.datasets)
-    examples, paths = 0, []
+    examples, shards = 0, []
     counts = np.zeros(len(infos[0].vocabulary), np.int64)
     for directory, info in zip(source.datasets, infos, strict=True):
         labelled = info.weak_clips if source.policy == WEAK else info.strong_clips
@@ -182,15 +185,41 @@ def _open(source: Source) -> _Stream:
                 f"{info.num_clips} clips has any"
             )
         counts += info.weak_counts if source.policy == WEAK else info.strong_counts
+        known = "weak_clips" if source.policy == WEAK else "strong_clips"
+        for path, shard in zip(info.shard_paths(directory), info.shards, strict=True):
+            if num_pipelines > 1 and known not in shard:
+                raise errors.InputError(
+                    f"{directory}: does not tell how many clips each shard has labels of, which "
+                    f"{num_pipelines} pipelines need; convert it again"
+                )
+            shards.append((path, shard.get(known, 0)))
         examples += labelled
-        paths += [str(path) for path in info.shard_paths(directory)]
     ancestors = ancestor_matrix(source.datasets, infos) if source.smear else None
     if ancestors is not None:
         # At least the clips of its most frequent descendant are labelled with a class.
         counts = np.max(counts[:, np.newaxis] * ancestors, axis=0)
+    if num_pipelines > 1:
+        if len(shards) < num_pipelines:
+            raise errors.InputError(
+                f"{', '.join(source.datasets)}: {len(shards)} shards are too few for "
+                f"{num_pipelines} pipelines; convert with a larger --num_shards"
+            )
+        shards = shards[pipeline_index::num_pipelines]
+        examples = sum(labelled for _, labelled in shards)
+        if not examples:
+            raise errors.InputError(
+                f"{', '.join(source.datasets)}: no clip with labels in the shards of pipeline "
+                f"{pipeline_index} of {num_pipelines}"
+            )
     mask = (counts > 0) if source.mask_unlabelled_classes else np.ones_like(counts, bool)
     return _Stream(
-        source, paths, infos[0].encoding, examples, counts, mask.astype(np.float32), ancestors
+        source,
+        [path for path, _ in shards],
+        infos[0].encoding,
+        examples,
+        counts,
+        mask.astype(np.float32),
+        ancestors,
     )
 
 
@@ -268,7 +297,11 @@ def _random_patches(
         labels = frames[:, 0]
     if stream.ancestors is not None:
         labels = framing.smear(labels, stream.ancestors)
+    known = labels | multi_hot(parsed["negatives"], num_classes)
+    if policy == STRONG:
+        known |= multi_hot(parsed["segment_label"], num_classes)
     return {
+        "known_labels": known,
         "known": parsed["weak_known"] if policy == WEAK else parsed["strong_known"],
         "clip_id": parsed["clip_id"],
         "start": start,
@@ -344,6 +377,10 @@ def train_patches(
     seed: int = 0,
     start_step: int = 0,
     shuffle_buffer: int = 4096,
+    known_labels: bool = False,
+    features_on_device: bool = False,
+    num_pipelines: int = 1,
+    pipeline_index: int = 0,
 ) -> tf.data.Dataset:
     """The endless stream of training batches, beginning with that of `start_step`.
 
@@ -353,10 +390,18 @@ def train_patches(
       seed: fixes the whole stream.
       start_step: batches already consumed.
       shuffle_buffer: patches shuffled at a time, 31 kB each.
+      known_labels: whether to tell which labels are known.
+      features_on_device: whether batches hold samples, for `to_model_input` to be called on them
+        where the model is.
+      num_pipelines: input pipelines that share the shards, by file; `batch_size` is that of one.
+      pipeline_index: which of them this is.
 
     Returns:
-      Batches of log_mel float32 `[batch, 96, 64]`, labels float32 `[batch, classes]`, label_weights
-      float32 `[batch, classes]` (0 where a class is masked), clip_id string `[batch]`, start int64
+      Batches of log_mel float32 `[batch, 96, 64]` (or pcm int16 `[batch, 15600]`), labels float32
+      `[batch, classes]`, label_weights float32 `[batch, classes]` (0 where a class is masked),
+      known bool `[batch, classes]` where asked for (positive, explicitly negative, or under the
+      strong policy elsewhere in the clip),
+      clip_id string `[batch]`, start int64
       `[batch]` in samples, source int64 `[batch]` (index among the sources of positive weight).
 
     Raises:
@@ -374,7 +419,7 @@ def train_patches(
     infos = read_infos([path for source in sources for path in source.datasets])
     num_classes = len(infos[0].vocabulary)
     # A source of weight 0 is not opened for reading, so that mu = 0 and mu = 1 are exactly pure.
-    streams = [_open(source) for source in sources]
+    streams = [_open(source, num_pipelines, pipeline_index) for source in sources]
     streams = [stream for stream in streams if stream.source.weight > 0]
     weights = np.array([stream.source.weight for stream in streams], np.float64)
     shares = np.cumsum(weights) / weights.sum()
@@ -395,18 +440,31 @@ def train_patches(
     class_masks = np.stack([stream.class_mask for stream in streams])
 
     def to_batch(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {
-            "log_mel": features.log_mel(_to_float(batch["pcm"])),
+        given = {
+            "pcm": batch["pcm"],
             "labels": tf.cast(batch["labels"], tf.float32),
             "label_weights": tf.gather(class_masks, batch["source"]),
             "clip_id": batch["clip_id"],
             "start": batch["start"],
             "source": tf.cast(batch["source"], tf.int64),
-        }
+        } | ({"known": batch["known_labels"]} if known_labels else {})
+        return given if features_on_device else to_model_input(given)
 
     batches = mixed.batch(batch_size, drop_remainder=True)
     batches = batches.map(to_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def to_model_input(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Computes the log-mel of a batch that holds samples; any other is returned as it is.
+
+    Args:
+      batch: of `train_patches`.
+    """
+    if "log_mel" in batch:
+        return batch
+    given = {name: value for name, value in batch.items() if name != "pcm"}
+    return given | {"log_mel": features.log_mel(_to_float(batch["pcm"]))}
 
 
 def grid_patches(

@@ -26,6 +26,7 @@ def resnet(
     first_stride: int = 1,
     class_priors: np.ndarray | None = None,
     batch_norm_momentum: float = 0.9,
+    synchronized_batch_norm: bool = False,
     input_mean: float = 0.0,
     input_scale: float = 1.0,
 ) -> keras.Model:
@@ -41,6 +42,8 @@ def resnet(
       class_priors: float `[num_classes]` in (0, 1); where given, the output biases start at their
         logits, so that training begins at the right rates.
       batch_norm_momentum: of the moving averages.
+      synchronized_batch_norm: whether replicas that train together share their batches' statistics,
+        as if each had the global batch.
       input_mean: subtracted from the log-mel values.
       input_scale: multiplies them thereafter.
 
@@ -69,7 +72,11 @@ def resnet(
 
     def batch_norm(inputs, name, gamma="ones"):
         return keras.layers.BatchNormalization(
-            momentum=batch_norm_momentum, epsilon=1e-5, gamma_initializer=gamma, name=name
+            momentum=batch_norm_momentum,
+            epsilon=1e-5,
+            gamma_initializer=gamma,
+            synchronized=synchronized_batch_norm,
+            name=name,
         )(inputs)
 
     def block(inputs, filters, stride, name):

@@ -2,10 +2,13 @@
 
 config.gin               the bindings of the run
 model.json               architecture and vocabulary: enough to rebuild the model without gin
-checkpoints/step-N.*     weights, optimizer and step: what evaluation picks among
+checkpoints/step-N.*     weights, their moving average where the run keeps one, optimizer and step:
+                         what evaluation picks among
 checkpoints/resume-N.*   the same between two of those, only to go on from; soon replaced
 finished.json            written last: the run is complete
 selection.json           the checkpoint that evaluation picked (evaluation/selection.py)
+
+What tools/export.py writes holds model.json too, and weights/step-N.* instead of checkpoints/.
 """
 
 import dataclasses
@@ -14,15 +17,18 @@ import os
 import pathlib
 import re
 import shutil
+import tempfile
 
 import keras
 import tensorflow as tf
 
 from audioset_strong import errors
 from audioset_strong.labels import vocabulary as vocabulary_lib
+from audioset_strong.training import optimizers
 
 MODEL_FILE = "model.json"
 CHECKPOINT_DIR = "checkpoints"
+EXPORT_DIR = "weights"
 FINISHED_FILE = "finished.json"
 SELECTION_FILE = "selection.json"
 _STEP, _RESUME = "step", "resume"
@@ -66,7 +72,9 @@ def save_model_description(
     write_json(pathlib.Path(workdir) / MODEL_FILE, description)
 
 
-def save(saved: tf.train.Checkpoint, workdir: str, step: int, keep: bool) -> None:
+def save(
+    saved: tf.train.Checkpoint, workdir: str, step: int, keep: bool, chief: bool = True
+) -> None:
     """Writes a checkpoint so that no reader ever sees half of it.
 
     Args:
@@ -75,9 +83,15 @@ def save(saved: tf.train.Checkpoint, workdir: str, step: int, keep: bool) -> Non
       step: after which it is written.
       keep: whether evaluation is to see it and it stays; else it is only there to resume from,
         until the next one is written.
+      chief: whether this process writes for all. The other workers of a distributed run must call
+        too, for variables that each of them has its own value of are averaged on the way.
     """
-    directory = pathlib.Path(workdir) / CHECKPOINT_DIR
     name = f"{_STEP if keep else _RESUME}-{step}"
+    if not chief:
+        with tempfile.TemporaryDirectory() as unused:
+            saved.write(os.path.join(unused, name))
+        return
+    directory = pathlib.Path(workdir) / CHECKPOINT_DIR
     saved.write(str(directory / (name + _PARTIAL)))
     # TensorFlow writes the index in place. So it is renamed, last: in the order of the names.
     for path in sorted(directory.glob(f"{name}{_PARTIAL}.*")):
@@ -129,8 +143,8 @@ def resolve(checkpoint_or_workdir: str) -> tuple[str, str]:
     """The (workdir, checkpoint path) that a user means by one path.
 
     Args:
-      checkpoint_or_workdir: a checkpoint (".../checkpoints/step-500", its ".index" may follow), or
-        a workdir, which stands for the checkpoint that its evaluation selected.
+      checkpoint_or_workdir: a checkpoint (".../checkpoints/step-500", its ".index" may follow), a
+        workdir, which stands for the checkpoint that its evaluation selected, or an exported model.
 
     Raises:
       errors.InputError: no such checkpoint, or a workdir without a selection.
@@ -142,6 +156,9 @@ def resolve(checkpoint_or_workdir: str) -> tuple[str, str]:
         raise errors.InputError(
             f"{checkpoint_or_workdir}: neither a checkpoint nor a workdir (no {MODEL_FILE})"
         )
+    exported = sorted((path / EXPORT_DIR).glob(f"{_STEP}-*.index"))
+    if exported:
+        return str(path), str(exported[-1].with_suffix(""))
     selection = path / SELECTION_FILE
     if not selection.exists():
         raise errors.InputError(
@@ -155,20 +172,43 @@ def resolve(checkpoint_or_workdir: str) -> tuple[str, str]:
     raise errors.InputError(f"{selection}: its checkpoint of step {step} is gone")
 
 
-def load_weights(model: keras.Model, checkpoint: str) -> None:
+def load_weights(model: keras.Model, checkpoint: str, ema: bool = False) -> None:
     """Restores a model's weights from a checkpoint of the training loop.
 
+    Args:
+      model: as it was trained.
+      checkpoint: its path.
+      ema: whether to take the weights' moving average (batch norm's statistics, which are averages
+        already, stay those of the model).
+
     Raises:
-      errors.InputError: a checkpoint of another model, or one that cannot be read.
+      errors.InputError: a checkpoint of another model, one that cannot be read, or without moving
+        average where that is asked for.
     """
+    averages = optimizers.average_variables(model) if ema else []
+    if ema and not _holds_averages(checkpoint):
+        raise errors.InputError(
+            f"{checkpoint}: holds no moving average; it was trained without train.ema_decay"
+        )
     try:
-        status = tf.train.Checkpoint(model=model).read(checkpoint)
+        held = {"model": model, **({"averages": averages} if ema else {})}
+        status = tf.train.Checkpoint(**held).read(checkpoint)
         status.assert_existing_objects_matched()
     except _UNREADABLE as error:
         raise errors.InputError(
             f"{checkpoint}: does not hold the weights of this model ({_first_line(error)})"
         ) from error
     status.expect_partial()  # the optimizer's slots are for resuming only
+    for weight, average in zip(model.trainable_variables, averages, strict=False):
+        weight.assign(average)
+
+
+def _holds_averages(checkpoint: str) -> bool:
+    try:
+        names = tf.train.load_checkpoint(checkpoint).get_variable_to_shape_map()
+    except _UNREADABLE:
+        return True  # reading it will tell what is wrong
+    return any(name.startswith("averages/") for name in names)
 
 
 def restore(saved: tf.train.Checkpoint, checkpoint: str) -> None:
@@ -190,15 +230,16 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
 
 
-def load_model(workdir: str, checkpoint: str | None = None) -> LoadedModel:
+def load_model(workdir: str, checkpoint: str | None = None, ema: bool = False) -> LoadedModel:
     """Rebuilds a trained model.
 
     Args:
       workdir: of a training run.
       checkpoint: path of one of its checkpoints; the newest one by default.
+      ema: whether to take the moving average of the weights.
 
     Raises:
-      errors.InputError: nothing trained there.
+      errors.InputError: nothing trained there, or no moving average.
     """
     description = read_description(workdir)
     if checkpoint is None:
@@ -207,7 +248,7 @@ def load_model(workdir: str, checkpoint: str | None = None) -> LoadedModel:
             raise errors.InputError(f"{workdir}: no checkpoint in {CHECKPOINT_DIR}/ yet")
         checkpoint = listed[-1][1]
     model = keras.models.model_from_json(json.dumps(description["architecture"]))
-    load_weights(model, checkpoint)
+    load_weights(model, checkpoint, ema)
     vocabulary = vocabulary_lib.Vocabulary.from_json(description["vocabulary"])
     return LoadedModel(model, vocabulary, int(os.path.basename(checkpoint).split("-")[-1]))
 

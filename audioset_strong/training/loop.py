@@ -6,14 +6,12 @@ on a CPU it ends with the very weights of a run that was never stopped.
 """
 
 import contextlib
-import fcntl
 import inspect
 import os
 import pathlib
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -23,11 +21,21 @@ from absl import logging
 import gin
 from audioset_strong import errors, progress
 from audioset_strong.data import sampling
-from audioset_strong.labels import vocabulary as vocabulary_lib
-from audioset_strong.models import resnet
-from audioset_strong.training import checkpoints, losses, schedules
+from audioset_strong.models import complexity, resnet
+from audioset_strong.training import (
+    checkpoints,
+    distribution,
+    initialization,
+    losses,
+    optimizers,
+    process,
+    schedules,
+    watching,
+)
+from audioset_strong.training import step as step_lib
 
 DIVERGED_FILE = "diverged.json"
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
 @gin.configurable
@@ -42,10 +50,19 @@ def train(
     resume_every_s: float = 600.0,
     steps_per_call: int = 20,
     learning_rate: Callable[..., object] = schedules.constant,
-    adam_epsilon: float = 1e-7,
+    optimizer: Callable[..., keras.optimizers.Optimizer] = optimizers.adam,
+    loss: Callable[[], losses.SigmoidCrossEntropy] = losses.SigmoidCrossEntropy,
+    clip_norm: float | None = None,
+    ema_decay: float | None = None,
+    precision: str = "float32",
+    jit_compile: bool = False,
     prior_bias: bool = True,
     init_from: str | None = None,
     seed: int = 0,
+    strategy: tf.distribute.Strategy | None = None,
+    inputs_every: int = 0,
+    histograms_every: int = 0,
+    profile_steps: Sequence[int] | None = None,
 ) -> None:
     """Trains one model, or goes on with the run that `workdir` holds.
 
@@ -56,23 +73,35 @@ def train(
       data_dir: directory of the datasets that the sources name.
       sources: from `data_dir` to the training sources.
       model: builder, called with `num_classes` and `class_priors`.
-      batch_size: examples a step.
+      batch_size: examples a step, of all replicas together.
       total_steps: steps of the whole run.
       checkpoint_every: steps between the checkpoints that are kept, for evaluation to pick among;
         the last step is kept too.
       resume_every_s: seconds after which a checkpoint to resume from is written between those.
       steps_per_call: steps run in-graph between two looks at the clock.
       learning_rate: from `total_steps` to a Keras learning rate.
-      adam_epsilon: of Adam.
+      optimizer: from a learning rate to a Keras optimizer.
+      loss: makes the loss.
+      clip_norm: gradients of a larger global norm are scaled down to it.
+      ema_decay: of a moving average of the weights, kept beside them for evaluation.
+      precision: of the layers' arithmetic: "float32", "bfloat16" or "float16" (with loss scaling);
+        weights, logits and loss are float32 always.
+      jit_compile: whether XLA compiles the step, on GPUs; TPUs always do and CPUs never.
       prior_bias: whether the output biases start at the classes' rates in the training data.
-      init_from: checkpoint, or workdir with a selected one, whose weights to start from
-        (the fine-tuned rows of Table 1).
+      init_from: checkpoint, workdir with a selected one, or exported model, whose weights to start
+        from (the fine-tuned rows of Table 1); outputs are mapped by mid.
       seed: of weights, order and windows.
+      strategy: see `distribution.make`; one device by default.
+      inputs_every: steps between pictures of inputs in TensorBoard; 0 shows the first batch alone.
+      histograms_every: steps between histograms of the weights; 0 for none.
+      profile_steps: the first and the last step of what TensorBoard's profiler is to show.
 
     Raises:
-      errors.InputError: bad settings or data, before any work; a loss that is no number.
+      errors.InputError: bad settings or data, before any work; a loss that is no number; another
+        worker that is gone.
       SystemExit: stopped by a signal, with the shell's exit code for it.
     """
+    strategy = strategy or tf.distribute.get_strategy()
     _check_settings(
         {
             "batch_size": batch_size,
@@ -84,9 +113,13 @@ def train(
             "sources": (sources, "@mixture"),
             "model": (model, "@resnet"),
             "learning_rate": (learning_rate, "@constant"),
+            "optimizer": (optimizer, "@adam"),
+            "loss": (loss, "@SigmoidCrossEntropy"),
         },
         seed,
     )
+    _check_numerics(precision, clip_norm, batch_size, strategy)
+    watching.check_profile_steps(profile_steps)
     if checkpoints.is_finished(workdir):
         logging.info("%s: already trained", workdir)
         return
@@ -96,69 +129,133 @@ def train(
     vocabulary = sampling.read_infos(datasets)[0].vocabulary
     data = sampling.fingerprint(datasets)
     priors = sampling.class_priors(opened) if prior_bias else None
-    net = model(num_classes=len(vocabulary), class_priors=priors)
-    optimizer = keras.optimizers.Adam(learning_rate(total_steps), epsilon=adam_epsilon)
-    optimizer.build(net.trainable_variables)
-    step_variable = tf.Variable(0, dtype=tf.int64, name="step")
-    saved = tf.train.Checkpoint(model=net, optimizer=optimizer, step=step_variable)
+    loss_function = loss()
+    with strategy.scope():
+        with _dtype_policy(precision):
+            net = model(num_classes=len(vocabulary), class_priors=priors)
+        built = optimizers.build(optimizer, learning_rate(total_steps), net)
+        step_variable = tf.Variable(0, dtype=tf.int64, name="step")
+        average = optimizers.MovingAverage(net, ema_decay) if ema_decay is not None else None
+    saved = tf.train.Checkpoint(model=net, optimizer=built, step=step_variable)
+    if average:
+        saved.averages = average.variables
     newest = checkpoints.newest(workdir)
+    initialized: dict[str, object] | None = None
     if newest:
         _check_data(workdir, data, datasets)
         checkpoints.restore(saved, newest[1])
     elif init_from:
-        _start_from(net, vocabulary, init_from)
+        initialized = initialization.start_from(net, vocabulary, init_from)
+        if average:
+            average.restart()
     step = int(step_variable.numpy())
 
     def batches_from(step: int) -> tf.data.Dataset:
-        return sampling.train_patches(opened, batch_size, seed=seed, start_step=step)
+        return sampling.train_patches(
+            opened, batch_size, seed, step, known_labels=loss_function.needs_known_labels
+        )
 
-    batches = iter(batches_from(step))
-    run_steps = _step_function(net, optimizer, step_variable)
+    def show_inputs(step: int) -> None:
+        # A stream of its own, little shuffled: the run's examples, without reading so many.
+        few = sampling.train_patches(opened, watching.PICTURES, seed, step, shuffle_buffer=32)
+        watching.write_inputs(sampling.to_model_input(next(iter(few))), vocabulary, step)
+
+    def pipeline(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        # A batch for each replica, so a step takes as many of them as this pipeline has replicas.
+        here = strategy.num_replicas_in_sync // context.num_input_pipelines
+        return sampling.train_patches(
+            opened,
+            context.get_per_replica_batch_size(batch_size),
+            seed,
+            step * here,
+            known_labels=loss_function.needs_known_labels,
+            num_pipelines=context.num_input_pipelines,
+            pipeline_index=context.input_pipeline_id,
+        )
+
+    batches = iter(strategy.distribute_datasets_from_function(pipeline))
+    run_steps = step_lib.make(
+        strategy,
+        net,
+        built,
+        loss_function,
+        step_variable,
+        average,
+        clip_norm,
+        _jit(jit_compile),
+    )
+    chief = distribution.is_chief(strategy)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_only_process_in(workdir))
-        checkpoints.remove_leftovers(workdir)
-        if not newest:
-            checkpoints.save_model_description(workdir, net, vocabulary, data)
-        writer = tf.summary.create_file_writer(os.path.join(workdir, "train"))
+        if chief:
+            stack.enter_context(process.only_process_in(workdir))
+            checkpoints.remove_leftovers(workdir)
+            writer = tf.summary.create_file_writer(os.path.join(workdir, "train"))
+        else:
+            writer = tf.summary.create_noop_writer()
+        if chief and not newest:
+            # Rebuilt by whoever evaluates or uses it, where float32 is the rule.
+            described = model(num_classes=len(vocabulary), class_priors=priors)
+            checkpoints.save_model_description(workdir, described, vocabulary, data)
+            if initialized:
+                initialization.write_report(workdir, initialized)
         stack.enter_context(writer.as_default())
         config = gin.operative_config_str()
         tf.summary.text("config", _as_markdown(config), step)
         logging.info("training in %s with\n%s", workdir, config)
-        stop = stack.enter_context(_StopSignals())
+        logging.info("%s: %s", net.name, complexity.measure(net))
+        stop = stack.enter_context(process.StopSignals())
         bar = stack.enter_context(progress.bar("training", total_steps, "step", initial=step))
+        profile = stack.enter_context(
+            watching.Profile(os.path.join(workdir, "train"), profile_steps if chief else None)
+        )
+        if chief:
+            show_inputs(step)
         saved_step, saved_at = step, time.monotonic()
         traced = False
-        while step < total_steps and not stop.received:
+        while step < total_steps and not distribution.anywhere(strategy, bool(stop.received)):
+            profile.at(step)
             # Calls end at multiples of steps_per_call wherever the run began: a curve does not show
             # where it was stopped.
-            ends = [(step // every + 1) * every for every in (steps_per_call, checkpoint_every)]
+            periods = (steps_per_call, checkpoint_every, inputs_every, histograms_every)
+            ends = [(step // every + 1) * every for every in periods if every]
+            ends += [end for end in profile.ends() if end > step]
             count = min(*ends, total_steps) - step
             began = time.monotonic()
-            step_losses, norms = (x.numpy() for x in run_steps(batches, tf.constant(count)))
+            with distribution.told_of_lost_workers(strategy):
+                ran = {k: v.numpy() for k, v in run_steps(batches, tf.constant(count)).items()}
             seconds = time.monotonic() - began
-            if not np.isfinite([step_losses, norms]).all():
-                raise _diverged(workdir, step, step_losses, norms, batches_from)
+            if not np.isfinite([ran["loss"], ran["gradient_norm"]]).all():
+                raise _diverged(workdir, step, ran["loss"], ran["gradient_norm"], batches_from)
             step += count
-            loss = float(step_losses.mean())
-            tf.summary.scalar("loss", loss, step)
-            tf.summary.scalar("gradient_norm", norms.mean(), step)
-            tf.summary.scalar("learning_rate", optimizer.learning_rate, step)
+            scalars = {
+                "loss": float(ran["loss"].mean()),
+                "gradient_norm": float(ran["gradient_norm"].mean()),
+                "learning_rate": float(built.learning_rate),
+            }
             if traced:  # the first call's time is mostly that of building the graph
-                tf.summary.scalar("examples_per_second", count * batch_size / seconds, step)
+                scalars["examples_per_second"] = count * batch_size / seconds
+                scalars["input_wait_share"] = float(ran["wait_s"].sum()) / seconds
             traced = True
+            watching.write_scalars(scalars, step)
+            if histograms_every and step % histograms_every == 0:
+                watching.write_histograms(net, step)
+            if chief and inputs_every and step % inputs_every == 0:
+                show_inputs(step)
             bar.update(count)
-            bar.note(f"loss {loss:.4f}")
+            bar.note(f"loss {scalars['loss']:.4f}")
             keep = step % checkpoint_every == 0 or step == total_steps
-            if keep or time.monotonic() - saved_at > resume_every_s:
-                checkpoints.save(saved, workdir, step, keep)
+            due = time.monotonic() - saved_at > resume_every_s
+            if keep or distribution.anywhere(strategy, due):
+                checkpoints.save(saved, workdir, step, keep, chief)
                 writer.flush()
                 saved_step, saved_at = step, time.monotonic()
         if saved_step < step:
-            checkpoints.save(saved, workdir, step, keep=False)
+            checkpoints.save(saved, workdir, step, keep=False, chief=chief)
     if step < total_steps:
         logging.warning("stopped at step %d of %d; run again to go on", step, total_steps)
-        raise SystemExit(128 + stop.received)
-    checkpoints.write_json(pathlib.Path(workdir) / checkpoints.FINISHED_FILE, {"step": step})
+        raise SystemExit(128 + (stop.received or signal.SIGTERM))  # maybe another worker's
+    if chief:
+        checkpoints.write_json(pathlib.Path(workdir) / checkpoints.FINISHED_FILE, {"step": step})
 
 
 def check_bindings() -> None:
@@ -192,45 +289,38 @@ def _check_settings(
         raise errors.InputError(f"train.seed = {seed!r}: must be from 0 to 2**32 - 1")
 
 
-def _step_function(
-    net: keras.Model, optimizer: keras.optimizers.Optimizer, step: tf.Variable
-) -> Callable[[Iterator, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """Builds what runs `count` steps in-graph.
-
-    Returns:
-      A function of an iterator of batches and `count`, to the losses and the global norms of the
-      gradients, float32 `[count]` both.
-    """
-
-    @tf.function(reduce_retracing=True)
-    def run_steps(batches, count):
-        step_losses = tf.TensorArray(tf.float32, count)
-        norms = tf.TensorArray(tf.float32, count)
-        for i in tf.range(count):
-            batch = next(batches)
-            with tf.GradientTape() as tape:
-                logits = net(batch["log_mel"], training=True)
-                loss = losses.sigmoid_cross_entropy(logits, batch["labels"], batch["label_weights"])
-            gradients = tape.gradient(loss, net.trainable_variables)
-            optimizer.apply(gradients, net.trainable_variables)
-            step.assign_add(1)
-            step_losses = step_losses.write(i, loss)
-            norms = norms.write(i, tf.linalg.global_norm(gradients))
-        return step_losses.stack(), norms.stack()
-
-    return run_steps
-
-
-def _start_from(net: keras.Model, vocabulary: vocabulary_lib.Vocabulary, init_from: str) -> None:
-    """Loads weights to fine-tune; the vocabularies must agree."""
-    workdir, checkpoint = checkpoints.resolve(init_from)
-    held = vocabulary_lib.Vocabulary.from_json(checkpoints.read_description(workdir)["vocabulary"])
-    if held.mids != vocabulary.mids:
+def _check_numerics(
+    precision: str, clip_norm: float | None, batch_size: int, strategy: tf.distribute.Strategy
+) -> None:
+    if precision not in _POLICIES:
         raise errors.InputError(
-            f"{init_from}: was trained with {len(held)} classes, this data has {len(vocabulary)} "
-            "or another order; convert the data with the same --class_labels"
+            f"train.precision = {precision!r}: must be one of {', '.join(_POLICIES)}"
         )
-    checkpoints.load_weights(net, checkpoint)
+    if clip_norm is not None and not clip_norm > 0:
+        raise errors.InputError(f"train.clip_norm = {clip_norm}: must be positive")
+    if batch_size % strategy.num_replicas_in_sync:
+        raise errors.InputError(
+            f"train.batch_size = {batch_size}: must be a multiple of the "
+            f"{strategy.num_replicas_in_sync} replicas that share it"
+        )
+
+
+@contextlib.contextmanager
+def _dtype_policy(precision: str) -> Iterator[None]:
+    """Layers made within the block compute so."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(_POLICIES[precision])
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _jit(wanted: bool) -> bool:
+    if wanted and not distribution.has_accelerator():
+        logging.warning("train.jit_compile: left out, for there is no accelerator here")
+        return False
+    return wanted
 
 
 def _check_data(workdir: str, data: str, datasets: Sequence[str]) -> None:
@@ -271,41 +361,3 @@ def _diverged(
 
 def _as_markdown(config: str) -> str:
     return "\n".join(f"    {line}" for line in config.splitlines())
-
-
-@contextlib.contextmanager
-def _only_process_in(workdir: str) -> Iterator[None]:
-    """Makes the workdir; within the block no other process can train in it."""
-    os.makedirs(workdir, exist_ok=True)
-    directory = os.open(workdir, os.O_RDONLY)
-    try:
-        try:
-            # The lock goes with the process, however it ends.
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise errors.InputError(f"{workdir}: another process is training in it") from error
-        except OSError as error:
-            logging.warning("%s cannot be locked (%s): train in it once only", workdir, error)
-        yield
-    finally:
-        os.close(directory)
-
-
-class _StopSignals:
-    """Within its `with` block SIGTERM and SIGINT ask for a stop; a second one acts at once."""
-
-    received = 0  # the signal's number
-
-    def __enter__(self) -> "_StopSignals":
-        self._before: dict[int, Any] = {
-            number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, _: object) -> None:
-        self.received = number
-        signal.signal(number, self._before[number])

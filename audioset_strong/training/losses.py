@@ -1,24 +1,66 @@
-"""Training losses."""
+"""Training losses over three-valued labels: positive, known negative, unknown."""
+
+import dataclasses
 
 import tensorflow as tf
 
+import gin
+from audioset_strong import errors
 
-def sigmoid_cross_entropy(
-    logits: tf.Tensor, labels: tf.Tensor, label_weights: tf.Tensor
-) -> tf.Tensor:
-    """Mean binary cross-entropy over the labels that count; every unlabelled class is negative.
 
-    Source: section 4 of the paper (independent sigmoid outputs).
+@gin.configurable(module="losses")
+@dataclasses.dataclass(frozen=True)
+class SigmoidCrossEntropy:
+    """Binary cross-entropy of independent sigmoid outputs (section 4 of the paper).
 
-    Args:
-      logits: float32 `[batch, classes]`.
-      labels: float32 `[batch, classes]`, 0 or 1.
-      label_weights: float32 `[batch, classes]`, 0 where a class does not count.
+    By default every unlabelled class is negative, as in the paper. In between are the labels that
+    nobody gave: a class without label, explicit negative or (strong) event elsewhere in the clip.
 
-    Returns:
-      A float32 scalar: the weighted mean over batch and classes.
+    Attributes:
+      unknown_weight: of labels that nobody gave, in [0, 1]; 1 counts them as negatives like any
+        other (the paper), 0 leaves them out.
+      label_smoothing: in [0, 1); labels become (1 - s) * label + s / 2.
+
+    Raises:
+      errors.InputError: a value outside its range.
     """
-    losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
-    return tf.math.divide_no_nan(
-        tf.reduce_sum(losses * label_weights), tf.reduce_sum(label_weights)
-    )
+
+    unknown_weight: float = 1.0
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.unknown_weight <= 1.0:
+            raise errors.InputError(
+                f"SigmoidCrossEntropy.unknown_weight = {self.unknown_weight}: must lie in [0, 1]"
+            )
+        if not 0.0 <= self.label_smoothing < 1.0:
+            raise errors.InputError(
+                f"SigmoidCrossEntropy.label_smoothing = {self.label_smoothing}: must lie in [0, 1)"
+            )
+
+    @property
+    def needs_known_labels(self) -> bool:
+        """Whether batches must say which labels are known (`sampling.train_patches`)."""
+        return self.unknown_weight < 1.0
+
+    def __call__(
+        self, logits: tf.Tensor, batch: dict[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The loss as a sum, so that replicas can add theirs up.
+
+        Args:
+          logits: float32 `[batch, classes]`.
+          batch: labels float32 `[batch, classes]` in [0, 1]; label_weights float32
+            `[batch, classes]`, 0 where a class does not count; known bool `[batch, classes]` where
+            `needs_known_labels`.
+
+        Returns:
+          The weighted sum of the cross-entropies and the sum of their weights, float32 scalars.
+        """
+        labels, weights = batch["labels"], batch["label_weights"]
+        if self.needs_known_labels:
+            weights = weights * tf.where(batch["known"], 1.0, self.unknown_weight)
+        if self.label_smoothing:
+            labels = (1.0 - self.label_smoothing) * labels + 0.5 * self.label_smoothing
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+        return tf.reduce_sum(losses * weights), tf.reduce_sum(weights)

@@ -1,6 +1,7 @@
 """Learning rates as functions of the step."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 
@@ -43,4 +44,33 @@ def warmup_cosine(
         alpha=final_share,
         warmup_target=learning_rate if warmup else None,
         warmup_steps=warmup,
+    )
+
+
+@gin.configurable
+def steps(
+    total_steps: int,
+    learning_rate: float = 1e-3,
+    boundaries: Sequence[float] = (0.5, 0.75),
+    factor: float = 0.1,
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """A learning rate that is multiplied by `factor` at each boundary.
+
+    Args:
+      total_steps: steps of the run.
+      learning_rate: the first value.
+      boundaries: shares of the run, in rising order.
+      factor: positive.
+
+    Raises:
+      errors.InputError: boundaries that do not rise within (0, 1), or a factor that is not
+        positive.
+    """
+    if list(boundaries) != sorted(set(boundaries)) or not all(0 < b < 1 for b in boundaries):
+        raise errors.InputError(f"steps.boundaries = {boundaries}: must rise within (0, 1)")
+    if not factor > 0:
+        raise errors.InputError(f"steps.factor = {factor}: must be positive")
+    return keras.optimizers.schedules.PiecewiseConstantDecay(
+        [round(boundary * total_steps) for boundary in boundaries],
+        [learning_rate * factor**i for i in range(len(boundaries) + 1)],
     )

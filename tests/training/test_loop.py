@@ -169,8 +169,8 @@ def test_a_run_goes_on_where_its_data_were_moved_but_not_in_other_data(trained, 
 def test_what_is_saved_to_resume_from_is_replaced_and_not_evaluated(trained, data_dir, tmp_path):
     seen, save = [], checkpoints.save
 
-    def watched(saved, workdir, step, keep):
-        save(saved, workdir, step, keep)
+    def watched(saved, workdir, *arguments):
+        save(saved, workdir, *arguments)
         names = sorted({p.name.partition(".")[0] for p in (run / "checkpoints").iterdir()})
         seen.append((names, checkpoints.newest(workdir)[0]))
 
@@ -226,7 +226,9 @@ def test_fine_tuning_needs_a_selection_or_a_checkpoint_of_the_same_network(
         train(tmp_path / "a", data_dir, init_from=str(tmp_path / "nowhere"))
     others = vocabulary.Vocabulary(("/m/0x", "/m/0y"), ("x", "y"))
     write_dataset(tmp_path / "data" / "train", toy_clips(8), 1, vocabulary=others)
-    with pytest.raises(errors.InputError, match="trained with 4 classes, this data has 2"):
+    with pytest.raises(
+        errors.InputError, match="none of its 4 classes is among the 2 of this data"
+    ):
         train(tmp_path / "a", str(tmp_path / "data"), init_from=checkpoint)
 
     def wider(num_classes, class_priors):

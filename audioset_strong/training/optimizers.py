@@ -1,0 +1,92 @@
+"""Optimizers, and the moving average of the weights that they reach."""
+
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+import gin
+from audioset_strong import errors
+
+
+@gin.configurable
+def adam(
+    learning_rate: object,
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-7,
+    weight_decay: float = 0.0,
+) -> keras.optimizers.Optimizer:
+    """Adam, as in section 4 of the paper; with `weight_decay` it is AdamW.
+
+    Args:
+      learning_rate: a number or a Keras schedule.
+      beta_1: decay of the gradients' mean.
+      beta_2: decay of the mean of their squares.
+      epsilon: added to its root.
+      weight_decay: share of each weight that is taken off a step, times the learning rate. Weights
+        of one dimension (batch norm, biases) are left alone.
+
+    Raises:
+      errors.InputError: a negative weight decay.
+    """
+    if weight_decay < 0:
+        raise errors.InputError(f"adam.weight_decay = {weight_decay}: must not be negative")
+    return keras.optimizers.Adam(
+        learning_rate, beta_1, beta_2, epsilon, weight_decay=weight_decay or None
+    )
+
+
+def build(
+    optimizer: Callable[..., keras.optimizers.Optimizer], learning_rate: object, net: keras.Model
+) -> keras.optimizers.Optimizer:
+    """The optimizer of a network, its variables made."""
+    built = optimizer(learning_rate)
+    if built.weight_decay:
+        built.exclude_from_weight_decay(
+            var_list=[weight for weight in net.trainable_variables if len(weight.shape) < 2]
+        )
+    if net.compute_dtype == "float16":
+        built = keras.optimizers.LossScaleOptimizer(built)
+    built.build(net.trainable_variables)
+    return built
+
+
+class MovingAverage:
+    """Exponential moving average of weights (EMA), in variables of its own.
+
+    average = decay * average + (1 - decay) * weight after each step, with the decay held under
+    (1 + step) / (10 + step), so that the first weights are soon forgotten.
+    """
+
+    def __init__(self, net: keras.Model, decay: float):
+        """Begins at the network's present weights.
+
+        Raises:
+          errors.InputError: a decay outside (0, 1).
+        """
+        if not 0.0 < decay < 1.0:
+            raise errors.InputError(f"train.ema_decay = {decay}: must lie in (0, 1)")
+        self._weights: Sequence[keras.Variable] = net.trainable_variables
+        self._decay = decay
+        self.variables = average_variables(net)
+
+    def restart(self) -> None:
+        """Begins again at the network's present weights."""
+        for average, weight in zip(self.variables, self._weights, strict=True):
+            average.assign(weight.value)
+
+    def update(self, step: tf.Tensor) -> None:
+        """Takes the weights after `step` steps, in-graph."""
+        done = tf.cast(step, tf.float32)
+        decay = tf.minimum(self._decay, (1.0 + done) / (10.0 + done))
+        for average, weight in zip(self.variables, self._weights, strict=True):
+            average.assign_sub((1.0 - decay) * (average - weight.value))
+
+
+def average_variables(net: keras.Model) -> list[tf.Variable]:
+    """What holds the averages of a network's weights, in their order."""
+    return [
+        tf.Variable(weight.value, trainable=False, name=f"average_{i}")
+        for i, weight in enumerate(net.trainable_variables)
+    ]

@@ -1,0 +1,98 @@
+"""The training step: batches in, better weights out, on one device or many."""
+
+from collections.abc import Callable, Iterator
+
+import keras
+import tensorflow as tf
+
+from audioset_strong.data import sampling
+from audioset_strong.training import losses, optimizers
+
+
+def make(
+    strategy: tf.distribute.Strategy,
+    net: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    loss: losses.SigmoidCrossEntropy,
+    step: tf.Variable,
+    average: optimizers.MovingAverage | None = None,
+    clip_norm: float | None = None,
+    jit_compile: bool = False,
+) -> Callable[[Iterator, tf.Tensor], dict[str, tf.Tensor]]:
+    """Builds what runs several steps in-graph.
+
+    With several replicas a step is that of one device at the global batch: losses and gradients are
+    sums over all replicas, divided by the global sum of label weights (batch norm has an option of
+    its own for this, `resnet.synchronized_batch_norm`).
+
+    Args:
+      strategy: under whose scope all variables were made.
+      net: log_mel -> logits.
+      optimizer: built for the network.
+      loss: see `losses`.
+      step: int64, counted up.
+      average: updated after each step.
+      clip_norm: gradients of a larger global norm are scaled down to it.
+      jit_compile: whether XLA compiles the replicas' step.
+
+    Returns:
+      A function of an iterator of batches and `count`, to float32 `[count]` each: loss,
+      gradient_norm (before clipping; 0 where float16 overflowed and the step was left out), and
+      wait_s, the seconds that the step waited for its batch.
+    """
+    replicas = strategy.num_replicas_in_sync
+    scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+
+    @tf.function(jit_compile=jit_compile or None)
+    def forward_backward(
+        batch: dict[str, tf.Tensor],
+    ) -> tuple[tf.Tensor, list[tf.Tensor], tf.Tensor]:
+        """(sum of losses, gradients of that sum, sum of weights) on one replica."""
+        batch = sampling.to_model_input(batch)
+        with tf.GradientTape() as tape:
+            total, weight = loss(net(batch["log_mel"], training=True), batch)
+            target = optimizer.scale_loss(total) if scaled else total
+        return total, tape.gradient(target, net.trainable_variables), weight
+
+    def replica_step(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        replica = tf.distribute.get_replica_context()
+        total, gradients, weight = forward_backward(batch)
+        weight = replica.all_reduce(tf.distribute.ReduceOp.SUM, weight)
+        total = tf.math.divide_no_nan(replica.all_reduce(tf.distribute.ReduceOp.SUM, total), weight)
+        gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        gradients = [tf.math.divide_no_nan(gradient, weight) for gradient in gradients]
+        norm = tf.linalg.global_norm(gradients)
+        if scaled:
+            norm /= optimizer.dynamic_scale
+            norm = tf.where(tf.math.is_finite(norm), norm, 0.0)  # an overflow: no step is made
+        if clip_norm is not None:
+            factor = clip_norm / tf.maximum(norm, clip_norm)
+            gradients = [gradient * factor for gradient in gradients]
+        # Keras sums over the replicas what they apply; here they have the sum already.
+        if replicas > 1:
+            gradients = [gradient / replicas for gradient in gradients]
+        optimizer.apply(gradients, net.trainable_variables)
+        return total, norm
+
+    @tf.function(reduce_retracing=True)
+    def run_steps(batches: Iterator, count: tf.Tensor) -> dict[str, tf.Tensor]:
+        names = ("loss", "gradient_norm", "wait_s")
+        arrays = [tf.TensorArray(tf.float32, count) for _ in names]
+        for i in tf.range(count):
+            asked = tf.timestamp()
+            batch = next(batches)
+            waited = tf.cast(tf.timestamp() - asked, tf.float32)
+            total, norm = strategy.run(replica_step, (batch,))
+            step.assign_add(1)
+            if average is not None:
+                average.update(step)
+            # Every replica has the same two.
+            values = (_first(strategy, total), _first(strategy, norm), waited)
+            arrays = [array.write(i, value) for array, value in zip(arrays, values, strict=True)]
+        return {name: array.stack() for name, array in zip(names, arrays, strict=True)}
+
+    return run_steps
+
+
+def _first(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
+    return strategy.experimental_local_results(value)[0]
