@@ -13,11 +13,13 @@ from audioset_strong import errors
 USER_ERROR_EXIT_CODE = 2
 
 
-def run(main: Callable[[list[str]], object]) -> None:
+def run(main: Callable[[list[str]], object], positional: bool = False) -> None:
     """Runs `main(argv)` under absl; a user's mistake becomes one line on stderr and exit code 2.
 
     Args:
       main: a function of the binary's module, whose docstring and flags `--help` shows.
+      positional: whether the command takes arguments besides flags; `main` gets them behind
+        argv[0].
     """
     # TensorFlow, imported by `main`, speaks of devices and plugins at length. Its errors reach
     # Python as exceptions, so nothing is lost.
@@ -31,7 +33,7 @@ def run(main: Callable[[list[str]], object]) -> None:
         return
 
     def guarded(argv: Sequence[str]) -> None:
-        if len(argv) > 1:
+        if len(argv) > 1 and not positional:
             _fail(f"unexpected argument {argv[1]!r}: this command takes flags only (--help)")
         # An exception rather than an end at once, so that child processes are ended too.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -37,7 +37,15 @@ def write_dataset(directory, clips, num_shards=3, encoding="pcm16", vocabulary=V
         with tf.io.TFRecordWriter(str(directory / name)) as writer:
             for clip in chosen:
                 writer.write(clip_lib.serialize(clip, encoding))
-        shards.append({"file": name, "clips": len(chosen)})
+        shards.append(
+            {
+                "file": name,
+                "clips": len(chosen),
+                "weak_clips": sum(clip.weak_labels is not None for clip in chosen),
+                "strong_clips": sum(clip.segments is not None for clip in chosen),
+                "negative_clips": sum(clip.negatives is not None for clip in chosen),
+            }
+        )
 
     def count(label_sets):
         return np.bincount(

@@ -58,10 +58,27 @@ _SELECT = flags.DEFINE_enum(
     ["all", "weak", "strong", "both"],
     "Which clips: named by any of the files, by a weak one, by a strong one, or by both kinds.",
 )
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Parent of the dataset.", required=True)
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir",
+    None,
+    "Parent of the dataset, local or what tf.io.gfile writes (gs://, s3://, ...).",
+    required=True,
+)
 _NAME = flags.DEFINE_string("name", None, "Name of the dataset.", required=True)
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", 16, "Shards to write.")
-_ENCODING = flags.DEFINE_enum("encoding", "pcm16", ["pcm16", "flac"], "Of the records' audio.")
+_ENCODING = flags.DEFINE_enum(
+    "encoding",
+    "pcm16",
+    ["pcm16", "flac", "log_mel"],
+    "Of the records' audio; log_mel keeps the spectrogram instead, and windows begin every 10 ms.",
+)
+_DECODER = flags.DEFINE_enum(
+    "decoder",
+    "libsndfile",
+    ["libsndfile", "tensorflow_io"],
+    "Of wav, flac, ogg and mp3. tensorflow_io gives the same samples and is slower; files of which "
+    "it is not safe are left to libsndfile, others to FFmpeg.",
+)
 _NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Decoding processes; 0: one a core.")
 _RUNNER = flags.DEFINE_string(
     "runner",
@@ -105,6 +122,7 @@ def main(argv: list[str]) -> None:
             select=_SELECT.value,
             num_shards=_NUM_SHARDS.value,
             encoding=_ENCODING.value,
+            decoder=_DECODER.value,
             num_workers=_NUM_WORKERS.value,
             runner=_RUNNER.value,
             beam_options=tuple(_BEAM_OPTION.value),

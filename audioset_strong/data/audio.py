@@ -3,25 +3,29 @@
 libsndfile decodes what it can, PyAV the rest (m4a, webm, mp4, ...), soxr resamples. What a decoder
 returns is checked before it is trusted: damaged files decode to NaN, absurd values, or nothing.
 
-Everything here runs in worker processes, which need no TensorFlow unless a file is remote.
+Nothing here needs TensorFlow unless a file is remote.
 """
 
+import contextlib
 import ctypes
 import functools
 import io
 import math
+import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
 
-from audioset_strong import workers
-
 # A clip's status in the manifest, as far as its audio decides it.
 WRITTEN, TOO_SHORT, SILENT, UNDECODABLE = "written", "too_short", "silent", "undecodable"
+# What decodes the files of common formats; FFmpeg decodes the rest.
+LIBSNDFILE, TENSORFLOW_IO = "libsndfile", "tensorflow_io"
+DECODERS = (LIBSNDFILE, TENSORFLOW_IO)
 # What a file holds: the clip and no more, the full-length video, or either, as its length tells.
 CLIP, VIDEO, EITHER = "clip", "video", "either"
 
@@ -49,6 +53,7 @@ def load(
     start_s: float = 0.0,
     duration_s: float | None = None,
     holds: str = VIDEO,
+    decoder: str = LIBSNDFILE,
 ) -> np.ndarray:
     """Decodes a file, or a part of it, mixes it down to mono and resamples it.
 
@@ -59,6 +64,8 @@ def load(
       duration_s: how much to take; all of it by default. Less is returned where the file ends.
       holds: CLIP, VIDEO, or EITHER: the video where the file is over a second longer than
         `duration_s`.
+      decoder: one of DECODERS. TENSORFLOW_IO gives the same samples, to 1e-5; what it does not
+        decode (safely) libsndfile does, and what that does not, FFmpeg.
 
     Returns:
       float32 `[samples]`, in about [-1, 1]; at least one sample.
@@ -67,25 +74,22 @@ def load(
       AudioError: undecodable, not to be trusted, or without audio at that time.
     """
     reasons = []
-    for name, decode in (("libsndfile", _decode_soundfile), ("FFmpeg", _decode_av)):
+    decoders = [("libsndfile", _decode_soundfile), ("FFmpeg", _decode_av)]
+    if decoder == TENSORFLOW_IO:
+        decoders.insert(0, ("tensorflow-io", _decode_tensorflow_io))
+    for name, decode in decoders:
         try:
             waveform, rate = decode(path, start_s, duration_s, holds)
             break
         except AudioError:
             raise
         except Exception as error:  # damaged bytes make decoders raise anything
-            words = getattr(error, "error_string", None) or getattr(error, "strerror", None)
-            words = " ".join(str(words or error or type(error).__name__).split()).rstrip(".")
-            reasons.append(f"{name}: {words}")
+            reasons.append(f"{name}: {describe(error)}")
     else:
         raise AudioError(UNDECODABLE, "; ".join(reasons))
     if not waveform.size:
         raise AudioError(TOO_SHORT, "no audio in the file")
-    # mean(axis=1) of few channels takes ten times as long, and a matrix product many threads.
-    with np.errstate(over="ignore", invalid="ignore"):  # of what is refused below
-        mono = functools.reduce(np.add, waveform.T) / waveform.shape[1]
-    if not -_MAX_ABSOLUTE <= mono.min() <= mono.max() <= _MAX_ABSOLUTE:  # false for NaN, too
-        raise AudioError(UNDECODABLE, f"decodes to samples beyond {_MAX_ABSOLUTE:g}, or to NaN")
+    mono = mix_down(waveform)
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate, quality="HQ")
     return mono
@@ -98,7 +102,8 @@ def decode_clip(
     duration_s: float,
     min_seconds: float,
     sample_rate: int,
-) -> tuple[bytes, str, str]:
+    decoder: str = LIBSNDFILE,
+) -> tuple[np.ndarray, str, str]:
     """Decodes the audio of one clip.
 
     Args:
@@ -108,29 +113,54 @@ def decode_clip(
       duration_s: of the clip.
       min_seconds: shorter audio is too short.
       sample_rate: Hz, of the result.
+      decoder: see `load`.
 
     Returns:
-      (int16 samples as bytes, manifest status, reason); the bytes are empty unless the status is
+      (int16 `[samples]`, manifest status, reason); there are no samples unless the status is
       "written".
     """
+    nothing = np.zeros(0, np.int16)
     try:
-        pcm = to_pcm16(load(path, sample_rate, start_s, duration_s, holds))
+        pcm = to_pcm16(load(path, sample_rate, start_s, duration_s, holds, decoder))
     except AudioError as error:
-        return b"", error.status, str(error)
+        return nothing, error.status, str(error)
     except Exception as error:  # no damaged file may cost more than its clip
-        return b"", UNDECODABLE, f"{type(error).__name__}: {error}"
+        return nothing, UNDECODABLE, f"{type(error).__name__}: {error}"
     seconds = len(pcm) / sample_rate
     if seconds < min_seconds:
-        return b"", TOO_SHORT, f"{seconds:.3f} s of audio"
+        return nothing, TOO_SHORT, f"{seconds:.3f} s of audio"
     if not pcm.any():
-        return b"", SILENT, "nothing but zeros"
+        return nothing, SILENT, "nothing but zeros"
     short = duration_s - seconds > _SHORTFALL_S
-    return pcm.tobytes(), WRITTEN, f"ends after {seconds:.3f} of {duration_s:g} s" if short else ""
+    return pcm, WRITTEN, f"ends after {seconds:.3f} of {duration_s:g} s" if short else ""
 
 
-def decode_all(clips: Sequence[tuple]) -> list[tuple[bytes, str, str]]:
-    """`decode_clip` for the arguments of each clip."""
-    return [decode_clip(*arguments) for arguments in clips]
+def mix_down(waveform: np.ndarray) -> np.ndarray:
+    """The mean of the channels, checked.
+
+    Args:
+      waveform: float32 `[samples, channels]`; at least one sample.
+
+    Returns:
+      float32 `[samples]`.
+
+    Raises:
+      AudioError: values that no audio has.
+    """
+    # mean(axis=1) of few channels takes ten times as long, and a matrix product many threads.
+    with np.errstate(over="ignore", invalid="ignore"):  # of what is refused below
+        mono = functools.reduce(np.add, waveform.T)
+        if waveform.shape[1] > 1:  # of one channel it is the waveform itself
+            mono /= waveform.shape[1]
+    if not -_MAX_ABSOLUTE <= mono.min() <= mono.max() <= _MAX_ABSOLUTE:  # false for NaN, too
+        raise AudioError(UNDECODABLE, f"decodes to samples beyond {_MAX_ABSOLUTE:g}, or to NaN")
+    return mono
+
+
+def describe(error: Exception) -> str:
+    """What a decoder complains of, in a line."""
+    words = getattr(error, "error_string", None) or getattr(error, "strerror", None)
+    return " ".join(str(words or error or type(error).__name__).split()).rstrip(".")
 
 
 def to_pcm16(waveform: np.ndarray) -> np.ndarray:
@@ -142,8 +172,11 @@ def to_pcm16(waveform: np.ndarray) -> np.ndarray:
 
 
 def start_worker() -> None:
-    """Prepares a worker process for `decode_clip`."""
-    workers.exit_with_parent()
+    """Prepares a process for `decode_clip`, or for anything of TensorFlow's; as an initializer."""
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    # A worker is one of many: it takes one core, and keeps away from the GPUs.
+    os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     # Decoders tell the terminal of every damaged file; the manifest does.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     # glibc gives the memory of one clip back before the next asks for it again, page by page,
@@ -152,6 +185,18 @@ def start_worker() -> None:
     if mallopt:
         for threshold in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
             mallopt(threshold, 1 << 28)
+
+
+def _exit_with_parent() -> None:
+    """Ends this process when the one that started it has died.
+
+    Not when its operating system's parent has, which is the fork server: that one lives as long as
+    its children.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def is_remote(path: str) -> bool:
@@ -167,36 +212,24 @@ def gfile() -> Any:
     return tf.io.gfile
 
 
-def _source(path: str) -> str | io.BytesIO:
+def open_source(path: str) -> str | io.BytesIO:
+    """What decoders open: the path, or the bytes of a remote file."""
     if not is_remote(path):
         return path
     with gfile().GFile(path, "rb") as file:
         return io.BytesIO(file.read())
 
 
-def _decode_soundfile(
-    path: str, start_s: float, duration_s: float | None, holds: str
-) -> tuple[np.ndarray, int]:
-    """(float32 `[samples, channels]`, Hz)."""
-    with soundfile.SoundFile(_source(path)) as file:
-        rate = file.samplerate
-        _check_format(rate, file.channels)
-        if file.frames > _MAX_SECONDS * rate:
-            raise AudioError(UNDECODABLE, f"header claims {file.frames} samples")
-        offset_s = _offset(lambda: file.frames / rate, start_s, duration_s, holds)
-        if offset_s:
-            file.seek(round(offset_s * rate))
-        frames = -1 if duration_s is None else round(duration_s * rate)
-        return file.read(frames, dtype="float32", always_2d=True), rate
+@contextlib.contextmanager
+def open_av(path: str) -> Iterator[tuple[Any, Any]]:
+    """Opens a file with PyAV; gives the container and its first audio stream.
 
+    Raises:
+      AudioError: no audio in it, or of no known kind.
+    """
+    import av
 
-def _decode_av(
-    path: str, start_s: float, duration_s: float | None, holds: str
-) -> tuple[np.ndarray, int]:
-    """(float32 `[samples, channels]`, Hz)."""
-    import av  # heavy, and most corpora never need it
-
-    source = _source(path)
+    source = open_source(path)
     if isinstance(source, str):
         source = f"file:{source}"  # whatever the name, it is no URL
     with av.open(source, mode="r") as container:
@@ -205,8 +238,82 @@ def _decode_av(
         stream: Any = container.streams.audio[0]
         if stream.codec_context is None:
             raise AudioError(UNDECODABLE, "its audio is of an unknown codec")
-        rate = stream.rate or 0
-        _check_format(rate, stream.channels)
+        check_format(stream.rate or 0, stream.channels)
+        yield container, stream
+
+
+def _decode_soundfile(
+    path: str, start_s: float, duration_s: float | None, holds: str
+) -> tuple[np.ndarray, int]:
+    """(float32 `[samples, channels]`, Hz)."""
+    with soundfile.SoundFile(open_source(path)) as file:
+        begin, end = _window(file, start_s, duration_s, holds)
+        if begin:
+            file.seek(begin)
+        if file.subtype == "PCM_16":  # the same values, in a sixth of the time
+            samples = _from_int16(file.read(end - begin, dtype="int16", always_2d=True))
+        else:
+            samples = file.read(end - begin, dtype="float32", always_2d=True)
+        return samples, file.samplerate
+
+
+def _window(
+    file: soundfile.SoundFile, start_s: float, duration_s: float | None, holds: str
+) -> tuple[int, int]:
+    """The first sample wanted of a file, whose header is checked, and the one behind the last."""
+    rate = file.samplerate
+    check_format(rate, file.channels)
+    if file.frames > _MAX_SECONDS * rate:
+        raise AudioError(UNDECODABLE, f"header claims {file.frames} samples")
+    begin = round(rate * _offset(lambda: file.frames / rate, start_s, duration_s, holds))
+    length = file.frames if duration_s is None else round(duration_s * rate)
+    return begin, min(begin + length, file.frames)
+
+
+def _from_int16(samples: np.ndarray) -> np.ndarray:
+    return np.multiply(samples, np.float32(1 / 32768), dtype=np.float32)
+
+
+def _decode_tensorflow_io(
+    path: str, start_s: float, duration_s: float | None, holds: str
+) -> tuple[np.ndarray, int]:
+    """(float32 `[samples, channels]`, Hz), of formats that come out as libsndfile's samples.
+
+    Of others they do not: 32 bits are taken for floats, 24 bits lack a scale, and m4a needs a
+    FFmpeg of old. Damaged files may give more or less audio than there is.
+    """
+    import tensorflow as tf
+    import tensorflow_io as tfio
+
+    decoders = {
+        "WAV PCM_16": lambda data: _from_int16(tfio.audio.decode_wav(data, dtype=tf.int16)),
+        "FLAC PCM_16": lambda data: _from_int16(tfio.audio.decode_flac(data, dtype=tf.int16)),
+        "OGG VORBIS": lambda data: tfio.audio.decode_vorbis(data).numpy(),
+        "MP3 MPEG_LAYER_III": lambda data: tfio.audio.decode_mp3(data).numpy(),
+    }
+    with soundfile.SoundFile(open_source(path)) as file:  # the decoders do not tell the rate
+        begin, end = _window(file, start_s, duration_s, holds)
+        kind, shape, rate = (
+            f"{file.format} {file.subtype}",
+            (file.frames, file.channels),
+            file.samplerate,
+        )
+    if kind not in decoders:
+        raise ValueError(f"{kind} is left to others")
+    samples = decoders[kind](tf.io.read_file(path))
+    if samples.shape != shape:
+        raise ValueError(f"{samples.shape[0]} samples where the header tells {shape[0]}")
+    return samples[begin:end], rate
+
+
+def _decode_av(
+    path: str, start_s: float, duration_s: float | None, holds: str
+) -> tuple[np.ndarray, int]:
+    """(float32 `[samples, channels]`, Hz)."""
+    import av  # heavy, and most corpora never need it
+
+    with open_av(path) as (container, stream):
+        rate = stream.rate
         offset_s = _offset(lambda: _length_av(container, stream), start_s, duration_s, holds)
         begin = round(offset_s * rate)
         end = begin + round((_MAX_SECONDS if duration_s is None else duration_s) * rate)
@@ -263,7 +370,8 @@ def _offset(
     return start_s
 
 
-def _check_format(rate: int, channels: int) -> None:
+def check_format(rate: int, channels: int) -> None:
+    """Raises AudioError where a header claims a rate (Hz) or channels that no recording has."""
     if not 1000 <= rate <= 768_000:
         raise AudioError(UNDECODABLE, f"header claims a sample rate of {rate} Hz")
     if not 1 <= channels <= _MAX_CHANNELS:

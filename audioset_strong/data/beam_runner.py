@@ -8,13 +8,16 @@ directory, so that only its path travels through the pipeline, which runners kee
 import contextlib
 import dataclasses
 import io
-import pathlib
+import os
 import pickle
 from collections.abc import Iterable, Sequence
+
+import tensorflow as tf
 
 from audioset_strong import errors
 from audioset_strong.data import plan as plan_lib
 from audioset_strong.data import shards as shards_lib
+from audioset_strong.data import storage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +65,10 @@ def run(jobs: Iterable[Job], runner: str, options: Sequence[str]) -> None:
         raise errors.InputError(f"runner {runner!r}: {_last_line(said.getvalue())}") from error
     paths = []
     for job in jobs:
-        path = shards_lib.stamp_path(pathlib.Path(job.path)).with_suffix(".job")
-        with shards_lib.writing(path):
-            path.write_bytes(pickle.dumps(job))
-        paths.append(str(path))
+        path = f"{shards_lib.stamp_path(job.path)}.job"
+        with storage.writing(path), tf.io.gfile.GFile(path, "wb") as file:
+            file.write(pickle.dumps(job))
+        paths.append(path)
     try:
         with beam.Pipeline(runner, parsed) as pipeline:
             # Without the reshuffle a runner may put all shards into one bundle.
@@ -75,11 +78,14 @@ def run(jobs: Iterable[Job], runner: str, options: Sequence[str]) -> None:
 
 
 def _do(path: str) -> None:
-    job: Job = pickle.loads(pathlib.Path(path).read_bytes())
-    with contextlib.closing(shards_lib.decode_clips(job.clips, job.request, 1)) as decoded:
-        shards_lib.write_shard(
-            pathlib.Path(job.path), decoded, job.request.encoding, job.num_classes
-        )
+    with tf.io.gfile.GFile(path, "rb") as file:
+        job: Job = pickle.loads(file.read())
+    chunks = shards_lib.chunks(job.clips)
+    with (
+        shards_lib.scratch(os.path.dirname(job.path)) as scratch,
+        contextlib.closing(shards_lib.convert_chunks(chunks, job.request, 1, scratch)) as pieces,
+    ):
+        shards_lib.write_shard(job.path, pieces, job.num_classes)
 
 
 def _last_line(text: str) -> str:

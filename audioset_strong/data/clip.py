@@ -1,23 +1,27 @@
 """The clip: the one place that says what a record holds, writes it and parses it.
 
 A record is a `tf.train.Example`. Whether a kind of label is known for a clip is recorded apart from
-the labels: a clip without strong annotation is not one without events.
+the labels: a clip without strong annotation is not one without events. How the audio is encoded is
+the dataset's matter, and not told by the record.
 """
 
 import dataclasses
 import io
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import soundfile
 import tensorflow as tf
 import tensorflow_io as tfio
 
-from audioset_strong import errors
+from audioset_strong import errors, features
 
 SCHEMA_VERSION = 1
-PCM16, FLAC = "pcm16", "flac"
-ENCODINGS = (PCM16, FLAC)
+PCM16, FLAC, LOG_MEL = "pcm16", "flac", "log_mel"
+ENCODINGS = (PCM16, FLAC, LOG_MEL)
+
+_FRAME_BYTES = 2 * features.PATCH_BANDS  # of log-mel, float16
 
 _CLIP_ID = "clip_id"
 _AUDIO = "audio"
@@ -34,16 +38,31 @@ _NEGATIVES_KNOWN = "negatives/known"
 
 
 @dataclasses.dataclass(frozen=True)
+class LogMel:
+    """The log-mel spectrogram of a clip that is kept without its audio.
+
+    Attributes:
+      values: float16 `[frames, 64]`. Frame i begins at sample 160 i; the frames reach to the clip's
+        last sample, with silence behind it. Rounding to float16 changes a value by 0.002 at most.
+      num_samples: of the audio.
+    """
+
+    values: np.ndarray
+    num_samples: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Clip:
     """A clip with all that is known of it. A kind of label that is not known is None.
 
     Attributes:
       clip_id: the release's segment id, YTID_STARTMS.
-      audio: int16 `[samples]`, mono.
+      audio: int16 `[samples]`, mono; empty where there is `log_mel` instead.
       sample_rate: Hz.
       weak_labels: class indices of the weak labels.
       segments: (start ms, end ms, class index) of each strong label, relative to the clip.
       negatives: class indices of the clip-level explicit negatives.
+      log_mel: of a clip that was read from records of encoding "log_mel".
     """
 
     clip_id: str
@@ -52,14 +71,17 @@ class Clip:
     weak_labels: tuple[int, ...] | None = None
     segments: tuple[tuple[int, int, int], ...] | None = None
     negatives: tuple[int, ...] | None = None
+    log_mel: LogMel | None = None
 
+    @property
+    def num_samples(self) -> int:
+        """Samples of the audio, also of a clip that is kept without it."""
+        return len(self.audio) if self.log_mel is None else self.log_mel.num_samples
 
-def _bytes(value: bytes) -> tf.train.Feature:
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-
-def _ints(*values: int) -> tf.train.Feature:
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+    @property
+    def seconds(self) -> float:
+        """Duration."""
+        return self.num_samples / self.sample_rate
 
 
 def serialize(clip: Clip, encoding: str = PCM16) -> bytes:
@@ -67,44 +89,69 @@ def serialize(clip: Clip, encoding: str = PCM16) -> bytes:
 
     Args:
       clip: audio must be int16 of one dimension.
-      encoding: "pcm16" (little-endian samples, any part of which can be cut out), or "flac".
+      encoding: "pcm16" (little-endian samples, any part of which can be cut out), "flac", or
+        "log_mel" (see `LogMel`; the audio is not kept).
 
     Raises:
-      errors.InputError: another encoding, or audio of another type.
+      errors.InputError: another encoding, audio of another type, or none for an encoding of audio.
     """
+    example = tf.train.Example()
+    stored = example.features.feature  # filled where it is: messages put together copy the audio
+    for name, value in ((_CLIP_ID, clip.clip_id.encode()), (_AUDIO, _encoded(clip, encoding))):
+        stored[name].bytes_list.value.append(value)
+    segments = clip.segments or ()
+    for name, values in (
+        (_SAMPLE_RATE, [clip.sample_rate]),
+        (_NUM_SAMPLES, [clip.num_samples]),
+        (_WEAK_LABELS, clip.weak_labels or ()),
+        (_WEAK_KNOWN, [clip.weak_labels is not None]),
+        (_SEGMENT_START, [start for start, _, _ in segments]),
+        (_SEGMENT_END, [end for _, end, _ in segments]),
+        (_SEGMENT_LABEL, [label for _, _, label in segments]),
+        (_STRONG_KNOWN, [clip.segments is not None]),
+        (_NEGATIVES, clip.negatives or ()),
+        (_NEGATIVES_KNOWN, [clip.negatives is not None]),
+    ):
+        stored[name].int64_list.value[:] = values
+    return example.SerializeToString(deterministic=True)
+
+
+def _encoded(clip: Clip, encoding: str) -> bytes:
+    """The bytes that stand for a clip's audio."""
+    if clip.log_mel is not None:
+        if encoding != LOG_MEL:
+            raise errors.InputError(
+                f"{clip.clip_id}: kept as log-mel, without the audio that {encoding} needs"
+            )
+        return clip.log_mel.values.astype("<f2", copy=False).tobytes()
     audio = np.asarray(clip.audio)
     if audio.dtype != np.int16 or audio.ndim != 1:
         raise errors.InputError(
             f"{clip.clip_id}: audio must be int16 [samples], not {audio.dtype} {audio.shape}"
         )
-    segments = clip.segments or ()
-    features = {
-        _CLIP_ID: _bytes(clip.clip_id.encode()),
-        _AUDIO: _bytes(encode_audio(audio, clip.sample_rate, encoding)),
-        _SAMPLE_RATE: _ints(clip.sample_rate),
-        _NUM_SAMPLES: _ints(len(audio)),
-        _WEAK_LABELS: _ints(*(clip.weak_labels or ())),
-        _WEAK_KNOWN: _ints(clip.weak_labels is not None),
-        _SEGMENT_START: _ints(*(start for start, _, _ in segments)),
-        _SEGMENT_END: _ints(*(end for _, end, _ in segments)),
-        _SEGMENT_LABEL: _ints(*(label for _, _, label in segments)),
-        _STRONG_KNOWN: _ints(clip.segments is not None),
-        _NEGATIVES: _ints(*(clip.negatives or ())),
-        _NEGATIVES_KNOWN: _ints(clip.negatives is not None),
-    }
-    example = tf.train.Example(features=tf.train.Features(feature=features))
-    return example.SerializeToString(deterministic=True)
-
-
-def encode_audio(audio: np.ndarray, sample_rate: int, encoding: str) -> bytes:
-    """int16 samples as the bytes of a record's audio."""
     if encoding == PCM16:
         return audio.astype("<i2", copy=False).tobytes()
     if encoding == FLAC:
         buffer = io.BytesIO()
-        soundfile.write(buffer, audio, sample_rate, format="FLAC", subtype="PCM_16")
+        soundfile.write(buffer, audio, clip.sample_rate, format="FLAC", subtype="PCM_16")
         return buffer.getvalue()
+    if encoding == LOG_MEL:
+        if clip.sample_rate != features.SAMPLE_RATE:
+            raise errors.InputError(
+                f"{clip.clip_id}: {clip.sample_rate} Hz, but log-mel is taken of audio of "
+                f"{features.SAMPLE_RATE} Hz"
+            )
+        return _log_mel(audio).numpy().astype("<f2").tobytes()
     raise errors.InputError(f"encoding {encoding!r}: must be one of {', '.join(ENCODINGS)}")
+
+
+@tf.function(input_signature=[tf.TensorSpec([None], tf.int16)])
+def _log_mel(pcm: tf.Tensor) -> tf.Tensor:
+    """int16 `[samples]` -> float32 `[ceil(samples / 160), 64]`: each frame that begins in them."""
+    behind = -tf.size(pcm) % features.HOP_SAMPLES
+    behind += features.WINDOW_SAMPLES - features.HOP_SAMPLES
+    waveform = tf.cast(tf.pad(pcm, [[0, behind]]), tf.float32) / 32768.0
+    return features.log_mel(waveform)
 
 
 def deserialize(record: bytes, encoding: str = PCM16) -> Clip:
@@ -114,41 +161,44 @@ def deserialize(record: bytes, encoding: str = PCM16) -> Clip:
       errors.InputError: bytes that are no such record.
     """
     try:
-        features = tf.train.Example.FromString(record).features.feature
+        found = tf.train.Example.FromString(record).features.feature
 
         def ints(name: str) -> tuple[int, ...]:
-            return tuple(features[name].int64_list.value)
+            return tuple(found[name].int64_list.value)
 
         def only(name: str) -> int:
             (value,) = ints(name)
             return value
 
         segments = zip(ints(_SEGMENT_START), ints(_SEGMENT_END), ints(_SEGMENT_LABEL), strict=True)
+        num_samples = only(_NUM_SAMPLES)
         clip = Clip(
-            clip_id=features[_CLIP_ID].bytes_list.value[0].decode(),
-            audio=decode_audio(features[_AUDIO].bytes_list.value[0], encoding),
+            clip_id=found[_CLIP_ID].bytes_list.value[0].decode(),
             sample_rate=only(_SAMPLE_RATE),
             weak_labels=ints(_WEAK_LABELS) if only(_WEAK_KNOWN) else None,
             segments=tuple(segments) if only(_STRONG_KNOWN) else None,
             negatives=ints(_NEGATIVES) if only(_NEGATIVES_KNOWN) else None,
+            **_decoded(found[_AUDIO].bytes_list.value[0], encoding, num_samples),
         )
-        num_samples = only(_NUM_SAMPLES)
     except Exception as error:  # protobuf, lookups, soundfile: all mean that this is no such record
         raise errors.InputError(f"not a clip record of encoding {encoding}: {error}") from error
-    if len(clip.audio) != num_samples:
-        raise errors.InputError(
-            f"{clip.clip_id}: {len(clip.audio)} samples of {encoding} where there should be "
-            f"{num_samples}"
-        )
     return clip
 
 
-def decode_audio(encoded: bytes, encoding: str) -> np.ndarray:
-    """The inverse of `encode_audio`."""
+def _decoded(encoded: bytes, encoding: str, num_samples: int) -> dict[str, Any]:
+    """The fields of a `Clip` that `_encoded` made bytes of."""
+    if encoding == LOG_MEL:
+        values = np.frombuffer(encoded, "<f2").astype(np.float16).reshape(-1, features.PATCH_BANDS)
+        if len(values) != -(-num_samples // features.HOP_SAMPLES):
+            raise ValueError(f"{len(values)} frames of {num_samples} samples")
+        return {"audio": np.zeros(0, np.int16), "log_mel": LogMel(values, num_samples)}
     if encoding == PCM16:
-        return np.frombuffer(encoded, "<i2").astype(np.int16)
-    audio, _ = soundfile.read(io.BytesIO(encoded), dtype="int16")
-    return audio
+        audio = np.frombuffer(encoded, "<i2").astype(np.int16)
+    else:
+        audio, _ = soundfile.read(io.BytesIO(encoded), dtype="int16")
+    if len(audio) != num_samples:
+        raise ValueError(f"{len(audio)} samples where there should be {num_samples}")
+    return {"audio": audio}
 
 
 def read_clips(path: str, encoding: str = PCM16) -> Iterator[Clip]:
@@ -171,7 +221,7 @@ def read_clips(path: str, encoding: str = PCM16) -> Iterator[Clip]:
 
 
 def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Parses a batch of records, in-graph; the audio stays encoded (see `crop`).
+    """Parses a batch of records, in-graph; the audio stays encoded (see `crop`, `crop_log_mel`).
 
     Args:
       serialized: string `[batch]`.
@@ -229,7 +279,12 @@ def crop(
 
     Returns:
       int16 `[batch, samples]`.
+
+    Raises:
+      errors.InputError: records without audio, of encoding "log_mel".
     """
+    if encoding == LOG_MEL:
+        raise errors.InputError("no audio can be cut out of records of log_mel")
     if encoding == FLAC:
 
         def window(args: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
@@ -249,3 +304,27 @@ def crop(
     # fixed_length pads with zero bytes, which are silence.
     pcm = tf.io.decode_raw(cut, tf.int16, fixed_length=2 * samples)
     return tf.ensure_shape(pcm, [None, samples])
+
+
+def crop_log_mel(parsed: dict[str, tf.Tensor], start_frame: tf.Tensor, frames: int) -> tf.Tensor:
+    """Cuts one window out of each parsed clip of encoding "log_mel".
+
+    But for the rounding it is the log-mel of what `crop` cuts out at sample 160 `start_frame`.
+
+    Args:
+      parsed: what `parse` returned.
+      start_frame: int64 `[batch]`, first frame of each window; within the clip.
+      frames: length of the windows.
+
+    Returns:
+      float32 `[batch, frames, 64]`, with the values of silence, log(0.01), behind the clip's end.
+    """
+    stored = tf.strings.length(parsed["audio"]) // _FRAME_BYTES
+    length = tf.minimum(tf.cast(stored, tf.int64) - start_frame, frames)
+    cut = tf.strings.substr(parsed["audio"], _FRAME_BYTES * start_frame, _FRAME_BYTES * length)
+    # TensorFlow has no decode_raw of a fixed length for float16.
+    bits = tf.io.decode_raw(cut, tf.int16, fixed_length=_FRAME_BYTES * frames)
+    values = tf.cast(tf.bitcast(bits, tf.float16), tf.float32)
+    values = tf.reshape(values, [-1, frames, features.PATCH_BANDS])
+    silence = features.log_mel(tf.zeros([features.WINDOW_SAMPLES]))
+    return tf.where(tf.sequence_mask(length, frames)[..., tf.newaxis], values, silence)

@@ -14,15 +14,15 @@ import itertools
 import json
 import os
 import pathlib
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from audioset_strong import errors, progress
-from audioset_strong.data import audio, dataset_info
+from audioset_strong.data import audio, dataset_info, storage
 from audioset_strong.data import clip as clip_lib
 from audioset_strong.data import plan as plan_lib
 from audioset_strong.data import shards as shards_lib
@@ -34,7 +34,7 @@ MANIFEST_COLUMNS = ("clip_id", "status", "reason", "file", "shard", "seconds")
 # The statuses of clips that no shard is to hold; the others are those of `shards`.
 HELD_OUT, UNNAMED = "held_out", "unnamed"
 
-_PLAN = "plan.json"  # in the work directory: whose it is
+_PLAN, _LOCK = "plan.json", "lock"  # in the work directory: whose it is, and who works on it
 
 
 def convert(request: plan_lib.Request) -> list[dataset_info.DatasetInfo]:
@@ -95,7 +95,7 @@ def convert(request: plan_lib.Request) -> list[dataset_info.DatasetInfo]:
                 f"{info.name}: no clip falls on this side of validation_share "
                 f"{request.validation_share}; take another share or more clips"
             )
-        _check_target(pathlib.Path(request.output_dir) / info.name, info, request.overwrite)
+        _check_target(os.path.join(request.output_dir, info.name), info, request.overwrite)
     return [_write_dataset(request, plan, *part) for part in parts]
 
 
@@ -125,44 +125,49 @@ def _write_dataset(
     Returns:
       The whole info.
     """
-    directory = pathlib.Path(request.output_dir) / info.name
+    directory = os.path.join(request.output_dir, info.name)
     finished = _finished(directory, info.fingerprint)
     if finished:
         logging.info("%s: already converted", directory)
         # There is one left where the run was killed at the very end.
-        shutil.rmtree(directory / shards_lib.WORK_DIR, ignore_errors=True)
+        _remove_work(directory)
         return finished
     num_shards = min(request.num_shards, len(chosen))
+    stem = os.path.join(directory, info.name)
     shards = {
-        directory / f"{info.name}-{i:05d}-of-{num_shards:05d}.tfrecord": chosen[i::num_shards]
+        f"{stem}-{i:05d}-of-{num_shards:05d}.tfrecord": chosen[i::num_shards]
         for i in range(num_shards)
     }
     with _claimed(directory, info):
+        there = set(storage.names(directory))
+        stamped = set(storage.names(os.path.join(directory, shards_lib.WORK_DIR)))
         pending = {
             path: indices
             for path, indices in shards.items()
-            if not (shards_lib.stamp_path(path).exists() and path.exists())
+            if os.path.basename(path) not in there
+            or os.path.basename(shards_lib.stamp_path(path)) not in stamped
         }
         done = len(chosen) - sum(map(len, pending.values()))
         with progress.bar(f"converting {info.name}", len(chosen), "clip", initial=done) as bar:
             write = _write_with_beam if request.runner else _write_here
             write(request, plan, pending, len(info.vocabulary), bar)
-        with shards_lib.writing(directory):
+        with storage.writing(directory):
             first_reason = _finish(directory, info, list(shards), other_rows)
         if not info.num_clips:
+            manifest = os.path.join(directory, MANIFEST)
             raise errors.InputError(
-                f"none of the {len(chosen)} clips could be converted, see {directory / MANIFEST}; "
+                f"none of the {len(chosen)} clips could be converted, see {manifest}; "
                 f"the first reason: {first_reason}"
             )
-        info.save(str(directory))
-        shutil.rmtree(directory / shards_lib.WORK_DIR)
+        info.save(directory)
+        _remove_work(directory)
     return info
 
 
 def _write_here(
     request: plan_lib.Request,
     plan: plan_lib.Plan,
-    shards: Mapping[pathlib.Path, np.ndarray],
+    shards: Mapping[str, np.ndarray],
     num_classes: int,
     bar: progress.Bar,
 ) -> None:
@@ -171,23 +176,34 @@ def _write_here(
     Args:
       request: the settings.
       plan: all clips.
-      shards: path -> indices of its clips in the plan.
+      shards: path -> indices of its clips in the plan; all in one directory.
       num_classes: size of the vocabulary.
       bar: counts the clips.
     """
-    clips = (plan.clip(i) for indices in shards.values() for i in indices)
+    if not shards:
+        return
+    chunks = (
+        chunk
+        for indices in shards.values()
+        for chunk in shards_lib.chunks(plan.clip(i) for i in indices)
+    )
     num_workers = request.num_workers or len(os.sched_getaffinity(0))
-    with contextlib.closing(shards_lib.decode_clips(clips, request, num_workers)) as decoded:
-        counted = _counted(decoded, bar)
+    with (
+        shards_lib.scratch(os.path.dirname(next(iter(shards)))) as scratch,
+        contextlib.closing(
+            shards_lib.convert_chunks(chunks, request, num_workers, scratch)
+        ) as pieces,
+    ):
+        counted = _counted(pieces, bar)
         for path, indices in shards.items():
-            chosen = itertools.islice(counted, len(indices))
-            shards_lib.write_shard(path, chosen, request.encoding, num_classes)
+            chosen = itertools.islice(counted, shards_lib.num_chunks(len(indices)))
+            shards_lib.write_shard(path, chosen, num_classes)
 
 
 def _write_with_beam(
     request: plan_lib.Request,
     plan: plan_lib.Plan,
-    shards: Mapping[pathlib.Path, np.ndarray],
+    shards: Mapping[str, np.ndarray],
     num_classes: int,
     bar: progress.Bar,
 ) -> None:
@@ -195,29 +211,31 @@ def _write_with_beam(
     from audioset_strong.data import beam_runner
 
     jobs = (
-        beam_runner.Job(str(path.resolve()), [plan.clip(i) for i in indices], request, num_classes)
+        beam_runner.Job(_absolute(path), [plan.clip(i) for i in indices], request, num_classes)
         for path, indices in shards.items()
     )
     beam_runner.run(jobs, request.runner or "", request.beam_options)
     bar.update(sum(map(len, shards.values())))
 
 
-def _counted(
-    clips: Iterable[shards_lib.DecodedClip], bar: progress.Bar
-) -> Iterator[shards_lib.DecodedClip]:
+def _absolute(path: str) -> str:
+    return path if audio.is_remote(path) else os.path.abspath(path)
+
+
+def _counted(pieces: Iterable[shards_lib.Piece], bar: progress.Bar) -> Iterator[shards_lib.Piece]:
     seconds, failed = 0.0, 0
-    for clip in clips:
-        seconds += len(clip.pcm) / 2 / shards_lib.SAMPLE_RATE
-        failed += clip.status != audio.WRITTEN
+    for piece in pieces:
+        seconds += sum(outcome.samples for outcome in piece.outcomes) / shards_lib.SAMPLE_RATE
+        failed += sum(outcome.status != audio.WRITTEN for outcome in piece.outcomes)
         bar.note(f"{seconds / 3600:.1f} hours, {failed} failed")
-        bar.update()
-        yield clip
+        bar.update(len(piece.clips))
+        yield piece
 
 
 def _finish(
-    directory: pathlib.Path,
+    directory: str,
     info: dataset_info.DatasetInfo,
-    shards: Sequence[pathlib.Path],
+    shards: Sequence[str],
     other_rows: Sequence[Sequence[str]],
 ) -> str:
     """Makes manifest and counts from the shards' stamps; returns the first clip's reason."""
@@ -225,22 +243,25 @@ def _finish(
     totals: dict[str, Any] = {}
     statuses = collections.Counter(status for _, status, _ in other_rows)
     first_reason = ""
-    temporary = directory / shards_lib.WORK_DIR / MANIFEST
-    with open(temporary, "w", newline="") as file:
+    temporary = os.path.join(directory, shards_lib.WORK_DIR, MANIFEST)
+    with tf.io.gfile.GFile(temporary, "w") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(MANIFEST_COLUMNS)
         for path in shards:  # a stamp at a time: all of them need not fit into memory
-            stamp = json.loads(shards_lib.stamp_path(path).read_text())
+            stamp = json.loads(storage.read_text(shards_lib.stamp_path(path)))
             writer.writerows(stamp["rows"])
             statuses.update(status for _, status, *_ in stamp["rows"])
             first_reason = first_reason or stamp["rows"][0][2]
             samples += stamp["samples"]
-            info.shards.append({"file": path.name, "clips": stamp["counts"]["num_clips"]})
-            for key, count in stamp["counts"].items():
+            counts = stamp["counts"]
+            known = {key: counts[key] for key in dataset_info.KNOWN_CLIPS}
+            shard = {"file": os.path.basename(path), "clips": counts["num_clips"]}
+            info.shards.append(shard | known)
+            for key, count in counts.items():
                 totals[key] = np.add(totals.get(key, 0), count)
         empty = [""] * (len(MANIFEST_COLUMNS) - 3)
         writer.writerows([*row, *empty] for row in other_rows)
-    temporary.replace(directory / MANIFEST)
+    storage.rename(temporary, os.path.join(directory, MANIFEST))
     info.statuses = dict(sorted(statuses.items()))
     info.hours = samples / info.sample_rate / 3600
     for key, total in totals.items():
@@ -248,69 +269,96 @@ def _finish(
     return first_reason
 
 
-def _finished(directory: pathlib.Path, fingerprint: str) -> dataset_info.DatasetInfo | None:
+def _finished(directory: str, fingerprint: str) -> dataset_info.DatasetInfo | None:
     """The info of the same conversion where it is complete."""
     try:
-        held = dataset_info.DatasetInfo.load(str(directory))
+        held = dataset_info.DatasetInfo.load(directory)
     except errors.InputError:  # none, or one that is damaged
         return None
     return held if held.fingerprint == fingerprint else None
 
 
-def _begun(directory: pathlib.Path) -> str | None:
+def _begun(directory: str) -> str | None:
     """The fingerprint of the conversion that was begun in a directory."""
-    plan = directory / shards_lib.WORK_DIR / _PLAN
-    return json.loads(plan.read_text())["fingerprint"] if plan.exists() else None
+    try:
+        text = storage.read_text(os.path.join(directory, shards_lib.WORK_DIR, _PLAN))
+    except tf.errors.NotFoundError:
+        return None
+    return json.loads(text)["fingerprint"]
 
 
-def _check_target(directory: pathlib.Path, info: dataset_info.DatasetInfo, overwrite: bool) -> None:
+def _check_target(directory: str, info: dataset_info.DatasetInfo, overwrite: bool) -> None:
     """Raises where a directory holds anything but the same conversion, begun or complete."""
-    with shards_lib.writing(directory):
-        if overwrite or not directory.exists() or _finished(directory, info.fingerprint):
+    with storage.writing(directory):
+        there = storage.names(directory)
+        if overwrite or not there or _finished(directory, info.fingerprint):
             return
         begun = _begun(directory)
         if begun == info.fingerprint:
             return
-        if begun or (directory / dataset_info.FILE_NAME).exists():
+        if begun or dataset_info.FILE_NAME in there:
             raise errors.InputError(
                 f"{directory} holds another conversion (other metadata, audio files or settings, "
                 "or shards are missing); take another --name or --output_dir, or --overwrite it"
             )
-        if any(path.name != shards_lib.WORK_DIR for path in directory.iterdir()):
+        if there != [shards_lib.WORK_DIR]:
             raise errors.InputError(
                 f"{directory} holds something else; take another --name or --output_dir"
             )
 
 
 @contextlib.contextmanager
-def _claimed(directory: pathlib.Path, info: dataset_info.DatasetInfo) -> Iterator[None]:
+def _claimed(directory: str, info: dataset_info.DatasetInfo) -> Iterator[None]:
     """Keeps other processes out of a directory, and clears it of any other conversion."""
-    work = directory / shards_lib.WORK_DIR
+    work = os.path.join(directory, shards_lib.WORK_DIR)
     with contextlib.ExitStack() as stack:
-        with shards_lib.writing(directory):
-            work.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context(open(work / "lock", "w"))
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise errors.InputError(
-                    f"{directory}: another process is converting into it"
-                ) from error
-            except OSError:
-                logging.warning("%s: the file system has no locks", directory)
-            for left in work.glob("*.tmp"):
-                left.unlink()
+        with storage.writing(directory):
+            tf.io.gfile.makedirs(work)
+            if not audio.is_remote(directory):
+                _lock(stack.enter_context(open(os.path.join(work, _LOCK), "w")), directory)
+            left = [os.path.join(work, name) for name in storage.names(work)]
+            left += [
+                os.path.join(directory, name)
+                for name in storage.names(directory)
+                if name.startswith(dataset_info.FILE_NAME)
+            ]
+            for path in left:
+                if path.endswith(storage.TEMPORARY):
+                    tf.io.gfile.remove(path)
             if _begun(directory) != info.fingerprint:
-                for path in (
-                    directory / dataset_info.FILE_NAME,
-                    work / _PLAN,
-                    directory / MANIFEST,
-                ):
-                    path.unlink(missing_ok=True)
-                for path in (*directory.glob(f"{info.name}-*.tfrecord"), *work.glob("*.tfrecord*")):
-                    path.unlink()
-                shards_lib.write_json(work / _PLAN, {"fingerprint": info.fingerprint})
+                _clear(directory, info.name)
+                storage.write_json(os.path.join(work, _PLAN), {"fingerprint": info.fingerprint})
         yield
+
+
+def _lock(file: IO, directory: str) -> None:
+    """Takes hold of the lock file of a directory until the file is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise errors.InputError(f"{directory}: another process is converting into it") from error
+    except OSError:
+        logging.warning("%s: the file system has no locks", directory)
+
+
+def _clear(directory: str, name: str) -> None:
+    """Removes a conversion, its info first, that nothing may take the rest for a dataset."""
+    there = storage.names(directory)
+    for file in (
+        *(file for file in (dataset_info.FILE_NAME, MANIFEST) if file in there),
+        *(file for file in there if file.startswith(f"{name}-") and file.endswith(".tfrecord")),
+    ):
+        tf.io.gfile.remove(os.path.join(directory, file))
+    work = os.path.join(directory, shards_lib.WORK_DIR)
+    for file in storage.names(work):
+        if file != _LOCK:
+            tf.io.gfile.remove(os.path.join(work, file))
+
+
+def _remove_work(directory: str) -> None:
+    """Removes what only an unfinished conversion needs."""
+    with contextlib.suppress(tf.errors.NotFoundError):
+        tf.io.gfile.rmtree(os.path.join(directory, shards_lib.WORK_DIR))
 
 
 def _sha256(path: str) -> str:

@@ -4,17 +4,19 @@ import dataclasses
 import itertools
 import json
 import os
-import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from audioset_strong import errors
 from audioset_strong.data import clip as clip_lib
+from audioset_strong.data import storage
 from audioset_strong.labels import vocabulary as vocabulary_lib
 
 FILE_NAME = "dataset_info.json"
+KNOWN_CLIPS = ("weak_clips", "strong_clips", "negative_clips")
 
 
 @dataclasses.dataclass
@@ -26,9 +28,10 @@ class DatasetInfo:
       split: "all", "train" or "validation" (which side of the hash of the video id).
       schema_version: of the records.
       sample_rate: Hz.
-      encoding: of the audio, "pcm16" or "flac".
+      encoding: of the audio, see `clip.ENCODINGS`.
       vocabulary: what the records' class indices mean.
-      shards: file name and number of clips of each.
+      shards: of each the "file" name and the number of "clips"; also "weak_clips", "strong_clips"
+        and "negative_clips", as below, unless an older converter wrote them.
       num_clips: in all shards.
       statuses: clips of the manifest by their status; those "written" are in the shards.
       hours: of audio.
@@ -77,30 +80,29 @@ class DatasetInfo:
           errors.InputError: it cannot be written.
         """
         values = dataclasses.asdict(self) | {"vocabulary": self.vocabulary.to_json()}
-        path = pathlib.Path(directory) / FILE_NAME
-        temporary = path.with_suffix(".tmp")
-        try:
-            temporary.write_text(json.dumps(values, indent=1) + "\n")
-            temporary.replace(path)
-        except OSError as error:
-            raise errors.InputError(f"{path}: cannot be written ({error.strerror})") from error
+        path = os.path.join(directory, FILE_NAME)
+        with storage.writing(path):
+            storage.write_text(path, json.dumps(values, indent=1) + "\n")
 
     @classmethod
     def load(cls, directory: str) -> "DatasetInfo":
         """Reads the info of a dataset, and checks that its shards are there.
 
+        Args:
+          directory: local, or of any file system that `tf.io.gfile` knows.
+
         Raises:
           errors.InputError: no dataset there, one of another schema version, or a missing shard.
         """
-        path = pathlib.Path(directory) / FILE_NAME
+        path = os.path.join(directory, FILE_NAME)
         try:
-            text = path.read_text()
-        except FileNotFoundError as error:
+            text = storage.read_text(path)
+        except tf.errors.NotFoundError as error:
             raise errors.InputError(
                 f"{directory}: no converted dataset (no {FILE_NAME}); convert.py writes one"
             ) from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise errors.InputError(f"{path}: cannot be read ({error})") from error
+        except (tf.errors.OpError, UnicodeDecodeError) as error:
+            raise errors.InputError(f"{path}: cannot be read ({storage.reason(error)})") from error
         try:
             values = json.loads(text)
             version = values["schema_version"]
@@ -111,12 +113,13 @@ class DatasetInfo:
                 )
             vocabulary = vocabulary_lib.Vocabulary.from_json(values.pop("vocabulary"))
             info = cls(**values, vocabulary=vocabulary)
-            shards = info.shard_paths(directory)
+            files = {shard["file"] for shard in info.shards}
         except (ValueError, TypeError, KeyError) as error:
             raise errors.InputError(f"{path}: no dataset info: {error!r}") from error
-        for shard in shards:
-            if not os.path.exists(shard):
-                raise errors.InputError(f"{shard}: missing, though {path} lists it")
+        missing = files - set(storage.names(directory))
+        if missing:
+            shard = os.path.join(directory, min(missing))
+            raise errors.InputError(f"{shard}: missing, though {path} lists it")
         return info
 
 

@@ -2,16 +2,19 @@
 
 import csv
 import dataclasses
+import io
+import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import soundfile
+import tensorflow as tf
 
 from audioset_strong import errors, progress
 from audioset_strong.data import clip as clip_lib
-from audioset_strong.data import convert, dataset_info
+from audioset_strong.data import convert, dataset_info, storage
 from audioset_strong.labels import vocabulary as vocabulary_lib
 
 
@@ -36,7 +39,7 @@ def clips(
             raise errors.InputError(f"{clip_id}: {directory} has no clip of that name")
         if not row["shard"]:
             raise errors.InputError(f"{clip_id}: {row['status']} ({row['reason']})")
-        path = str(pathlib.Path(directory) / row["shard"])
+        path = os.path.join(directory, row["shard"])
         yield from (c for c in clip_lib.read_clips(path, info.encoding) if c.clip_id == clip_id)
 
 
@@ -50,11 +53,13 @@ def describe(clip: clip_lib.Clip, vocabulary: vocabulary_lib.Vocabulary) -> str:
     def names(labels: Sequence[int] | None) -> str:
         return "not known" if labels is None else "; ".join(map(name, labels)) or "none"
 
-    peak = np.abs(clip.audio.astype(np.int32)).max(initial=0) / 32768
-    seconds = len(clip.audio) / clip.sample_rate
+    if clip.log_mel is None:
+        sound = f"peak {np.abs(clip.audio.astype(np.int32)).max(initial=0) / 32768:.3f}"
+    else:
+        sound = f"{len(clip.log_mel.values)} frames of log-mel"
     strong = "not known" if clip.segments is None else f"{len(clip.segments)} segments"
     lines = [
-        f"{clip.clip_id}: {seconds:.3f} s at {clip.sample_rate} Hz, peak {peak:.3f}",
+        f"{clip.clip_id}: {clip.seconds:.3f} s at {clip.sample_rate} Hz, {sound}",
         f"  weak: {names(clip.weak_labels)}",
         f"  negatives: {names(clip.negatives)}",
         f"  strong: {strong}",
@@ -68,8 +73,12 @@ def export_wav(clip: clip_lib.Clip, directory: str) -> str:
     """Writes a clip's audio to `directory/CLIP_ID.wav`, 16 bit, and returns that path.
 
     Raises:
-      errors.InputError: it cannot be written.
+      errors.InputError: it cannot be written, or there is no audio, for the dataset keeps log-mel.
     """
+    if clip.log_mel is not None:
+        raise errors.InputError(
+            f"{clip.clip_id}: cannot be exported, for this dataset keeps log-mel instead of audio"
+        )
     path = pathlib.Path(directory) / f"{clip.clip_id}.wav"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,17 +110,23 @@ def verify(directory: str, info: dataset_info.DatasetInfo) -> list[str]:
                     if clip.clip_id in found:
                         problems.append(f"{where}: also in {found[clip.clip_id]}")
                     found[clip.clip_id] = shard["file"]
-                    samples += len(clip.audio)
+                    samples += clip.num_samples
                     read += 1
                     if not wrong:
-                        sound.append(dataclasses.replace(clip, audio=clip.audio[:0]))
+                        sound.append(dataclasses.replace(clip, audio=clip.audio[:0], log_mel=None))
                     bar.update()
             except errors.InputError as error:
                 problems.append(str(error))
             if read != shard["clips"]:
                 problems.append(f"{path}: {read} clips, where there should be {shard['clips']}")
-            for key, counted in dataset_info.count(sound, len(info.vocabulary)).items():
+            counts = dataset_info.count(sound, len(info.vocabulary))
+            for key, counted in counts.items():
                 totals[key] = np.add(totals.get(key, 0), counted)
+            for key in dataset_info.KNOWN_CLIPS:
+                if shard.get(key, counts[key]) != counts[key]:
+                    problems.append(
+                        f"{path}: {counts[key]} {key}, where there should be {shard[key]}"
+                    )
     totals["hours"] = np.float64(samples / info.sample_rate / 3600)
     for key, total in totals.items():
         if not np.array_equal(total, getattr(info, key)):
@@ -124,8 +139,10 @@ def _problems(clip: clip_lib.Clip, info: dataset_info.DatasetInfo) -> list[str]:
     problems = []
     if clip.sample_rate != info.sample_rate:
         problems.append(f"{clip.sample_rate} Hz in a dataset of {info.sample_rate} Hz")
-    if not len(clip.audio):
+    if not clip.num_samples:
         problems.append("no audio")
+    if clip.log_mel is not None and not np.isfinite(clip.log_mel.values).all():
+        problems.append("log-mel that is not finite")
     segments = clip.segments or ()
     listed = {
         "weak label": clip.weak_labels or (),
@@ -143,9 +160,8 @@ def _problems(clip: clip_lib.Clip, info: dataset_info.DatasetInfo) -> list[str]:
 
 
 def _manifest_rows(directory: str) -> Iterator[dict[str, str]]:
-    path = pathlib.Path(directory) / convert.MANIFEST
-    with open(path, newline="", encoding="utf-8") as file:
-        yield from csv.DictReader(file)
+    path = os.path.join(directory, convert.MANIFEST)
+    yield from csv.DictReader(io.StringIO(storage.read_text(path), newline=""))
 
 
 def _manifest_problems(directory: str, found: Mapping[str, str]) -> list[str]:
@@ -160,6 +176,6 @@ def _manifest_problems(directory: str, found: Mapping[str, str]) -> list[str]:
                     f"{convert.MANIFEST}: {row['clip_id']} should be in "
                     f"{row['shard'] or 'no shard'}, but is in {shard or 'none'}"
                 )
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+    except (tf.errors.OpError, UnicodeDecodeError, csv.Error, KeyError) as error:
         return [f"{convert.MANIFEST}: cannot be read ({error!r})"]
     return problems + [f"{convert.MANIFEST}: no row of {clip_id}" for clip_id in sorted(missing)]

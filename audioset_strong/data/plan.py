@@ -36,7 +36,8 @@ class Request:
     Attributes:
       audio_dirs: where the audio files are, see `audio_index.AudioIndex`.
       class_labels: class lists, which make the vocabulary.
-      output_dir: the dataset goes to `output_dir/name`.
+      output_dir: the dataset goes to `output_dir/name`; local, or of any file system that
+        `tf.io.gfile` knows.
       name: of the dataset.
       weak_csvs, strong_tsvs: metadata files, which name the clips.
       framed_tsvs, negatives: metadata files, read for the explicit negatives of these clips.
@@ -49,6 +50,7 @@ class Request:
       audio_pattern: how the audio files are named, see `audio_index.AudioIndex`.
       num_shards: of the dataset.
       encoding: of the audio.
+      decoder: what decodes common formats, see `audio.load`.
       num_workers: decoding processes; 0 for one a core.
       runner: of Apache Beam, such as "DirectRunner", instead of local processes.
       beam_options: flags for that runner.
@@ -76,6 +78,7 @@ class Request:
     audio_pattern: str | None = None
     num_shards: int = 16
     encoding: str = clip_lib.PCM16
+    decoder: str = audio.LIBSNDFILE
     num_workers: int = 0
     runner: str | None = None
     beam_options: tuple[str, ...] = ()
@@ -98,14 +101,17 @@ class Request:
             raise errors.InputError("no --audio_dir given")
         if not (self.weak_csvs or self.strong_tsvs):
             raise errors.InputError("no clip named: give --weak_csv or --strong_tsv")
-        for field, known in (("select", SELECTIONS), ("encoding", clip_lib.ENCODINGS)):
+        choices = {
+            "select": SELECTIONS,
+            "encoding": clip_lib.ENCODINGS,
+            "decoder": audio.DECODERS,
+        }
+        for field, known in choices.items():
             value = getattr(self, field)
             if value not in known:
                 raise errors.InputError(f"{field} {value!r}: must be one of {', '.join(known)}")
         if not self.name or os.path.basename(self.name) != self.name or self.name[0] == ".":
             raise errors.InputError(f"name {self.name!r}: must be the name of a directory")
-        if audio.is_remote(self.output_dir):
-            raise errors.InputError(f"output_dir {self.output_dir!r}: must be a local directory")
         if not 1 <= self.num_shards <= 99_999:
             raise errors.InputError(f"num_shards {self.num_shards}: must lie in [1, 99999]")
         if self.num_workers < 0:
@@ -287,6 +293,7 @@ def fingerprint(
     settings = (
         clip_lib.SCHEMA_VERSION,
         request.encoding,
+        request.decoder,
         request.num_shards,
         request.min_seconds,
         request.validation_share,

@@ -1,7 +1,11 @@
-"""Shards: planned clips -> decoded -> records in a file, with a stamp of what became of each.
+"""Shards: planned clips -> records in a file, with a stamp of what became of each.
 
-What a worker of any runner does. A shard is written under a temporary name and renamed when it is
-whole; then its stamp is put into the work directory: its rows of the manifest, and its counts.
+Worker processes convert a few clips at a time and write the records to a piece, a small file beside
+the shards; pieces are put together to a shard in the order of the plan. So the audio goes through
+no pipe, and a decoder that crashes or hangs takes no more with it than its own process.
+
+A shard is written under a temporary name and renamed when it is whole; then its stamp is put into
+the work directory: its rows of the manifest, and its counts.
 """
 
 import collections
@@ -9,19 +13,15 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import itertools
-import json
 import multiprocessing
-import pathlib
-import uuid
+import os
+import tempfile
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import Any
 
-import numpy as np
 import pebble
 import tensorflow as tf
 
-from audioset_strong import errors
-from audioset_strong.data import audio, dataset_info
+from audioset_strong.data import audio, dataset_info, storage
 from audioset_strong.data import clip as clip_lib
 from audioset_strong.data import plan as plan_lib
 
@@ -29,161 +29,193 @@ SAMPLE_RATE = 16_000
 WORK_DIR = ".work"  # beside the shards: what an unfinished conversion needs to go on
 MISSING = "missing"  # the status of a clip without a file; the others are those of `audio`
 
-_CHUNK = 4  # clips a worker decodes between two messages
-_CHUNKS_AHEAD = 2  # decoded ahead of the writer, for each worker
+_CHUNK = 8  # clips a piece
+_CHUNKS_AHEAD = 2  # of what is put together, for each worker
 
 
 @dataclasses.dataclass(frozen=True)
-class DecodedClip:
-    """A planned clip with its audio, or with the reason why there is none.
+class Outcome:
+    """What became of a clip's audio: manifest status and reason, and the samples written."""
 
-    Attributes:
-      planned: the clip.
-      pcm: int16 samples as bytes; empty unless the status is "written".
-      status: for the manifest.
-      reason: for the manifest, or "".
-    """
-
-    planned: plan_lib.PlannedClip
-    pcm: bytes
     status: str
     reason: str
+    samples: int = 0
 
 
-def decode_clips(
-    clips: Iterable[plan_lib.PlannedClip], request: plan_lib.Request, num_workers: int
-) -> Generator[DecodedClip, None, None]:
-    """Decodes clips in worker processes, in order.
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """A few clips in a row.
+
+    Attributes:
+      clips: planned.
+      outcomes: what became of each.
+      paths: TFRecord files of those written, in order; whoever puts them together removes them.
+    """
+
+    clips: Sequence[plan_lib.PlannedClip]
+    outcomes: Sequence[Outcome]
+    paths: Sequence[str]
+
+
+def chunks(clips: Iterable[plan_lib.PlannedClip]) -> Iterator[list[plan_lib.PlannedClip]]:
+    """The clips of a shard, as many at a time as a worker takes."""
+    remaining = iter(clips)
+    while chunk := list(itertools.islice(remaining, _CHUNK)):
+        yield chunk
+
+
+def num_chunks(clips: int) -> int:
+    """How many that makes."""
+    return -(-clips // _CHUNK)
+
+
+def convert_chunks(
+    chunks: Iterable[Sequence[plan_lib.PlannedClip]],
+    request: plan_lib.Request,
+    num_workers: int,
+    scratch: str,
+) -> Generator[Piece, None, None]:
+    """Converts clips in worker processes, and gives a piece for each chunk, in order.
 
     A decoder that crashes or hangs takes its process with it and costs its clip alone.
 
     Args:
-      clips: read a few ahead.
-      request: for the limits.
+      chunks: read a few ahead.
+      request: the settings.
       num_workers: processes.
+      scratch: directory of the pieces.
     """
-    context = multiprocessing.get_context("spawn")  # forking after TensorFlow began is not safe
+    # Workers are forked off a process that has imported TensorFlow and done nothing else: they
+    # start at once and share its memory. To fork this one, which may have used it, is not safe.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     pool = pebble.ProcessPool(num_workers, initializer=audio.start_worker, context=context)
 
-    def schedule(chunk: Sequence[plan_lib.PlannedClip]) -> pebble.ProcessFuture | None:
-        """Begins to decode those clips that have a file, if any."""
-        listed = [
-            (clip.file, clip.holds, clip.start_ms / 1000, (clip.end_ms - clip.start_ms) / 1000)
-            for clip in chunk
-            if clip.file is not None
-        ]
-        arguments = [(*clip, request.min_seconds, SAMPLE_RATE) for clip in listed]
-        if not arguments:
-            return None
-        return pool.schedule(audio.decode_all, (arguments,), timeout=request.clip_timeout_s)
+    def schedule(chunk: Sequence[plan_lib.PlannedClip]) -> tuple[str, pebble.ProcessFuture | None]:
+        """Begins to convert those clips that have a file, if any; to the path."""
+        path = storage.temporary(os.path.join(scratch, "piece"))
+        given = [clip for clip in chunk if clip.file is not None]
+        if not given:
+            return path, None
+        arguments = (path, given, request.encoding, request.min_seconds, request.decoder)
+        return path, pool.schedule(_write_piece, arguments, timeout=request.clip_timeout_s)
 
     def finish(
-        chunk: Sequence[plan_lib.PlannedClip], future: pebble.ProcessFuture | None
-    ) -> Iterator[DecodedClip]:
+        chunk: Sequence[plan_lib.PlannedClip], path: str, future: pebble.ProcessFuture | None
+    ) -> Piece:
+        missing = Outcome(MISSING, "no audio file")
+        if future is None:
+            return Piece(chunk, [missing] * len(chunk), [])
         try:
-            results = iter(future.result() if future else ())
+            results = iter(future.result())
         except (concurrent.futures.TimeoutError, pebble.ProcessExpired) as error:
             if len(chunk) > 1:  # one of them is to blame: each is tried alone
-                for clip in chunk:
-                    yield from finish([clip], schedule([clip]))
-                return
+                alone = [finish([clip], *schedule([clip])) for clip in chunk]
+                outcomes = [outcome for piece in alone for outcome in piece.outcomes]
+                return Piece(chunk, outcomes, [path for piece in alone for path in piece.paths])
             reason = (
                 f"the decoder crashed (exit code {error.exitcode})"
                 if isinstance(error, pebble.ProcessExpired)
                 else f"decoding took over {request.clip_timeout_s:g} s"
             )
-            results = iter([(b"", audio.UNDECODABLE, reason)])
-        for clip in chunk:
-            result = (b"", MISSING, "no audio file") if clip.file is None else next(results)
-            yield DecodedClip(clip, *result)
+            return Piece(chunk, [Outcome(audio.UNDECODABLE, reason)], [])
+        outcomes = [missing if clip.file is None else next(results) for clip in chunk]
+        return Piece(chunk, outcomes, [path])
 
     pending: collections.deque = collections.deque()
-    remaining = iter(clips)
     with pool:
         try:
-            while chunk := list(itertools.islice(remaining, _CHUNK)):
-                pending.append((chunk, schedule(chunk)))
+            for chunk in chunks:
+                pending.append((chunk, *schedule(chunk)))
                 if len(pending) > _CHUNKS_AHEAD * num_workers:
-                    yield from finish(*pending.popleft())
+                    yield finish(*pending.popleft())
             while pending:
-                yield from finish(*pending.popleft())
+                yield finish(*pending.popleft())
         finally:
             pool.stop()
 
 
-def write_shard(
-    path: pathlib.Path, clips: Iterable[DecodedClip], encoding: str, num_classes: int
-) -> None:
+def _write_piece(
+    path: str,
+    clips: Sequence[plan_lib.PlannedClip],
+    encoding: str,
+    min_seconds: float,
+    decoder: str,
+) -> list[Outcome]:
+    """Converts clips that have a file; what a worker does."""
+    outcomes = []
+    with tf.io.TFRecordWriter(path) as writer:
+        for planned in clips:
+            pcm, status, reason = audio.decode_clip(
+                planned.file or "",
+                planned.holds,
+                planned.start_ms / 1000,
+                (planned.end_ms - planned.start_ms) / 1000,
+                min_seconds,
+                SAMPLE_RATE,
+                decoder,
+            )
+            if status == audio.WRITTEN:
+                clip = clip_lib.Clip(
+                    planned.clip_id,
+                    pcm,
+                    SAMPLE_RATE,
+                    planned.weak_labels,
+                    planned.segments,
+                    planned.negatives,
+                )
+                writer.write(clip_lib.serialize(clip, encoding))
+            outcomes.append(Outcome(status, reason, len(pcm)))
+    return outcomes
+
+
+@contextlib.contextmanager
+def scratch(directory: str) -> Iterator[str]:
+    """A local directory for the pieces of the shards of `directory`."""
+    if audio.is_remote(directory):
+        with tempfile.TemporaryDirectory(prefix="audioset_strong") as temporary:
+            yield temporary
+    else:
+        yield os.path.join(directory, WORK_DIR)  # where the next run clears what a kill left
+
+
+def write_shard(path: str, pieces: Iterable[Piece], num_classes: int) -> None:
     """Writes a shard, then its stamp: its rows of the manifest, and its counts.
 
     Args:
       path: of the shard; `WORK_DIR` beside it must exist.
-      clips: what it shall hold.
-      encoding: of the audio.
+      pieces: what it shall hold.
       num_classes: size of the vocabulary.
 
     Raises:
       errors.InputError: a file that cannot be written.
     """
+    name = os.path.basename(path)
     rows = []
     written = []
     samples = 0
-    temporary = _temporary(path.parent / WORK_DIR / path.name)
-    with writing(path):
-        with tf.io.TFRecordWriter(str(temporary)) as writer:
-            for clip in clips:
-                planned = clip.planned
-                pcm = np.frombuffer(clip.pcm, np.int16)
-                shard = ""
-                if clip.status == audio.WRITTEN:
-                    record = clip_lib.Clip(
-                        planned.clip_id,
-                        pcm,
-                        SAMPLE_RATE,
-                        planned.weak_labels,
-                        planned.segments,
-                        planned.negatives,
-                    )
-                    writer.write(clip_lib.serialize(record, encoding))
-                    written.append(planned)
-                    samples += len(pcm)
-                    shard = path.name
-                seconds = f"{len(pcm) / SAMPLE_RATE:.3f}"
-                row = [planned.clip_id, clip.status, clip.reason, planned.file or "", shard]
-                rows.append([*row, seconds])
-        temporary.replace(path)
-        write_json(
-            stamp_path(path),
-            {
-                "rows": rows,
-                "samples": samples,
-                "counts": dataset_info.count(written, num_classes),
-            },
-        )
+    temporary = storage.temporary(os.path.join(os.path.dirname(path), WORK_DIR, name))
+    with storage.writing(path):
+        with tf.io.gfile.GFile(temporary, "wb") as shard:
+            shard.write(b"")  # opens it, though nothing may follow
+            for piece in pieces:
+                for part in piece.paths:
+                    with open(part, "rb") as records:
+                        shard.write(records.read())
+                    os.remove(part)
+                for clip, outcome in zip(piece.clips, piece.outcomes, strict=True):
+                    there = outcome.status == audio.WRITTEN
+                    if there:
+                        written.append(clip)
+                    samples += outcome.samples
+                    seconds = f"{outcome.samples / SAMPLE_RATE:.3f}"
+                    row = [clip.clip_id, outcome.status, outcome.reason, clip.file or ""]
+                    rows.append([*row, name if there else "", seconds])
+        storage.rename(temporary, path)
+        counts = dataset_info.count(written, num_classes)
+        storage.write_json(stamp_path(path), {"rows": rows, "samples": samples, "counts": counts})
 
 
-def stamp_path(shard: pathlib.Path) -> pathlib.Path:
+def stamp_path(shard: str) -> str:
     """Where the stamp of a shard is, once that is done."""
-    return shard.parent / WORK_DIR / f"{shard.name}.json"
-
-
-@contextlib.contextmanager
-def writing(path: pathlib.Path) -> Iterator[None]:
-    """Turns the system's refusal to write into the user's error."""
-    try:
-        yield
-    except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise errors.InputError(f"{path}: cannot be written ({reason})") from error
-
-
-def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes a file of JSON, by rename."""
-    temporary = _temporary(path)
-    temporary.write_text(json.dumps(content))
-    temporary.replace(path)
-
-
-def _temporary(path: pathlib.Path) -> pathlib.Path:
-    """A unique name: some runners try one shard twice at a time."""
-    return path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    return os.path.join(os.path.dirname(shard), WORK_DIR, f"{os.path.basename(shard)}.json")

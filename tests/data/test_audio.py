@@ -89,7 +89,61 @@ def test_pcm16_at_the_target_rate_comes_through_bit_by_bit(tmp_path):
     soundfile.write(tmp_path / "x.wav", samples, RATE)
     pcm, status, reason = audio.decode_clip(str(tmp_path / "x.wav"), audio.CLIP, 0, 2, 0.1, RATE)
     assert (status, reason) == ("written", "")
-    np.testing.assert_array_equal(np.frombuffer(pcm, np.int16), samples)
+    np.testing.assert_array_equal(pcm, samples)
+
+
+@pytest.mark.parametrize("extension", ["wav", "flac", "aiff"])
+def test_16_bits_are_the_floats_that_libsndfile_makes_of_them(tmp_path, extension):
+    samples = np.random.default_rng(0).integers(-32768, 32768, (RATE, 2)).astype(np.int16)
+    path = tmp_path / f"x.{extension}"
+    soundfile.write(path, samples, RATE, subtype="PCM_16")
+    want, _ = soundfile.read(path, dtype="float32")
+    np.testing.assert_array_equal(audio.load(str(path), RATE), (want[:, 0] + want[:, 1]) / 2)
+    want = want[RATE // 2 :]
+    got = audio.load(str(path), RATE, 0.5, 10.0)
+    np.testing.assert_array_equal(got, (want[:, 0] + want[:, 1]) / 2)
+
+
+SAFE = [("wav", "PCM_16"), ("flac", "PCM_16"), ("ogg", "VORBIS"), ("mp3", "MPEG_LAYER_III")]
+LEFT = [
+    ("wav", "PCM_24"),
+    ("wav", "PCM_32"),
+    ("wav", "FLOAT"),
+    ("flac", "PCM_24"),
+    ("opus", "OPUS"),
+]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(("extension", "subtype"), SAFE + LEFT)
+def test_tensorflow_io_decodes_to_the_same_samples(tmp_path, extension, subtype, channels):
+    rate = 48_000 if extension == "opus" else 44_100
+    sound = np.stack([melody(3, rate, i) for i in range(channels)], 1)
+    path = str(write(tmp_path / f"x.{extension}", sound, rate, subtype))
+    for part in ((0.0, None), (1.25, 1.0), (2.5, 10.0)):
+        want = audio.load(path, rate, *part)
+        got = audio.load(path, rate, *part, decoder=audio.TENSORFLOW_IO)
+        np.testing.assert_allclose(got, want, atol=1e-5)
+        decode = audio._decode_tensorflow_io  # what is not safe is not even tried
+        if (extension, subtype) in LEFT:
+            with pytest.raises(ValueError, match=f"{subtype} is left to others"):
+                decode(path, *part, audio.VIDEO)
+        else:
+            assert decode(path, *part, audio.VIDEO)[0].shape == (len(want), channels)
+
+
+def test_what_tensorflow_io_refuses_the_others_decode(tmp_path):
+    whole = write(tmp_path / "x.wav", melody(3, RATE), RATE).read_bytes()
+    (tmp_path / "x.wav").write_bytes(whole[: 44 + 2 * RATE])
+    write(tmp_path / "x.m4a", melody(3, RATE), RATE)
+    (tmp_path / "x.mp3").write_bytes(b"no sound" * 1000)
+    for name, seconds in (("x.wav", 1), ("x.m4a", 3)):
+        path = str(tmp_path / name)
+        got = audio.load(path, decoder=audio.TENSORFLOW_IO)
+        np.testing.assert_array_equal(got, audio.load(path))
+        assert len(got) == pytest.approx(seconds * RATE, abs=0.1 * RATE)
+    with pytest.raises(audio.AudioError, match=r"^tensorflow-io: .*; libsndfile: .*; FFmpeg: "):
+        audio.load(str(tmp_path / "x.mp3"), decoder=audio.TENSORFLOW_IO)
 
 
 def test_full_scale_is_clipped_not_wrapped():
@@ -182,7 +236,7 @@ def test_damaged_files_are_told_from_sound(tmp_path):
         assert reason in words
         assert bool(words) == (status != "written" or bool(reason)), name
         assert "\n" not in words
-        assert bool(pcm) == (status == "written")
+        assert bool(len(pcm)) == (status == "written")
 
 
 def test_a_flac_header_that_claims_days_is_not_believed(tmp_path):

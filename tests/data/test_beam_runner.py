@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import sys
+import types
 
 import pytest
 
@@ -41,7 +42,13 @@ def contents(directory):
 
 @pytest.mark.parametrize(
     "options",
-    [(), ("--direct_num_workers=2", "--direct_running_mode=multi_processing")],
+    [
+        (),
+        pytest.param(
+            ("--direct_num_workers=2", "--direct_running_mode=multi_processing"),
+            marks=pytest.mark.slow,
+        ),
+    ],
     ids=["one process", "two processes"],
 )
 def test_beam_writes_the_same_bytes_as_local_processes(request_, tmp_path, options):
@@ -52,6 +59,47 @@ def test_beam_writes_the_same_bytes_as_local_processes(request_, tmp_path, optio
     )
     convert.convert(with_beam)
     assert contents(tmp_path) == contents(request_.output_dir)
+
+
+def test_beam_writes_through_any_file_system_and_in_any_encoding(request_, tmp_path):
+    pytest.importorskip("apache_beam", reason="needs the extra beam")
+    local = dataclasses.replace(request_, output_dir=str(tmp_path / "local"), encoding="log_mel")
+    convert.convert(local)
+    with_beam = dataclasses.replace(
+        local, output_dir=f"file://{tmp_path}/beam", runner="DirectRunner"
+    )
+    convert.convert(with_beam)
+    assert contents(tmp_path / "beam") == contents(tmp_path / "local")
+
+
+def test_options_reach_the_runner_also_those_that_only_the_runner_knows(
+    request_, tmp_path, monkeypatch
+):
+    beam = pytest.importorskip("apache_beam", reason="needs the extra beam")
+    from apache_beam.options import pipeline_options as options_lib
+
+    seen = []
+
+    class Recording(beam.runners.DirectRunner):
+        def run_pipeline(self, pipeline, options):
+            flink = options.view_as(options_lib.FlinkRunnerOptions)
+            seen.append((flink.flink_master, options.get_all_options(retain_unknown_options=True)))
+            return super().run_pipeline(pipeline, options)
+
+    module = types.ModuleType("recording_runner")
+    module.Recording = Recording
+    monkeypatch.setitem(sys.modules, "recording_runner", module)
+    request = dataclasses.replace(
+        request_,
+        output_dir=str(tmp_path),
+        runner="recording_runner.Recording",
+        beam_options=("--flink_master=cluster:8081", "--only_the_job_server_knows=7"),
+    )
+    convert.convert(request)
+    ((master, options),) = seen
+    assert master == "cluster:8081"
+    assert str(options["only_the_job_server_knows"]) == "7"
+    assert (tmp_path / "d" / "dataset_info.json").exists()
 
 
 def test_a_runner_that_cannot_run_is_the_users_to_mend(request_, tmp_path):

@@ -8,9 +8,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audioset_strong import errors
+from audioset_strong import errors, features
 from audioset_strong.data import clip as clip_lib
 
+OF_AUDIO = ("pcm16", "flac")
 LABELS = st.lists(st.integers(0, 600), max_size=5).map(tuple)
 SEGMENTS = st.lists(
     st.tuples(st.integers(0, 9_999), st.integers(1, 10_000), st.integers(0, 600)), max_size=5
@@ -41,7 +42,7 @@ def make(clip_id="abc_30000", samples=4000, seed=0, **labels):
 
 
 @settings(max_examples=200, deadline=None)
-@given(clip=CLIPS, encoding=st.sampled_from(clip_lib.ENCODINGS))
+@given(clip=CLIPS, encoding=st.sampled_from(OF_AUDIO))
 def test_a_clip_comes_back_from_its_record(clip, encoding):
     record = clip_lib.serialize(clip, encoding)
     assert_same(clip_lib.deserialize(record, encoding), clip)
@@ -76,7 +77,7 @@ def test_a_record_is_an_example_of_these_features():
     }
 
 
-@pytest.mark.parametrize("encoding", clip_lib.ENCODINGS)
+@pytest.mark.parametrize("encoding", OF_AUDIO)
 def test_the_graph_reads_what_python_wrote(encoding):
     clips = [
         make("a_0", 5000, 1, weak_labels=(1, 2), segments=((10, 20, 3),), negatives=()),
@@ -117,6 +118,86 @@ def test_flac_records_are_smaller():
     assert len(clip_lib.serialize(clip, "flac")) < 0.65 * len(clip_lib.serialize(clip))
 
 
+def loud(samples, seed=0):
+    """The loudest there is in one band, a full-scale tone, with noise and silence behind it."""
+    audio = 32767 * np.cos(2 * np.pi * 1000 / 16_000 * np.arange(samples))
+    audio[samples // 3 :] = np.random.default_rng(seed).integers(
+        -32768, 32767, len(audio[samples // 3 :])
+    )
+    audio[samples // 2 :] = 0
+    audio[-samples // 4 :] = np.random.default_rng(seed).normal(size=len(audio[-samples // 4 :]))
+    return audio.astype(np.int16)
+
+
+# Of whole frames, with a few samples more, of less than a window, of a single sample.
+LENGTHS = (16_000, 16_007, 399, 1)
+
+
+def log_mel_records():
+    clips = [
+        clip_lib.Clip(f"clip{i}_0", loud(n, i), 16_000, (i,), ((0, 5, 1),), None)
+        for i, n in enumerate(LENGTHS)
+    ]
+    return clips, [clip_lib.serialize(clip, "log_mel") for clip in clips]
+
+
+def test_log_mel_records_hold_the_front_ends_values_to_two_thousandths():
+    clips, records = log_mel_records()
+    for clip, record in zip(clips, records, strict=True):
+        got = clip_lib.deserialize(record, "log_mel")
+        frames = -(-len(clip.audio) // 160)
+        padded = np.zeros(160 * (frames - 1) + 400, np.float32)
+        padded[: len(clip.audio)] = clip.audio / 32768
+        want = features.log_mel(padded).numpy()
+        assert got.log_mel.values.dtype == np.float16
+        assert got.log_mel.values.shape == want.shape == (frames, 64)
+        # float16 has 11 bits, and no value is beyond 8.
+        assert np.abs(got.log_mel.values - want).max() <= 2**-9 < 0.002
+        assert (got.num_samples, got.seconds) == (clip.num_samples, clip.seconds)
+        assert len(got.audio) == 0
+        assert clip_lib.serialize(got, "log_mel") == record
+        assert_same(dataclasses.replace(got, audio=clip.audio, log_mel=None), clip)
+
+
+def test_a_window_of_log_mel_is_that_of_the_same_window_of_samples():
+    clips, records = log_mel_records()
+    parsed = clip_lib.parse(tf.constant(records))
+    assert parsed["num_samples"].numpy().tolist() == list(LENGTHS)
+    samples = clip_lib.parse(tf.constant([clip_lib.serialize(clip) for clip in clips]))
+
+    @tf.function
+    def crop(start):
+        return clip_lib.crop_log_mel(parsed, start, 20)
+
+    for starts in ([0, 0, 0, 0], [33, 50, 1, 0], [99, 100, 2, 0]):
+        start = tf.constant(starts, tf.int64)
+        got = crop(start).numpy()
+        want = features.log_mel(
+            tf.cast(clip_lib.crop(samples, 160 * start, 160 * 19 + 400), tf.float32) / 32768
+        )
+        assert got.shape == (4, 20, 64)
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, want, atol=0.002)
+        for window, begin, length in zip(got, starts, LENGTHS, strict=True):
+            behind = window[-(-length // 160) - begin :]
+            np.testing.assert_allclose(behind, np.log(0.01), rtol=1e-6)
+
+
+def test_log_mel_records_are_smaller_and_have_no_audio():
+    _, (record, *_) = log_mel_records()
+    assert len(record) < 0.41 * 2 * LENGTHS[0]
+    kept = clip_lib.deserialize(record, "log_mel")
+    for encoding in OF_AUDIO:
+        with pytest.raises(errors.InputError, match=f"clip0_0: kept as log-mel, .* {encoding}"):
+            clip_lib.serialize(kept, encoding)
+    with pytest.raises(errors.InputError, match="no audio can be cut out"):
+        clip_lib.crop(clip_lib.parse(tf.constant([record])), tf.zeros([1], tf.int64), 9, "log_mel")
+    with pytest.raises(
+        errors.InputError, match=r"abc_0: 8000 Hz, but log-mel is taken of .* 16000"
+    ):
+        clip_lib.serialize(clip_lib.Clip("abc_0", np.zeros(9, np.int16), 8000), "log_mel")
+
+
 def test_what_is_no_clip_cannot_be_written():
     for audio in (np.zeros(9, np.float32), np.zeros((9, 2), np.int16), np.zeros(9, np.int32)):
         with pytest.raises(errors.InputError, match=r"abc_0: audio must be int16 \[samples\]"):
@@ -142,6 +223,8 @@ def _without(feature):
         (_without("audio"), "pcm16"),
         (clip_lib.serialize(make()), "flac"),
         (clip_lib.serialize(make(), "flac"), "pcm16"),
+        (clip_lib.serialize(make()), "log_mel"),
+        (clip_lib.serialize(make(), "log_mel"), "pcm16"),
     ],
 )
 def test_what_is_no_clip_cannot_be_read(record, encoding):

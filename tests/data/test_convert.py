@@ -14,10 +14,11 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from audioset_strong import errors
+from audioset_strong import errors, features
 from audioset_strong.data import clip as clip_lib
-from audioset_strong.data import convert, dataset_info, plan
+from audioset_strong.data import convert, dataset_info, inspection, plan
 from tests import processes
 from tests.audio_files import lag, melody, write
 
@@ -278,6 +279,10 @@ def test_the_info_counts_what_the_shards_hold(mixed):
         counts = collections.Counter(label for labels in known for label in labels)
         assert getattr(info, f"{field}_clips") == len(known)
         assert getattr(info, f"{field}_counts") == [counts[i] for i in range(4)]
+    for entry, held in zip(info.shards, shards, strict=True):
+        assert entry["weak_clips"] == sum(clip.weak_labels is not None for clip in held)
+        assert entry["strong_clips"] == sum(clip.segments is not None for clip in held)
+        assert entry["negative_clips"] == sum(clip.negatives is not None for clip in held)
     segments = collections.Counter(s[2] for clip in clips for s in clip.segments or ())
     assert info.segment_counts == [segments[i] for i in range(4)] == [2, 1, 0, 1]
     assert info.labels_outside == {"/m/unknown": 2}
@@ -360,6 +365,76 @@ def test_flac_shards_hold_the_same_clips(whole, small, tmp_path):
         assert dataclasses.replace(got, audio=want.audio) == want
 
 
+def test_log_mel_shards_hold_the_spectrograms_of_the_same_clips(small, tmp_path):
+    request = dataclasses.replace(small, output_dir=str(tmp_path), encoding="log_mel")
+    convert.convert(request)
+    convert.convert(dataclasses.replace(request, name="pcm", encoding="pcm16"))
+    got, want = (
+        [clip for shard in read_dataset(tmp_path / name)[1] for clip in shard]
+        for name in ("small", "pcm")
+    )
+    for kept, clip in zip(got, want, strict=True):
+        assert (kept.clip_id, kept.num_samples) == (clip.clip_id, clip.num_samples)
+        assert kept.weak_labels == clip.weak_labels
+        log_mel = features.log_mel(clip.audio.astype(np.float32) / 32768).numpy()
+        np.testing.assert_allclose(kept.log_mel.values[: len(log_mel)], log_mel, atol=0.002)
+    rows = {row["clip_id"]: row["seconds"] for row in manifest(tmp_path / "small")}
+    assert rows == {row["clip_id"]: row["seconds"] for row in manifest(tmp_path / "pcm")}
+
+
+def gfile_contents(directory):
+    paths = {name: f"{directory}/{name}" for name in tf.io.gfile.listdir(directory)}
+    return {name: tf.io.gfile.GFile(path, "rb").read() for name, path in paths.items()}
+
+
+def test_any_file_system_of_tensorflow_holds_the_same_dataset(whole, small):
+    # In memory: nothing of it can be seen by other processes, let alone be a local file.
+    request = dataclasses.replace(small, output_dir="ram://any/file/system")
+    (info,) = convert.convert(request)
+    directory = "ram://any/file/system/small"
+    assert gfile_contents(directory) == whole
+    assert convert.convert(request) == [info]
+    loaded, shards = read_dataset(directory)
+    assert loaded == info
+    assert sum(map(len, shards)) == CLIPS
+    assert inspection.verify(directory, info) == []
+    records = tf.data.TFRecordDataset(info.shard_paths(directory))
+    assert len(list(records)) == CLIPS
+    with pytest.raises(errors.InputError, match=r"ram://.*small holds another conversion"):
+        convert.convert(dataclasses.replace(request, min_seconds=0.2))
+    tf.io.gfile.GFile("ram://any/file/other/notes.txt", "w").write("mine")
+    with pytest.raises(errors.InputError, match="ram://any/file/other holds something else"):
+        convert.convert(dataclasses.replace(small, output_dir="ram://any/file", name="other"))
+
+
+def test_a_conversion_to_another_file_system_goes_on_where_it_was(whole, small, monkeypatch):
+    request = dataclasses.replace(small, output_dir="ram://goes/on")
+    write_shard, written = convert.shards_lib.write_shard, []
+
+    def killed_at_the_third(path, *arguments):
+        write_shard(path, *arguments)
+        written.append(path)
+        if len(written) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(convert.shards_lib, "write_shard", killed_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        convert.convert(request)
+    names = set(tf.io.gfile.listdir("ram://goes/on/small"))
+    assert names == {".work", *(path.rpartition("/")[2] for path in written)}
+    convert.convert(request)
+    assert len(written) == len(set(written)) == 5
+    assert gfile_contents("ram://goes/on/small") == whole
+
+
+def test_tensorflow_io_makes_the_same_dataset_in_worker_processes(whole, small, tmp_path):
+    request = dataclasses.replace(small, output_dir=str(tmp_path), decoder="tensorflow_io")
+    convert.convert(request)
+    shards = {name for name in whole if name.endswith(".tfrecord")}
+    written = contents(tmp_path / "small")
+    assert {name: written[name] for name in shards} == {name: whole[name] for name in shards}
+
+
 @pytest.fixture(scope="module")
 def server():
     with processes.Server() as started:
@@ -371,6 +446,12 @@ def children(pid):
         return pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return []
+
+
+def descendants(pid):
+    """The fork server and its workers."""
+    below = children(pid)
+    return below + [pid for child in below for pid in descendants(child)]
 
 
 def runs(pid):
@@ -422,7 +503,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(server, tm
     for moment, reached in moments.items():
         process = start(tmp_path / "out")
         wait_until(lambda: reached() or not runs(process.pid))  # noqa: B023
-        workers = children(process.pid)
+        workers = descendants(process.pid)
         os.kill(process.pid, signal.SIGKILL)
         # Between manifest and info there is hardly a moment.
         assert process.wait() == -signal.SIGKILL or moment == "the manifest is there", moment
@@ -539,6 +620,23 @@ def test_a_full_disk_loses_nothing(whole, small, tmp_path):
     assert not list((tmp_path / "small").glob("*.tfrecord"))
     convert.convert(request)
     assert contents(tmp_path / "small") == whole
+
+
+def test_a_disk_that_is_full_for_the_workers_is_named_too(server, small, tmp_path):
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10_000,) * 2)"
+    process = server.start(
+        "convert",
+        f"--audio_dir={small.audio_dirs[0]}",
+        f"--class_labels={small.class_labels[0]}",
+        f"--weak_csv={small.weak_csvs[0]}",
+        f"--output_dir={tmp_path}",
+        "--name=small",
+        prelude=limit,
+    )
+    assert process.wait() == 2
+    line = process.stderr.splitlines()[-1]
+    assert line.startswith(f"error: {tmp_path}/small/small-00000-of-00016.tfrecord: cannot be wri")
+    assert not list((tmp_path / "small").glob("*.tfrecord"))
 
 
 def test_a_share_of_the_videos_is_held_out(small, tmp_path):
@@ -669,10 +767,11 @@ def test_nothing_to_write_is_an_error_that_leaves_the_manifest(small, tmp_path):
         ({"select": "best"}, "select 'best': must be one of all, weak, strong, both"),
         ({"select": "strong", "strong_tsvs": ()}, "select 'strong' leaves none"),
         ({"encoding": "mp3"}, "encoding 'mp3': must be one of pcm16, flac"),
+        ({"decoder": "sox"}, "decoder 'sox': must be one of libsndfile, tensorflow_io"),
         ({"name": ""}, "name ''"),
         ({"name": "a/b"}, "name 'a/b'"),
         ({"name": ".."}, r"name '\.\.'"),
-        ({"output_dir": "gs://bucket/data"}, "output_dir 'gs://bucket/data': must be a local"),
+        ({"output_dir": "nosuch://bucket"}, r"nosuch://bucket/small: cannot be written \(.*nosuch"),
         ({"num_shards": 0}, "num_shards 0"),
         ({"num_workers": -1}, "num_workers -1"),
         ({"validation_share": 1.0}, r"validation_share 1\.0"),

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from audioset_strong import errors
 from audioset_strong.data import clip as clip_lib
-from audioset_strong.data import convert, dataset_info, inspection, plan
+from audioset_strong.data import audio, convert, dataset_info, inspection, plan
 from tests.audio_files import PYAV, SOUNDFILE, melody, write
 
 RATE = 16_000
@@ -108,7 +108,8 @@ def read(directory):
 
 
 @pytest.mark.slow
-def test_damaged_files_cost_nothing_but_themselves(tmp_path):
+@pytest.mark.parametrize("decoder", audio.DECODERS)
+def test_damaged_files_cost_nothing_but_themselves(tmp_path, decoder):
     rng = np.random.default_rng(0)
     originals = seeds(tmp_path / "seeds")
     extensions = sorted({extension for extension, _ in originals})
@@ -138,6 +139,7 @@ def test_damaged_files_cost_nothing_but_themselves(tmp_path):
             name=name,
             weak_csvs=(str(tmp_path / "weak.csv"),),
             num_shards=8,
+            decoder=decoder,
             clip_timeout_s=15.0,
         )
         convert.convert(request)

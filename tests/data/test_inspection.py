@@ -9,10 +9,12 @@ import pytest
 import soundfile
 import tensorflow as tf
 
+from audioset_strong import errors
 from audioset_strong.data import clip as clip_lib
 from audioset_strong.data import convert, dataset_info, inspection, plan
 from tests import processes
 from tests.audio_files import melody, write
+from tests.datasets import make_clip, write_dataset
 
 RATE = 16_000
 
@@ -145,6 +147,43 @@ def test_counts_and_manifest_are_held_against_the_shards(dataset):
     ]
     manifest.unlink()
     assert any(problem.startswith("manifest.csv: cannot be read") for problem in verify(dataset))
+
+
+def test_a_shards_count_of_known_labels_is_held_against_its_records(dataset):
+    path = dataset / "dataset_info.json"
+    values = json.loads(path.read_text())
+    shard = values["shards"][1]
+    counted = shard["strong_clips"]
+    shard["strong_clips"] += 1
+    path.write_text(json.dumps(values))
+    (problem,) = verify(dataset)
+    assert problem.endswith(f"{counted} strong_clips, where there should be {counted + 1}")
+    # Older infos do not have them.
+    for shard in values["shards"]:
+        del shard["weak_clips"], shard["strong_clips"], shard["negative_clips"]
+    path.write_text(json.dumps(values))
+    assert verify(dataset) == []
+
+
+def test_a_dataset_of_log_mel_is_shown_and_verified_but_not_exported(tmp_path):
+    clips = [make_clip(i, 0.5) for i in range(4)]
+    directory = write_dataset(tmp_path / "d", clips, 2, "log_mel")
+    info = dataset_info.DatasetInfo.load(directory)
+    clip = next(inspection.clips(directory, info))
+    shown = inspection.describe(clip, info.vocabulary).splitlines()
+    assert shown[0] == "video000000_0: 0.500 s at 16000 Hz, 50 frames of log-mel"
+    with pytest.raises(errors.InputError, match=r"video000000_0: cannot be exported, .* log-mel"):
+        inspection.export_wav(clip, str(tmp_path))
+    manifest_only = [p for p in inspection.verify(directory, info) if "manifest" not in p]
+    assert manifest_only == []
+    spoilt = clip.log_mel.values.copy()
+    spoilt[3, 5] = np.nan
+    log_mel = dataclasses.replace(clip.log_mel, values=spoilt)
+    path = info.shard_paths(directory)[0]
+    with tf.io.TFRecordWriter(path) as writer:
+        writer.write(clip_lib.serialize(dataclasses.replace(clip, log_mel=log_mel), "log_mel"))
+    problems = inspection.verify(directory, info)
+    assert f"{path}, record 0, {clip.clip_id}: log-mel that is not finite" in problems
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,17 @@
-"""Converts clips of each format: clips/s on one core and on two, beside the bare cost; and memory.
+"""Converts clips of each format: clips/s on one core and on two, beside the bare cost.
+
+Also the cost of each encoding, the memory of conversions of any size, and the file index.
 
 Example:
-  convert.py --clips=300
+  convert.py --clips=300 --index_files=2000000
 
 Bare is a loop in one process, of what cannot be left out: soundfile (PyAV for m4a), the mean of the
 channels (added up, since mean(axis=1) takes longer than all the rest), soxr, a TFRecordWriter. The
-converter adds worker processes, checks, records and stamps. Each measurement runs in a process of
-its own, bound to one core or two; clocks start when the first clip is there, so that the start of
-the workers does not count. The files are made up, in a temporary directory. The ratios hold
-elsewhere, the rates do not.
+converter adds worker processes, checks, records and stamps; that it is faster than bare for wav is
+because it has libsndfile read 16 bits as integers. Each measurement runs in a process of its own,
+bound to one core or two; clocks start when the first clips are there, so that the start of the
+workers does not count. The files are made up, in a temporary directory. The ratios hold elsewhere,
+the rates do not.
 """
 
 import concurrent.futures
@@ -26,8 +29,10 @@ from absl import flags
 
 from audioset_strong import cli
 
-_CLIPS = flags.DEFINE_integer("clips", 300, "Clips of each format.", lower_bound=50)
+_CLIPS = flags.DEFINE_integer("clips", 300, "Clips of each format.", lower_bound=100)
+_FORMATS = flags.DEFINE_list("formats", ["wav", "flac", "m4a"], "Formats to measure.")
 _MEMORY_CLIPS = flags.DEFINE_list("memory_clips", ["1000", "10000"], "Clips, for peak memory.")
+_INDEX_FILES = flags.DEFINE_integer("index_files", 200_000, "Names to index; 0 for none.")
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Runs of each measurement; the fastest counts.")
 
 _SECONDS = 10
@@ -105,18 +110,68 @@ def _converter(directory: str, clips: int, cores: int) -> tuple[float, float]:
             ended += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         return ended
 
-    def timed() -> Iterator[shards.DecodedClip]:
-        decoded = shards.decode_clips(planned, request, cores)
-        for i, clip in enumerate(decoded):
-            if i in (0, clips - 1):
-                clock.append((time.perf_counter(), cpu_seconds()))
-            yield clip
+    def timed(pieces: Iterator[shards.Piece]) -> Iterator[shards.Piece]:
+        done = 0
+        for piece in pieces:
+            done += len(piece.clips)
+            clock.append((time.perf_counter(), cpu_seconds(), done))
+            yield piece
 
-    shard = pathlib.Path(f"{directory}.shard")
-    (shard.parent / shards.WORK_DIR).mkdir(exist_ok=True)
-    shards.write_shard(shard, timed(), "pcm16", 527)
-    (begin, cpu_begin), (end, cpu_end) = clock
-    return clips / (end - begin), (cpu_end - cpu_begin) / clips
+    folder = pathlib.Path(directory).parent
+    (folder / shards.WORK_DIR).mkdir(exist_ok=True)
+    with shards.scratch(str(folder)) as scratch:
+        pieces = shards.convert_chunks(shards.chunks(planned), request, cores, scratch)
+        shards.write_shard(f"{directory}.shard", timed(pieces), 527)
+    # From when each worker has done its first piece until the last is there.
+    (begin, cpu_begin, before), (end, cpu_end, done) = clock[cores - 1], clock[-1]
+    return (done - before) / (end - begin), (cpu_end - cpu_begin) / (done - before)
+
+
+def _encoding(directory: str, clips: int, cores: int) -> list[tuple[str, float, float, float]]:
+    """(encoding, kB a clip, CPU ms to write a clip, CPU ms to read a window as log-mel) of each."""
+    import tensorflow as tf
+
+    from audioset_strong import features
+    from audioset_strong.data import audio
+    from audioset_strong.data import clip as clip_lib
+
+    del cores
+    paths = sorted(map(str, pathlib.Path(directory).iterdir()))[:clips]
+    made = [
+        clip_lib.Clip(f"clip{i}_0", audio.to_pcm16(audio.load(path)), 16_000)
+        for i, path in enumerate(paths)
+    ]
+    measured = []
+    for encoding in clip_lib.ENCODINGS:
+
+        @tf.function
+        def read(records: tf.Tensor, encoding: str = encoding) -> tf.Tensor:
+            parsed = clip_lib.parse(records)
+            frame = tf.fill([clips], tf.constant(400, tf.int64))
+            if encoding == clip_lib.LOG_MEL:
+                return clip_lib.crop_log_mel(parsed, frame, features.PATCH_FRAMES)
+            start = frame * features.HOP_SAMPLES
+            pcm = clip_lib.crop(parsed, start, features.PATCH_SAMPLES, encoding)
+            return features.log_mel(tf.cast(pcm, tf.float32) / 32768.0)
+
+        clip_lib.serialize(made[0], encoding)  # TensorFlow's first call takes longer
+        begin = time.process_time()
+        records = [clip_lib.serialize(clip, encoding) for clip in made]
+        written = time.process_time()
+        read(tf.constant(records))
+        warm = time.process_time()
+        read(tf.constant(records))
+        ended = time.process_time()
+        size = sum(map(len, records)) / clips
+        measured.append(
+            (
+                encoding,
+                size / 1000,
+                (written - begin) / clips * 1000,
+                (ended - warm) / clips * 1000,
+            )
+        )
+    return measured
 
 
 def _memory(directory: str, clips: int, cores: int) -> float:
@@ -143,6 +198,33 @@ def _memory(directory: str, clips: int, cores: int) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def _index(directory: str, files: int, cores: int) -> tuple[float, float, float]:
+    """(seconds to list the names, seconds to find every clip, MB that the index takes)."""
+    from audioset_strong.data import audio_index
+
+    def resident_mb() -> float:
+        pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    del cores
+    before, begin = resident_mb(), time.perf_counter()
+    index = audio_index.AudioIndex([directory])
+    listed, memory = time.perf_counter(), resident_mb() - before
+    found = sum(index.find(f"video{i:06d}", 30_000, 40_000) is not None for i in range(files))
+    if found != files:
+        raise AssertionError(f"{found} of {files} files found")
+    return listed - begin, time.perf_counter() - listed, memory
+
+
+def _write_names(directory: str, files: int) -> None:
+    """Empty files in 256 subfolders, as the hashed layouts have them."""
+    folders = [pathlib.Path(directory) / f"{i:02x}" for i in range(256)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    for i in range(files):
+        os.mknod(folders[i % 256] / f"video{i:06d}_30000_40000.flac")
+
+
 def _bound(function: Callable, directory: str, clips: int, cores: int) -> Any:
     """Calls a measurement in a process that has no more cores."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
@@ -150,7 +232,7 @@ def _bound(function: Callable, directory: str, clips: int, cores: int) -> Any:
 
 
 def main(argv: list[str]) -> None:
-    """Makes the files, converts them, prints two tables."""
+    """Makes the files, converts them, prints the tables."""
     del argv
     context = multiprocessing.get_context("spawn")
 
@@ -162,24 +244,35 @@ def main(argv: list[str]) -> None:
     clips = _CLIPS.value
     with tempfile.TemporaryDirectory() as root:
         print("format   what         cores   clips/s   of bare   CPU ms a clip")
-        for suffix in (".wav", ".flac", ".m4a"):
-            directory = os.path.join(root, suffix[1:])
-            _write_audio(directory, suffix, clips, _SECONDS)
+        for name in _FORMATS.value:
+            directory = os.path.join(root, name)
+            _write_audio(directory, f".{name}", clips, _SECONDS)
             cases = [("bare", _bare, 1), ("converter", _converter, 1), ("converter", _converter, 2)]
             best = [(0.0, 0.0)] * len(cases)
             for _ in range(_REPEATS.value):  # in turn: whatever else runs slows all of them alike
                 for i, (_, function, cores) in enumerate(cases):
                     best[i] = max(best[i], measure(function, directory, clips, cores))
-            for (name, _, cores), (rate, cpu) in zip(cases, best, strict=True):
+            for (what, _, cores), (rate, cpu) in zip(cases, best, strict=True):
                 print(
-                    f"{suffix[1:]:<8} {name:<12} {cores:>5} {rate:>9.1f} {rate / best[0][0]:>9.2f} "
+                    f"{name:<8} {what:<12} {cores:>5} {rate:>9.1f} {rate / best[0][0]:>9.2f} "
                     f"{cpu * 1000:>15.2f}"
                 )
+        print("\nencoding  kB a clip  CPU ms to write it  CPU ms to read a window")
+        directory = os.path.join(root, "encodings")
+        _write_audio(directory, ".flac", 100, _SECONDS)
+        for name, size, write, read in measure(_encoding, directory, 100, 1):
+            print(f"{name:<9} {size:>9.0f} {write:>19.2f} {read:>24.2f}")
         print("\nclips    peak MB")
         for count in map(int, _MEMORY_CLIPS.value):
             directory = os.path.join(root, f"memory{count}_audio")
             _write_audio(directory, ".wav", count, 1.0)
             print(f"{count:<8} {measure(_memory, directory, count, 2):>7.0f}")
+        if files := _INDEX_FILES.value:
+            directory = os.path.join(root, "names")
+            _write_names(directory, files)
+            listing, finding, memory = measure(_index, directory, files, 1)
+            print(f"\n{'names':<8} {'s to list':>10} {'s to find all':>14} {'MB':>5}")
+            print(f"{files:<8} {listing:>10.1f} {finding:>14.1f} {memory:>5.0f}")
 
 
 def run() -> None:

@@ -1,0 +1,147 @@
+"""A recording at a glance: its spectrogram above the scores of its top classes over time.
+
+After YAMNet's visualisation (tensorflow/models, research/audioset/yamnet), for recordings of any
+length: what a column of pixels cannot show is pooled while it comes in.
+"""
+
+import inspect
+from collections.abc import Sequence
+
+import matplotlib.figure
+import matplotlib.patches
+import numpy as np
+
+from audioset_strong import features
+from audioset_strong.analysis import figures
+from audioset_strong.inference import events as events_lib
+from audioset_strong.inference import scorer
+
+_COLUMNS = 2000  # more than a figure has pixels
+_EVENT_COLOUR = "#D55E00"
+_LONGEST_NAME = 34  # characters
+_TICKS_HZ = (250, 500, 1000, 2000, 4000)
+
+
+class Pooled:
+    """Rows over time, in bounded memory: the maxima of equally many neighbours each."""
+
+    def __init__(self, columns: int = _COLUMNS):
+        self._columns = columns
+        self._rest: np.ndarray | None = None  # rows that do not fill a pool yet
+        self._pools: list[np.ndarray] = []
+        self._count = 0
+        self.size = 1  # rows a pool
+
+    def add(self, rows: np.ndarray) -> None:
+        """Takes the next rows, `[n, values]`."""
+        if self._rest is not None:
+            rows = np.concatenate([self._rest, rows])
+        whole = len(rows) // self.size * self.size
+        self._rest = rows[whole:].copy()
+        self._take(self._pool(rows[:whole], self.size))
+        while self._count > 2 * self._columns:
+            joined = np.concatenate(self._pools)
+            even = self._count // 2 * 2
+            if even < self._count:  # an odd pool at the end waits as a row of its own
+                held = np.repeat(joined[even:], self.size, axis=0)
+                self._rest = np.concatenate([held, self._rest])
+            self._pools, self._count = [], 0
+            self.size *= 2
+            self._take(self._pool(joined[:even], 2))
+
+    def rows(self) -> np.ndarray:
+        """What is pooled, `[pools, values]`; the last pool may be of fewer rows."""
+        rest = [] if self._rest is None or not len(self._rest) else [self._rest.max(0)[np.newaxis]]
+        return np.concatenate([*self._pools, *rest])
+
+    def _take(self, pooled: np.ndarray) -> None:
+        self._pools.append(pooled)
+        self._count += len(pooled)
+
+    @staticmethod
+    def _pool(rows: np.ndarray, size: int) -> np.ndarray:
+        return rows.reshape(len(rows) // size, size, rows.shape[1]).max(axis=1)
+
+
+def draw(
+    title: str,
+    seconds: float,
+    log_mel: Pooled,
+    scores: Pooled,
+    hop_s: float,
+    classes: Sequence[int],
+    names: Sequence[str],
+    events: Sequence[events_lib.Event] = (),
+) -> matplotlib.figure.Figure:
+    """Draws a recording.
+
+    Args:
+      title: such as the file's name.
+      seconds: length of the recording.
+      log_mel: of its log-mel spectrogram, 64 bands every 10 ms.
+      scores: of its scores, all classes every hop.
+      hop_s: from one frame of scores to the next.
+      classes: indices of those to show, the first one on top.
+      names: display names of all classes.
+      events: to be outlined where they are of these classes.
+    """
+    height = max(0.28 * len(classes), 0.6)
+    figure = figures.new_figure(9.5, 3.6 + height)
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.6, height])
+    _spectrogram(top, log_mel)
+    top.set_title(title, fontsize=10, loc="left")
+    rows = scores.rows()
+    lead_s = (scorer.FRAME_S - hop_s) / 2  # a frame speaks for its middle
+    image = bottom.imshow(
+        rows[:, list(classes)].T,
+        aspect="auto",
+        cmap="Greys",
+        vmin=0.0,
+        vmax=1.0,
+        interpolation="nearest",
+        extent=(lead_s, lead_s + len(rows) * scores.size * hop_s, len(classes) - 0.5, -0.5),
+    )
+    shown = [names[label] for label in classes]
+    shown = [n if len(n) <= _LONGEST_NAME else n[: _LONGEST_NAME - 1] + "\u2026" for n in shown]
+    bottom.set_yticks(range(len(classes)), shown, fontsize=8)
+    bottom.tick_params(axis="y", length=0)
+    bottom.set_xlabel("time (s)")
+    bottom.set_xlim(0.0, seconds)
+    place = {label: row for row, label in enumerate(classes)}
+    outlined = [event for event in events if event.label in place]
+    for event in outlined:
+        bottom.add_patch(
+            matplotlib.patches.Rectangle(
+                (event.start_s, place[event.label] - 0.42),
+                event.end_s - event.start_s,
+                0.84,
+                fill=False,
+                edgecolor=_EVENT_COLOUR,
+                linewidth=1.4,
+                clip_on=False,
+            )
+        )
+    if outlined:
+        patch = matplotlib.patches.Patch(fill=False, edgecolor=_EVENT_COLOUR, label="event")
+        top.legend(handles=[patch], loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
+    figure.colorbar(image, ax=[top, bottom], label="score", fraction=0.03, pad=0.01)
+    return figure
+
+
+def _spectrogram(axis, log_mel: Pooled) -> None:
+    rows = log_mel.rows()
+    hop_s = features.HOP_SAMPLES / features.SAMPLE_RATE * log_mel.size
+    bands = rows.shape[1]
+    axis.imshow(
+        rows.T,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        extent=(0.0, len(rows) * hop_s, -0.5, bands - 0.5),
+        interpolation="nearest",
+    )
+    defaults = inspect.signature(features.log_mel).parameters
+    edges = np.log1p(np.array([defaults[f"{end}_hz"].default for end in ("lower", "upper")]) / 700)
+    place = (np.log1p(np.array(_TICKS_HZ) / 700) - edges[0]) / (edges[1] - edges[0])
+    axis.set_yticks(place * (bands + 1) - 1, [str(hz) for hz in _TICKS_HZ], fontsize=8)
+    axis.set_ylabel("Hz")

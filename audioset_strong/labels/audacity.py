@@ -1,0 +1,182 @@
+"""Audacity's label tracks as AudioSet's metadata.
+
+A track is what Audacity's "Export Labels" writes: start, end (seconds) and name, tab-separated. A
+recording that is labelled throughout gives clips of up to ten seconds with weak labels, strong
+labels, and, of all classes that a clip has no label of, explicit negatives.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from audioset_strong import errors
+from audioset_strong.labels import metadata
+from audioset_strong.labels import vocabulary as vocabulary_lib
+
+OWN_MID = "/own/"  # mids of classes that are in no class list begin so
+_BEYOND_MS = 100  # by which a label may reach over the end of its recording
+_COLUMNS = ("start_ms", "end_ms", "name")
+
+
+def read_track(path: str) -> pd.DataFrame:
+    r"""Reads a label track.
+
+    Lines of frequency ranges, which begin with "\", are passed over.
+
+    Args:
+      path: lines of start and end in seconds and a name, tab-separated.
+
+    Returns:
+      start_ms int64, end_ms int64, name str; a label a row. No row where the file is empty: the
+      recording has none of the sounds.
+
+    Raises:
+      errors.InputError: a file that cannot be read, or a line of another form.
+    """
+    try:
+        text = metadata.read_text(path)
+    except errors.InputError as error:
+        if not str(error).endswith("empty file"):
+            raise
+        text = ""
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip() or line.startswith("\\"):
+            continue
+        fields = line.split("\t", 2)
+        where = f"{path}, line {number}"
+        if len(fields) < 3 or not fields[2].strip():
+            raise errors.InputError(
+                f"{where}: {line[:80]!r} must be start, end, name, tab-separated"
+            )
+        start_ms, end_ms = (_milliseconds(field, where) for field in fields[:2])
+        if end_ms <= start_ms:
+            raise errors.InputError(
+                f"{where}: {fields[2].strip()!r} must end after it starts: from {fields[0]} to "
+                f"{fields[1]} s"
+            )
+        rows.append((start_ms, end_ms, " ".join(fields[2].split())))
+    table = pd.DataFrame(rows, columns=list(_COLUMNS))
+    return table.astype({"start_ms": np.int64, "end_ms": np.int64, "name": str})
+
+
+def _milliseconds(field: str, where: str) -> int:
+    try:
+        seconds = float(field)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < 1e9:
+        raise errors.InputError(f"{where}: {field!r} is no time in seconds")
+    return round(seconds * 1000)
+
+
+def name_classes(
+    names: Iterable[str], known: vocabulary_lib.Vocabulary | None = None
+) -> dict[str, tuple[str, str]]:
+    """The classes that labels mean.
+
+    Args:
+      names: of labels: display names, in any case, or mids.
+      known: classes that they may be; a name of none of them is a class of its own.
+
+    Returns:
+      name -> (mid, display name).
+
+    Raises:
+      errors.InputError: two names that are likely the same, such as "Dog bark" and "dog-bark".
+    """
+    by_name: dict[str, tuple[str, str]] = {}
+    for mid, name in zip(known.mids, known.names, strict=True) if known else ():
+        by_name.setdefault(name.casefold(), (mid, name))
+        by_name[mid] = (mid, name)
+    classes: dict[str, tuple[str, str]] = {}
+    own: dict[str, str] = {}
+    for name in sorted(set(names)):
+        if (found := by_name.get(name) or by_name.get(name.casefold())) is not None:
+            classes[name] = found
+            continue
+        mid = OWN_MID + "".join(map(_letter, name.lower()))
+        if own.setdefault(mid, name) != name:
+            raise errors.InputError(
+                f"labels {own[mid]!r} and {name!r}: are they one class? spell them alike"
+            )
+        classes[name] = (mid, name)
+    return classes
+
+
+def _letter(letter: str) -> str:
+    if re.fullmatch("[a-z0-9]", letter):
+        return letter
+    return "_" if letter.isascii() else f"{ord(letter):x}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Clips:
+    """Labels of recordings, cut into clips.
+
+    Attributes:
+      weak: segment_id, ytid (the recording), start_ms, end_ms (of the clip), labels (tuple of
+        mids); of the clips that have any.
+      strong: segment_id, start_ms, end_ms (within the clip), mid.
+      negatives: segment_id, mid; of the same clips.
+      unlabelled: number of clips without any label, which AudioSet's formats cannot tell.
+    """
+
+    weak: pd.DataFrame
+    strong: pd.DataFrame
+    negatives: pd.DataFrame
+    unlabelled: int
+
+
+def cut_into_clips(
+    tracks: Mapping[str, tuple[int, pd.DataFrame]], classes: Mapping[str, tuple[str, str]]
+) -> Clips:
+    """Cuts recordings and their labels into clips of ten seconds; the last one may be shorter.
+
+    Args:
+      tracks: recording -> (its length in ms, what `read_track` returned).
+      classes: what `name_classes` returned.
+
+    Raises:
+      errors.InputError: a label that lies beyond its recording.
+    """
+    mids = sorted({mid for mid, _ in classes.values()})
+    weak, strong, negatives = [], [], []
+    unlabelled = 0
+    for recording, (length_ms, track) in tracks.items():
+        for row in track[track["end_ms"] > length_ms + _BEYOND_MS].itertuples():
+            raise errors.InputError(
+                f"{recording}: label {row.name!r} ends at {row.end_ms / 1000:g} s, but the "
+                f"recording at {length_ms / 1000:g} s"
+            )
+        for begin in range(0, length_ms, metadata.CLIP_MS):
+            end = min(begin + metadata.CLIP_MS, length_ms)
+            inside = track[(track["start_ms"] < end) & (track["end_ms"] > begin)]
+            clip_id = metadata.segment_id(recording, begin)
+            segments = sorted(
+                {
+                    (
+                        max(row.start_ms - begin, 0),
+                        min(row.end_ms, end) - begin,
+                        classes[row.name][0],
+                    )
+                    for row in inside.itertuples()
+                }
+            )
+            labels = tuple(sorted({mid for _, _, mid in segments}))
+            if not labels:
+                unlabelled += 1
+                continue
+            weak.append((clip_id, recording, begin, end, labels))
+            strong += [(clip_id, *segment) for segment in segments]
+            negatives += [(clip_id, mid) for mid in mids if mid not in labels]
+    return Clips(
+        pd.DataFrame(weak, columns=["segment_id", "ytid", "start_ms", "end_ms", "labels"]),
+        pd.DataFrame(strong, columns=["segment_id", "start_ms", "end_ms", "mid"]),
+        pd.DataFrame(negatives, columns=["segment_id", "mid"]),
+        unlabelled,
+    )

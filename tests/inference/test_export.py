@@ -1,0 +1,201 @@
+"""Exported models give what the Python model gives, without the project's code."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import special
+from tensorflow.lite.python import schema_py_generated as schema
+
+import audioset_strong
+from audioset_strong import errors, features
+from audioset_strong.inference import export, tflite
+from audioset_strong.labels import metadata
+from audioset_strong.training import checkpoints
+from tests import datasets, trained, workdirs
+
+_CONFIG = "log_mel.lower_hz = 150.0\ntrain.data_dir = {data!r}\nsingle.datasets = ['train_toy']\n"
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """An evaluated run, whose front end is not the default one."""
+    root = tmp_path_factory.mktemp("root")
+    clips = [datasets.make_clip(i) for i in range(3)]
+    datasets.write_dataset(root / "data" / "train_toy", clips)
+    path = trained.write_workdir(root / "toy run", config=_CONFIG.format(data=str(root / "data")))
+    values = {"strong_eval/d_prime": 1.25, "weak_eval/lwlrap": 0.625}
+    workdirs.write_run(root, "evaluated", values)
+    (root / "evaluated" / "eval").rename(root / "toy run" / "eval")
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(workdir, tmp_path_factory):
+    return export.export(workdir, str(tmp_path_factory.mktemp("out") / "exported"))
+
+
+@pytest.fixture(scope="module")
+def model(workdir):
+    return audioset_strong.load_model(workdir)
+
+
+def _sounds(samples=15_600):
+    """A whisper beside a shout, and nothing at all: where quantised front ends fail."""
+    rng = np.random.default_rng(0)
+    time = np.arange(samples) / 16_000
+    yield (0.8 * np.sin(2 * np.pi * 300 * time) + 1e-3 * rng.normal(size=samples)).astype("f")
+    yield (0.05 * rng.normal(size=samples) * np.linspace(0, 1, samples)).astype("f")
+    yield np.zeros(samples, "f")
+
+
+@pytest.mark.parametrize("samples", [1, 15_600, 15_601, 100_000])
+def test_the_saved_model_gives_the_scores_of_the_python_model(exported, model, samples):
+    loaded = tf.saved_model.load(str(exported))
+    for waveform in _sounds(samples):
+        expected = model.predict(waveform, 16_000)
+        scores, embeddings, log_mel = loaded(waveform)
+        np.testing.assert_allclose(scores, expected.scores, atol=1e-5)
+        np.testing.assert_allclose(embeddings, expected.embeddings, rtol=1e-4, atol=1e-5)
+        frames = len(expected.scores)
+        padded = np.pad(waveform, (0, (frames - 1) * 15_360 + 15_600 - samples))
+        by_hand = features.log_mel(padded, lower_hz=150.0)
+        np.testing.assert_allclose(log_mel, by_hand, atol=1e-4)
+        assert log_mel.shape == (frames * 96, 64)
+
+
+def test_code_written_for_yamnet_works_by_changing_the_path(exported):
+    path = str(exported)
+    # From here on as in the tutorials of YAMNet.
+    model = tf.saved_model.load(path)
+    waveform = np.zeros(3 * 16000, dtype=np.float32)
+    scores, embeddings, log_mel_spectrogram = model(waveform)
+    scores.shape.assert_is_compatible_with([None, datasets.CLASSES])
+    embeddings.shape.assert_is_compatible_with([None, 32])
+    log_mel_spectrogram.shape.assert_is_compatible_with([None, 64])
+    with tf.io.gfile.GFile(model.class_map_path().numpy()) as csvfile:
+        class_names = [row["display_name"] for row in csv.DictReader(csvfile)]
+    assert class_names[scores.numpy().mean(axis=0).argmax()] in datasets.VOCABULARY.names
+    served = model.signatures["serving_default"](waveform=tf.constant(waveform))
+    np.testing.assert_allclose(served["output_0"], scores, atol=1e-6)
+    np.testing.assert_allclose(served["output_1"], embeddings, atol=1e-6)
+    np.testing.assert_allclose(served["output_2"], log_mel_spectrogram, atol=1e-6)
+
+
+def test_the_class_map_is_in_the_format_of_audioset(exported):
+    table = metadata.read_class_list(str(exported / "assets" / "class_map.csv"))
+    assert tuple(table["mid"]) == datasets.VOCABULARY.mids
+    assert tuple(table["display_name"]) == datasets.VOCABULARY.names
+
+
+def test_an_exported_model_is_loaded_like_a_checkpoint(exported, model):
+    waveform = np.concatenate(list(_sounds(50_000)))
+    loaded = audioset_strong.load_model(str(exported))
+    assert loaded.class_names == model.class_names
+    for hop_s in (0.96, 0.3):
+        got = loaded.predict(waveform, 22_050, hop_s)
+        expected = model.predict(waveform, 22_050, hop_s)
+        np.testing.assert_allclose(got.scores, expected.scores, atol=1e-5)
+        np.testing.assert_array_equal(got.times, expected.times)
+
+
+# Of scores: what fine differences of the network's weights may come to.
+@pytest.mark.parametrize(
+    ("kind", "tolerance"), [("float32", 1e-3), ("float16", 0.02), ("int8", 0.2)]
+)
+def test_tflite_gives_the_scores_of_the_python_model(exported, model, kind, tolerance):
+    interpreter = tf.lite.Interpreter(str(exported / "tflite" / f"{kind}.tflite"))
+    run = interpreter.get_signature_runner("serving_default")
+    for waveform in _sounds():
+        expected = model.predict(waveform, 16_000)
+        got = run(waveform=waveform)
+        assert got["output_0"].shape == (1, datasets.CLASSES)
+        np.testing.assert_allclose(got["output_0"], expected.scores, atol=tolerance)
+        scale = np.abs(expected.embeddings).max()
+        np.testing.assert_allclose(got["output_1"], expected.embeddings, atol=tolerance * scale)
+        # The front end is precise in all of them.
+        log_mel = features.log_mel(waveform, lower_hz=150.0)
+        np.testing.assert_allclose(got["output_2"], log_mel, atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", tflite.KINDS)
+def test_tflite_needs_built_in_operators_only(exported, kind):
+    content = (exported / "tflite" / f"{kind}.tflite").read_bytes()
+    flatbuffer = schema.Model.GetRootAs(content, 0)
+    codes = [flatbuffer.OperatorCodes(i) for i in range(flatbuffer.OperatorCodesLength())]
+    assert len(codes) > 5
+    assert [code.CustomCode() for code in codes] == [None] * len(codes)
+    assert schema.BuiltinOperator.CUSTOM not in [code.BuiltinCode() for code in codes]
+
+
+def test_quantised_models_are_smaller(exported):
+    sizes = [(exported / "tflite" / f"{kind}.tflite").stat().st_size for kind in tflite.KINDS]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_the_keras_file_is_the_network(exported, model):
+    network = keras.models.load_model(exported / "model.keras")
+    waveform = next(_sounds())
+    log_mel = features.log_mel(waveform, lower_hz=150.0)[tf.newaxis]
+    scores = special.expit(network.predict(log_mel, verbose=0))
+    np.testing.assert_allclose(scores, model.predict(waveform, 16_000).scores, atol=1e-5)
+
+
+def test_the_weights_are_there_to_fine_tune_from(exported, workdir):
+    description = checkpoints.read_description(str(exported))
+    assert description == checkpoints.read_description(workdir)
+    weights = str(exported / "weights" / "step-20")
+    assert checkpoints.resolve(weights) == (str(exported), weights)  # as --init_from is read
+    loaded = checkpoints.load_model(str(exported), weights)
+    original = checkpoints.load_model(workdir, f"{workdir}/checkpoints/step-20")
+    for got, expected in zip(loaded.model.weights, original.model.weights, strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_the_model_card_tells_data_settings_metrics_and_classes(exported):
+    card = (exported / "model_card.md").read_text()
+    for line in (
+        "# Model card: toy run",
+        "| run | toy run, step 20 |",
+        "| front end | sample_rate 16000, window_samples 400, hop_samples 160, fft_length 512, "
+        "num_bands 64, lower_hz 150.0, upper_hz 7500.0, offset 0.01 |",
+        "| train_toy | 3 | 0.01 | 3 | 3 | 3 |",
+        "Fingerprint of the datasets: `0123abcd`.",
+        "| strong_eval | d_prime | 1.25 | 1.150 to 1.450 |",
+        "| weak_eval | lwlrap | 0.625 | 0.525 to 0.825 |",
+        "single.datasets = ['train_toy']",
+        "| 3 | /m/03 | class 3 |",
+        "## Intended use",
+        "## Limits",
+    ):
+        assert line in card.split("\n")
+    assert "{" not in card.partition("## Settings")[0]
+
+
+def test_the_card_of_a_run_of_which_little_is_known_says_so(tmp_path):
+    workdir = trained.write_workdir(tmp_path / "bare", steps=(5,), selected=None)
+    (tmp_path / "bare" / "config.gin").unlink()
+    description = json.loads((tmp_path / "bare" / "model.json").read_text())
+    (tmp_path / "bare" / "model.json").write_text(json.dumps(description | {"data": None}))
+    out = export.export(f"{workdir}/checkpoints/step-5", str(tmp_path / "out"), with_tflite=False)
+    card = (out / "model_card.md").read_text()
+    assert "| chosen | by hand |" in card
+    assert "## Training data\n\nNot known.\n" in card
+    assert "## Evaluation\n\nNot evaluated.\n" in card
+    assert not (out / "tflite").exists()
+
+
+def test_nothing_is_exported_over_something_else(workdir, tmp_path):
+    (tmp_path / "mine").write_text("text")
+    for out in (tmp_path, tmp_path / "mine"):
+        with pytest.raises(errors.InputError, match="there already"):
+            export.export(workdir, str(out))
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    with pytest.raises(errors.InputError, match="cannot be written"):
+        export.export(workdir, str(tmp_path / "mine" / "below"))
+    with pytest.raises(errors.InputError, match="neither a checkpoint nor a workdir"):
+        export.export(str(tmp_path / "missing"), str(tmp_path / "new"))
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
