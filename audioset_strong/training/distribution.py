@@ -86,7 +86,8 @@ def anywhere(strategy: tf.distribute.Strategy, value: bool) -> bool:
 @tf.function
 def _sum_over_workers(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
     def add() -> tf.Tensor:
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
+        here = tf.identity(value)  # on the replica's device
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, here)
 
     return strategy.experimental_local_results(strategy.run(add))[0]
 

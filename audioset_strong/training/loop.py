@@ -109,6 +109,7 @@ def train(
             "checkpoint_every": checkpoint_every,
             "steps_per_call": steps_per_call,
         },
+        {"inputs_every": inputs_every, "histograms_every": histograms_every},
         {
             "sources": (sources, "@mixture"),
             "model": (model, "@resnet"),
@@ -275,11 +276,19 @@ def check_bindings() -> None:
 
 
 def _check_settings(
-    counts: dict[str, int], functions: dict[str, tuple[Callable, str]], seed: int
+    counts: dict[str, int],
+    periods: dict[str, int],
+    functions: dict[str, tuple[Callable, str]],
+    seed: int,
 ) -> None:
     for name, count in counts.items():
         if not isinstance(count, int) or count < 1:
             raise errors.InputError(f"train.{name} = {count!r}: must be a whole number, at least 1")
+    for name, period in periods.items():
+        if not isinstance(period, int) or period < 0:
+            raise errors.InputError(
+                f"train.{name} = {period!r}: must be a whole number of steps, 0 for never"
+            )
     for name, (function, example) in functions.items():
         if not callable(function):
             raise errors.InputError(

@@ -43,7 +43,6 @@ def make(
     replicas = strategy.num_replicas_in_sync
     scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
-    @tf.function(jit_compile=jit_compile or None)
     def forward_backward(
         batch: dict[str, tf.Tensor],
     ) -> tuple[tf.Tensor, list[tf.Tensor], tf.Tensor]:
@@ -53,6 +52,10 @@ def make(
             total, weight = loss(net(batch["log_mel"], training=True), batch)
             target = optimizer.scale_loss(total) if scaled else total
         return total, tape.gradient(target, net.trainable_variables), weight
+
+    if jit_compile:
+        # Not otherwise: replicas cannot meet, as synchronized batch norm does, within a function.
+        forward_backward = tf.function(forward_backward, jit_compile=True)
 
     def replica_step(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         replica = tf.distribute.get_replica_context()

@@ -62,7 +62,7 @@ def write_inputs(
         start = int(batch["start"][i]) / features.SAMPLE_RATE
         clip_id = batch["clip_id"][i].decode()
         rows.append(f"| {i} | {clip_id} | {start:.2f} s | {', '.join(named) or '-'} |")
-    tf.summary.text("inputs", "\n".join(rows), step)
+    tf.summary.text("input_labels", "\n".join(rows), step)
 
 
 def write_histograms(net: keras.Model, step: int) -> None:

@@ -31,3 +31,20 @@ def test_without_warm_up_it_begins_at_the_top():
 def test_shares_outside_0_to_1_are_refused(settings):
     with pytest.raises(errors.InputError, match=r"must lie in \[0, 1\]"):
         schedules.warmup_cosine(10, **settings)
+
+
+def test_steps_multiply_the_rate_at_each_boundary():
+    schedule = schedules.steps(100, 1.0, boundaries=(0.5, 0.75), factor=0.1)
+    rates = [float(schedule(step)) for step in (0, 50, 51, 75, 76, 99)]
+    assert rates == pytest.approx([1.0, 1.0, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("settings", [{"boundaries": (0.7, 0.5)}, {"boundaries": (0.5, 1.0)}])
+def test_boundaries_that_do_not_rise_within_the_run_are_refused(settings):
+    with pytest.raises(errors.InputError, match=r"steps.boundaries"):
+        schedules.steps(100, **settings)
+
+
+def test_a_factor_that_is_not_positive_is_refused():
+    with pytest.raises(errors.InputError, match=r"steps.factor = 0"):
+        schedules.steps(100, factor=0)
