@@ -1,22 +1,23 @@
 """Worker processes."""
 
+import multiprocessing
 import os
 import threading
-import time
-
-_POLL_S = 1.0
 
 
 def exit_with_parent() -> None:
-    """Ends this process soon after the one that started it has died; a pool's initializer.
+    """Ends this process when the one that started it has died; a pool's initializer.
 
     A parent that is killed takes no leave of its workers, and they would wait for work for ever.
+    The parent is who asked for the process, not the operating system's, which may be a fork server:
+    that one lives as long as its children.
     """
-    parent = os.getppid()
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_POLL_S)
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="exit_with_parent").start()

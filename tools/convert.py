@@ -76,8 +76,8 @@ _DECODER = flags.DEFINE_enum(
     "decoder",
     "libsndfile",
     ["libsndfile", "tensorflow_io"],
-    "Of wav, flac, ogg and mp3. tensorflow_io gives the same samples and is slower; files of which "
-    "it is not safe are left to libsndfile, others to FFmpeg.",
+    "tensorflow_io decodes wav of 16 bits, ogg and mp3 to the same samples; all else libsndfile "
+    "decodes, or FFmpeg.",
 )
 _NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Decoding processes; 0: one a core.")
 _RUNNER = flags.DEFINE_string(

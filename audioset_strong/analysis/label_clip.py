@@ -1,13 +1,15 @@
 """One clip with all of its labels, from a dataset's shards or from audio and metadata files."""
 
 import csv
+import io
 import os
 from collections.abc import Callable, Sequence
 
 import pandas as pd
+import tensorflow as tf
 
 from audioset_strong import errors, features
-from audioset_strong.data import audio, convert, dataset_info
+from audioset_strong.data import audio, convert, dataset_info, storage
 from audioset_strong.data import clip as clip_lib
 from audioset_strong.labels import metadata
 from audioset_strong.labels.vocabulary import Vocabulary
@@ -22,9 +24,9 @@ def from_dataset(directory: str, clip_id: str) -> tuple[clip_lib.Clip, Vocabular
     info = dataset_info.DatasetInfo.load(directory)
     shards = info.shard_paths(directory)
     manifest = os.path.join(directory, convert.MANIFEST)
-    if os.path.exists(manifest):  # tells the shard, so that not all have to be read
-        with open(manifest, newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["clip_id"] == clip_id]
+    if tf.io.gfile.exists(manifest):  # tells the shard, so that not all have to be read
+        listed = csv.DictReader(io.StringIO(storage.read_text(manifest)))
+        rows = [row for row in listed if row["clip_id"] == clip_id]
         if not rows:
             raise errors.InputError(f"{manifest}: no clip {clip_id}")
         if not rows[0]["shard"]:

@@ -70,12 +70,12 @@ def clip(
         if not classes:
             note = f"no {kind} label" if known else f"{kind} labels unknown"
             axis.text(0.5, 0.5, note, transform=axis.transAxes, ha="center", va="center")
-    axes[1].barh(range(len(weak)), _seconds(shown), height=0.7, color=_WEAK)
+    axes[1].barh(range(len(weak)), shown.seconds, height=0.7, color=_WEAK)
     _segments(axes[2], shown, strong)
     _frames(axes[3], shown, rows[2], len(vocabulary), rule)
     figure.align_ylabels(axes)
     axes[3].set_xlabel("time (s)")
-    axes[3].set_xlim(0, max(_seconds(shown), 10.0))
+    axes[3].set_xlim(0, max(shown.seconds, 10.0))
     axes[3].xaxis.set_major_locator(matplotlib.ticker.MultipleLocator(1))
     legend = [
         matplotlib.patches.Patch(color=_POSITIVE, label="positive"),
@@ -88,15 +88,14 @@ def clip(
     return figure
 
 
-def _seconds(shown: clip_lib.Clip) -> float:
-    return len(shown.audio) / shown.sample_rate
-
-
 def _spectrogram(axis: matplotlib.axes.Axes, shown: clip_lib.Clip) -> None:
-    waveform = shown.audio.astype(np.float32) / 32768
-    # A clip shorter than one window would have no spectrogram at all.
-    waveform = np.pad(waveform, (0, max(features.WINDOW_SAMPLES - len(waveform), 0)))
-    log_mel = features.log_mel(waveform, lower_hz=_LOWER_HZ, upper_hz=_UPPER_HZ).numpy()
+    if shown.log_mel is not None:
+        log_mel = shown.log_mel.values.astype(np.float32)
+    else:
+        waveform = shown.audio.astype(np.float32) / 32768
+        # A clip shorter than one window would have no spectrogram at all.
+        waveform = np.pad(waveform, (0, max(features.WINDOW_SAMPLES - len(waveform), 0)))
+        log_mel = features.log_mel(waveform, lower_hz=_LOWER_HZ, upper_hz=_UPPER_HZ).numpy()
     frames, bands = log_mel.shape
     hop = features.HOP_SAMPLES / features.SAMPLE_RATE
     left = (features.WINDOW_SAMPLES / features.SAMPLE_RATE - hop) / 2
@@ -139,7 +138,7 @@ def _frames(
 ) -> None:
     segments = np.array(shown.segments or (), np.int64).reshape(1, -1, 3)
     grid = framed.frame_grid()
-    grid = grid[grid + framing.FRAME_MS / 2 <= 1000 * _seconds(shown)]  # half of each is audio
+    grid = grid[grid + framing.FRAME_MS / 2 <= 1000 * shown.seconds]  # half of each is audio
     positive = framing.frame_labels(
         segments[..., 0],
         segments[..., 1],

@@ -11,15 +11,15 @@ import ctypes
 import functools
 import io
 import math
-import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
+
+from audioset_strong import workers
 
 # A clip's status in the manifest, as far as its audio decides it.
 WRITTEN, TOO_SHORT, SILENT, UNDECODABLE = "written", "too_short", "silent", "undecodable"
@@ -173,7 +173,7 @@ def to_pcm16(waveform: np.ndarray) -> np.ndarray:
 
 def start_worker() -> None:
     """Prepares a process for `decode_clip`, or for anything of TensorFlow's; as an initializer."""
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    workers.exit_with_parent()
     # A worker is one of many: it takes one core, and keeps away from the GPUs.
     os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -185,18 +185,6 @@ def start_worker() -> None:
     if mallopt:
         for threshold in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
             mallopt(threshold, 1 << 28)
-
-
-def _exit_with_parent() -> None:
-    """Ends this process when the one that started it has died.
-
-    Not when its operating system's parent has, which is the fork server: that one lives as long as
-    its children.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def is_remote(path: str) -> bool:
@@ -277,33 +265,28 @@ def _from_int16(samples: np.ndarray) -> np.ndarray:
 def _decode_tensorflow_io(
     path: str, start_s: float, duration_s: float | None, holds: str
 ) -> tuple[np.ndarray, int]:
-    """(float32 `[samples, channels]`, Hz), of formats that come out as libsndfile's samples.
+    """(float32 `[samples, channels]`, Hz), of formats where that is safe.
 
-    Of others they do not: 32 bits are taken for floats, 24 bits lack a scale, and m4a needs a
-    FFmpeg of old. Damaged files may give more or less audio than there is.
+    Of others it is not: damaged flac may hang, wav of 32 bits is taken for floats, that of 24 bits
+    lacks a scale, and m4a needs an FFmpeg of old.
     """
     import tensorflow as tf
     import tensorflow_io as tfio
 
     decoders = {
         "WAV PCM_16": lambda data: _from_int16(tfio.audio.decode_wav(data, dtype=tf.int16)),
-        "FLAC PCM_16": lambda data: _from_int16(tfio.audio.decode_flac(data, dtype=tf.int16)),
         "OGG VORBIS": lambda data: tfio.audio.decode_vorbis(data).numpy(),
         "MP3 MPEG_LAYER_III": lambda data: tfio.audio.decode_mp3(data).numpy(),
     }
     with soundfile.SoundFile(open_source(path)) as file:  # the decoders do not tell the rate
         begin, end = _window(file, start_s, duration_s, holds)
-        kind, shape, rate = (
-            f"{file.format} {file.subtype}",
-            (file.frames, file.channels),
-            file.samplerate,
-        )
+    kind, shape = f"{file.format} {file.subtype}", (file.frames, file.channels)
     if kind not in decoders:
         raise ValueError(f"{kind} is left to others")
     samples = decoders[kind](tf.io.read_file(path))
     if samples.shape != shape:
         raise ValueError(f"{samples.shape[0]} samples where the header tells {shape[0]}")
-    return samples[begin:end], rate
+    return samples[begin:end], file.samplerate
 
 
 def _decode_av(

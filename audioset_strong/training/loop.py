@@ -11,7 +11,7 @@ import os
 import pathlib
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -22,6 +22,7 @@ import gin
 from audioset_strong import errors, progress
 from audioset_strong.data import sampling
 from audioset_strong.models import complexity, resnet
+from audioset_strong.models import precision as precision_lib
 from audioset_strong.training import (
     checkpoints,
     distribution,
@@ -35,7 +36,6 @@ from audioset_strong.training import (
 from audioset_strong.training import step as step_lib
 
 DIVERGED_FILE = "diverged.json"
-_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
 @gin.configurable
@@ -132,7 +132,7 @@ def train(
     priors = sampling.class_priors(opened) if prior_bias else None
     loss_function = loss()
     with strategy.scope():
-        with _dtype_policy(precision):
+        with precision_lib.layers_in(precision):
             net = model(num_classes=len(vocabulary), class_priors=priors)
         built = optimizers.build(optimizer, learning_rate(total_steps), net)
         step_variable = tf.Variable(0, dtype=tf.int64, name="step")
@@ -301,9 +301,9 @@ def _check_settings(
 def _check_numerics(
     precision: str, clip_norm: float | None, batch_size: int, strategy: tf.distribute.Strategy
 ) -> None:
-    if precision not in _POLICIES:
+    if precision not in precision_lib.PRECISIONS:
         raise errors.InputError(
-            f"train.precision = {precision!r}: must be one of {', '.join(_POLICIES)}"
+            f"train.precision = {precision!r}: must be one of {', '.join(precision_lib.PRECISIONS)}"
         )
     if clip_norm is not None and not clip_norm > 0:
         raise errors.InputError(f"train.clip_norm = {clip_norm}: must be positive")
@@ -312,17 +312,6 @@ def _check_numerics(
             f"train.batch_size = {batch_size}: must be a multiple of the "
             f"{strategy.num_replicas_in_sync} replicas that share it"
         )
-
-
-@contextlib.contextmanager
-def _dtype_policy(precision: str) -> Iterator[None]:
-    """Layers made within the block compute so."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(_POLICIES[precision])
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _jit(wanted: bool) -> bool:

@@ -43,24 +43,33 @@ class SigmoidCrossEntropy:
         """Whether batches must say which labels are known (`sampling.train_patches`)."""
         return self.unknown_weight < 1.0
 
-    def __call__(
-        self, logits: tf.Tensor, batch: dict[str, tf.Tensor]
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The loss as a sum, so that replicas can add theirs up.
+    def weights(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        """How much each label counts.
+
+        Args:
+          batch: label_weights float32 `[batch, classes]`, 0 where a class does not count; where
+            `needs_known_labels` also known, bool `[batch, classes]`.
+
+        Returns:
+          float32 `[batch, classes]`; the mean loss divides by their sum.
+        """
+        weights = batch["label_weights"]
+        if self.needs_known_labels:
+            weights = weights * tf.where(batch["known"], 1.0, self.unknown_weight)
+        return weights
+
+    def __call__(self, logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """The weighted sum of the cross-entropies: a sum, so that replicas can add theirs up.
 
         Args:
           logits: float32 `[batch, classes]`.
-          batch: labels float32 `[batch, classes]` in [0, 1]; label_weights float32
-            `[batch, classes]`, 0 where a class does not count; known bool `[batch, classes]` where
-            `needs_known_labels`.
+          labels: float32 `[batch, classes]` in [0, 1].
+          weights: float32 `[batch, classes]`.
 
         Returns:
-          The weighted sum of the cross-entropies and the sum of their weights, float32 scalars.
+          A float32 scalar.
         """
-        labels, weights = batch["labels"], batch["label_weights"]
-        if self.needs_known_labels:
-            weights = weights * tf.where(batch["known"], 1.0, self.unknown_weight)
         if self.label_smoothing:
             labels = (1.0 - self.label_smoothing) * labels + 0.5 * self.label_smoothing
         losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
-        return tf.reduce_sum(losses * weights), tf.reduce_sum(weights)
+        return tf.reduce_sum(losses * weights)

@@ -1,6 +1,7 @@
 """The training step: batches in, better weights out, on one device or many."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -22,8 +23,8 @@ def make(
     """Builds what runs several steps in-graph.
 
     With several replicas a step is that of one device at the global batch: losses and gradients are
-    sums over all replicas, divided by the global sum of label weights (batch norm has an option of
-    its own for this, `resnet.synchronized_batch_norm`).
+    sums over all replicas, of labels whose weights have a global sum of one (batch norm has an
+    option of its own for this, `resnet.synchronized_batch_norm`).
 
     Args:
       strategy: under whose scope all variables were made.
@@ -44,36 +45,40 @@ def make(
     scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
     def forward_backward(
-        batch: dict[str, tf.Tensor],
-    ) -> tuple[tf.Tensor, list[tf.Tensor], tf.Tensor]:
-        """(sum of losses, gradients of that sum, sum of weights) on one replica."""
-        batch = sampling.to_model_input(batch)
+        log_mel: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """One replica's share of the loss and of its gradients."""
         with tf.GradientTape() as tape:
-            total, weight = loss(net(batch["log_mel"], training=True), batch)
-            target = optimizer.scale_loss(total) if scaled else total
-        return total, tape.gradient(target, net.trainable_variables), weight
+            share = loss(net(log_mel, training=True), labels, weights)
+            target = optimizer.scale_loss(share) if scaled else share
+        return share, tape.gradient(target, net.trainable_variables)
 
     if jit_compile:
         # Not otherwise: replicas cannot meet, as synchronized batch norm does, within a function.
         forward_backward = tf.function(forward_backward, jit_compile=True)
 
     def replica_step(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        replica = tf.distribute.get_replica_context()
-        total, gradients, weight = forward_backward(batch)
-        weight = replica.all_reduce(tf.distribute.ReduceOp.SUM, weight)
-        total = tf.math.divide_no_nan(replica.all_reduce(tf.distribute.ReduceOp.SUM, total), weight)
-        gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        gradients = [tf.math.divide_no_nan(gradient, weight) for gradient in gradients]
+        def sum_over_replicas(value: Any) -> Any:
+            replica = tf.distribute.get_replica_context()
+            return replica.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+        batch = sampling.to_model_input(batch)
+        weights = loss.weights(batch)
+        weights = tf.math.divide_no_nan(weights, sum_over_replicas(tf.reduce_sum(weights)))
+        share, gradients = forward_backward(batch["log_mel"], batch["labels"], weights)
+        total, gradients = sum_over_replicas(share), sum_over_replicas(gradients)
         norm = tf.linalg.global_norm(gradients)
         if scaled:
             norm /= optimizer.dynamic_scale
             norm = tf.where(tf.math.is_finite(norm), norm, 0.0)  # an overflow: no step is made
+        factor: float | tf.Tensor = 1.0
         if clip_norm is not None:
             factor = clip_norm / tf.maximum(norm, clip_norm)
-            gradients = [gradient * factor for gradient in gradients]
-        # Keras sums over the replicas what they apply; here they have the sum already.
         if replicas > 1:
-            gradients = [gradient / replicas for gradient in gradients]
+            # Keras sums over the replicas what they apply; here they have the sum already.
+            factor /= replicas
+        if clip_norm is not None or replicas > 1:
+            gradients = [gradient * factor for gradient in gradients]
         optimizer.apply(gradients, net.trainable_variables)
         return total, norm
 

@@ -104,12 +104,12 @@ def test_16_bits_are_the_floats_that_libsndfile_makes_of_them(tmp_path, extensio
     np.testing.assert_array_equal(got, (want[:, 0] + want[:, 1]) / 2)
 
 
-SAFE = [("wav", "PCM_16"), ("flac", "PCM_16"), ("ogg", "VORBIS"), ("mp3", "MPEG_LAYER_III")]
+SAFE = [("wav", "PCM_16"), ("ogg", "VORBIS"), ("mp3", "MPEG_LAYER_III")]
 LEFT = [
     ("wav", "PCM_24"),
     ("wav", "PCM_32"),
     ("wav", "FLOAT"),
-    ("flac", "PCM_24"),
+    ("flac", "PCM_16"),
     ("opus", "OPUS"),
 ]
 

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from audioset_strong import errors
-from audioset_strong.data import clip as clip_lib
 from audioset_strong.data import audio, convert, dataset_info, inspection, plan
+from audioset_strong.data import clip as clip_lib
 from tests.audio_files import PYAV, SOUNDFILE, melody, write
 
 RATE = 16_000

@@ -16,8 +16,9 @@ def _loss(logits, labels, weights, known=None, **settings):
     if known is not None:
         batch["known"] = tf.constant(known, tf.bool)
     loss = losses.SigmoidCrossEntropy(**settings)
-    total, weight = loss(tf.constant(logits, tf.float32), batch)
-    return float(total), float(weight)
+    each = loss.weights(batch)
+    total = loss(tf.constant(logits, tf.float32), batch["labels"], each)
+    return float(total), float(tf.reduce_sum(each))
 
 
 def _mean(*arguments, **settings):
