@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from audioset_strong.inference import predictor
 
 
-def load_model(path: "str | os.PathLike") -> "predictor.Model":
+def load_model(path: "str | os.PathLike", ema: bool = False) -> "predictor.Model":
     """Loads a trained model; see `inference.predictor.load_model`."""
     from audioset_strong.inference import predictor  # imports TensorFlow
 
-    return predictor.load_model(path)
+    return predictor.load_model(path, ema)

@@ -18,6 +18,7 @@ _MODEL = flags.DEFINE_string(
     "model", None, "Checkpoint, or workdir with a selected one.", required=True
 )
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Directory of the files.", required=True)
+_EMA = flags.DEFINE_bool("ema", False, "Export the moving average of the weights.")
 _TFLITE = flags.DEFINE_bool("tflite", True, "Convert to TensorFlow Lite too.")
 
 
@@ -30,7 +31,7 @@ def main(argv: list[str]) -> None:
 
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells every file and argument of a save
 
-    out = export.export(_MODEL.value, _OUTPUT_DIR.value, _TFLITE.value)
+    out = export.export(_MODEL.value, _OUTPUT_DIR.value, _TFLITE.value, _EMA.value)
     for path in sorted(path for path in out.rglob("*") if path.is_file()):
         print(f"{path.stat().st_size:>12,}  {path}")
 

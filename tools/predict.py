@@ -25,6 +25,7 @@ from audioset_strong import cli
 _MODEL = flags.DEFINE_string(
     "model", None, "Checkpoint, workdir with a selected one, or exported model.", required=True
 )
+_EMA = flags.DEFINE_bool("ema", False, "Take the moving average of a checkpoint's weights.")
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Directory of the files.")
 _FORMATS = flags.DEFINE_list("formats", [], "Files to write: csv, jsonl, events, audacity, ...")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace files that are there already.")
@@ -51,7 +52,7 @@ def main(argv: list[str]) -> None:
     from audioset_strong import errors
     from audioset_strong.inference import events, predictor, recordings, writers
 
-    model = predictor.load_model(_MODEL.value)
+    model = predictor.load_model(_MODEL.value, _EMA.value)
     request = recordings.Request(
         events=events.settings_for(
             model.vocabulary,

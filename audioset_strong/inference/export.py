@@ -40,7 +40,9 @@ class ExportedModel(scorer.Scorer):
         return self._class_map.asset_path
 
 
-def export(model: str, output_dir: str, with_tflite: bool = True) -> pathlib.Path:
+def export(
+    model: str, output_dir: str, with_tflite: bool = True, ema: bool = False
+) -> pathlib.Path:
     """Exports a trained model in all formats.
 
     Args:
@@ -48,6 +50,7 @@ def export(model: str, output_dir: str, with_tflite: bool = True) -> pathlib.Pat
         selected.
       output_dir: of the files; must not exist, or be empty.
       with_tflite: whether to convert to TensorFlow Lite.
+      ema: whether to export the moving average of the weights.
 
     Returns:
       The path of `output_dir`.
@@ -59,7 +62,7 @@ def export(model: str, output_dir: str, with_tflite: bool = True) -> pathlib.Pat
     out = pathlib.Path(output_dir)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise errors.InputError(f"{output_dir}: there already; take another --output_dir")
-    loaded = checkpoints.load_model(workdir, checkpoint)
+    loaded = checkpoints.load_model(workdir, checkpoint, ema)
     front_end = scorer.front_end_settings(workdir)
     partial = out.with_name(out.name + ".partial")
     try:

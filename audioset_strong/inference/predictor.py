@@ -312,18 +312,22 @@ def _check_rate(sample_rate: float) -> float:
     return rate
 
 
-def load_model(path: str | os.PathLike) -> Model:
+def load_model(path: str | os.PathLike, ema: bool = False) -> Model:
     """Loads a trained model.
 
     Args:
       path: a checkpoint (".../checkpoints/step-500"), the workdir of a training run, which stands
         for the checkpoint that its evaluation selected, or a directory that tools/export.py wrote.
+      ema: whether to take the moving average of a checkpoint's weights. What was exported is
+        settled.
 
     Raises:
-      errors.InputError: no model there, or one that cannot be read.
+      errors.InputError: no model there, one that cannot be read, or without moving average.
     """
     name = os.fspath(path)
     if (pathlib.Path(name) / SAVED_MODEL_FILE).exists():
+        if ema:
+            raise errors.InputError(f"{name}: exported already; export it with --ema instead")
         return _load_saved_model(name)
     if (
         not pathlib.Path(name).exists()
@@ -331,7 +335,7 @@ def load_model(path: str | os.PathLike) -> Model:
     ):
         raise errors.InputError(f"{name}: no such model; give a checkpoint, workdir or export")
     workdir, checkpoint = checkpoints.resolve(name)
-    made, loaded = scorer.from_checkpoint(workdir, checkpoint)
+    made, loaded = scorer.from_checkpoint(workdir, checkpoint, ema)
     return Model(made, loaded.vocabulary, name)
 
 

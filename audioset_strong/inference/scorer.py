@@ -124,7 +124,9 @@ def front_end_settings(workdir: str) -> dict[str, Any]:
     return settings
 
 
-def from_checkpoint(workdir: str, checkpoint: str) -> tuple[Scorer, checkpoints.LoadedModel]:
-    """A training run's model behind the front end that it was trained with."""
-    loaded = checkpoints.load_model(workdir, checkpoint)
+def from_checkpoint(
+    workdir: str, checkpoint: str, ema: bool = False
+) -> tuple[Scorer, checkpoints.LoadedModel]:
+    """A training run's model (or the moving average of its weights) behind its front end."""
+    loaded = checkpoints.load_model(workdir, checkpoint, ema)
     return Scorer(loaded.model, front_end_settings(workdir)), loaded

@@ -148,7 +148,9 @@ def test_the_weights_are_there_to_fine_tune_from(exported, workdir):
     description = checkpoints.read_description(str(exported))
     assert description == checkpoints.read_description(workdir)
     weights = str(exported / "weights" / "step-20")
-    assert checkpoints.resolve(weights) == (str(exported), weights)  # as --init_from is read
+    # As --init_from is read, which takes the directory too.
+    assert checkpoints.resolve(weights) == (str(exported), weights)
+    assert checkpoints.resolve(str(exported)) == (str(exported), weights)
     loaded = checkpoints.load_model(str(exported), weights)
     original = checkpoints.load_model(workdir, f"{workdir}/checkpoints/step-20")
     for got, expected in zip(loaded.model.weights, original.model.weights, strict=True):
@@ -199,3 +201,26 @@ def test_nothing_is_exported_over_something_else(workdir, tmp_path):
     with pytest.raises(errors.InputError, match="neither a checkpoint nor a workdir"):
         export.export(str(tmp_path / "missing"), str(tmp_path / "new"))
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_the_moving_average_is_exported_on_demand(tmp_path):
+    net, averaged = trained.network(seed=1), trained.network(seed=2)
+    saved = tf.train.Checkpoint(
+        model=net, averages=[tf.Variable(w.value) for w in averaged.trainable_variables]
+    )
+    workdir = str(tmp_path / "run")
+    checkpoints.save(saved, workdir, 5, keep=True)
+    checkpoints.save_model_description(workdir, net, datasets.VOCABULARY, "0123abcd")
+    path = f"{workdir}/checkpoints/step-5"
+    for layer in averaged.layers:  # of batch norm's statistics there is one kind
+        for weight in layer.non_trainable_variables:
+            weight.assign(next(w for w in net.variables if w.path == weight.path))
+    for ema, wanted in ((False, net), (True, averaged)):
+        out = export.export(path, str(tmp_path / f"out{ema}"), with_tflite=False, ema=ema)
+        loaded = tf.saved_model.load(str(out))
+        for waveform in _sounds():
+            scores, _, log_mel = loaded(waveform)
+            logits = wanted(log_mel[np.newaxis, :96]).numpy()
+            np.testing.assert_allclose(scores[0], special.expit(logits[0]), atol=1e-5)
+    with pytest.raises(errors.InputError, match="exported already"):
+        audioset_strong.load_model(str(tmp_path / "outTrue"), ema=True)
