@@ -24,7 +24,7 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams_api
 
 from audioset_strong import errors, jobs
-from audioset_strong.analysis import figures, tables
+from audioset_strong.analysis import drawing, figures, tables
 from audioset_strong.evaluation import evaluator, selection
 from audioset_strong.training import config, loop
 
@@ -291,7 +291,7 @@ def draw(sweep: Sweep, table: pd.DataFrame) -> list[pathlib.Path]:
         if metric not in tables.METRICS:
             continue
         path = pathlib.Path(sweep.output_dir) / f"{set_name}_{metric}.png"
-        figures.save(figures.curves(rows, axis, curves, set_name, metric), path)
+        drawing.save(figures.curves(rows, axis, curves, set_name, metric), path)
         written.append(path)
     return written
 

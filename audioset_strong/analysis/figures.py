@@ -1,18 +1,20 @@
 """Figures of a report: Table 1 as dots, the checkpoints' curves, the classes one by one.
 
-Every function returns a matplotlib figure that belongs to no window; `save` writes and frees it.
+Every function returns a matplotlib figure that belongs to no window; `drawing.save` writes it.
 """
 
-import pathlib
 from collections.abc import Sequence
 
 import matplotlib.figure
 import matplotlib.ticker
 import numpy as np
 import pandas as pd
-from matplotlib.backends import backend_agg
 
 from audioset_strong.analysis import tables
+from audioset_strong.analysis.drawing import new_figure, save
+
+# `save` is here as well for those who draw and write with one module.
+__all__ = ["checkpoints", "curves", "new_figure", "per_class", "save", "table1"]
 
 _SET_TITLES = {"weak_eval": "Weak eval", "strong_eval": "Strong eval"}
 _METRIC_TITLES = {"d_prime": "d'", "lwlrap": "lwlrap"}
@@ -25,20 +27,6 @@ _COLOURS = dict(
     )
 )
 _CLASSES_SHOWN = 40
-
-
-def new_figure(width: float, height: float) -> matplotlib.figure.Figure:
-    """An empty figure, in inches, drawn without a display."""
-    figure = matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
-    backend_agg.FigureCanvasAgg(figure)
-    return figure
-
-
-def save(figure: matplotlib.figure.Figure, path: pathlib.Path) -> None:
-    """Writes a PNG, by rename, so that no viewer sees half of it."""
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, dpi=130, format="png")
-    temporary.replace(path)
 
 
 def table1(runs: Sequence[tables.Run]) -> matplotlib.figure.Figure:

@@ -1,6 +1,6 @@
 """Figures of labels: a clip with all of its labels (Fig. 1), priors (Fig. 2), counts, odds ratios.
 
-Every function returns a matplotlib figure that belongs to no window; `figures.save` writes it.
+Every function returns a matplotlib figure that belongs to no window; `drawing.save` writes it.
 """
 
 import itertools
@@ -18,7 +18,7 @@ import pandas as pd
 from matplotlib.backends import backend_agg
 
 from audioset_strong import features
-from audioset_strong.analysis import figures, label_statistics
+from audioset_strong.analysis import drawing, label_statistics
 from audioset_strong.data import clip as clip_lib
 from audioset_strong.labels import framed, framing
 from audioset_strong.labels.vocabulary import Vocabulary
@@ -52,7 +52,7 @@ def clip(
     negative = sorted(set(shown.negatives or ()) - set(strong))
     rows = (weak, strong, [*strong, *negative])
     heights = [2.6, *(max(0.25 * len(classes), 0.5) for classes in rows)]
-    figure = figures.new_figure(9.5, 1.9 + sum(heights))
+    figure = drawing.new_figure(9.5, 1.9 + sum(heights))
     axes = figure.subplots(4, 1, sharex=True, height_ratios=heights)
     _spectrogram(axes[0], shown)
     axes[0].set_title(shown.clip_id, fontsize=10)
@@ -181,7 +181,7 @@ def priors(table: pd.DataFrame, name: Name) -> matplotlib.figure.Figure:
       name: of a mid.
     """
     drawn = table[(table["weak_clips"] > 0) & (table["strong_clips"] > 0)]
-    figure = figures.new_figure(7.5, 7.5)
+    figure = drawing.new_figure(7.5, 7.5)
     axis = figure.subplots()
     x, y = drawn["weak_prior"].to_numpy(), drawn["strong_prior"].to_numpy()
     values = np.concatenate([x, y]) if len(drawn) else np.array([1e-3, 1.0])
@@ -273,7 +273,7 @@ def class_counts(counts: pd.DataFrame) -> matplotlib.figure.Figure:
     Args:
       counts: of `label_statistics.class_counts`.
     """
-    figure = figures.new_figure(8, 5)
+    figure = drawing.new_figure(8, 5)
     axis = figure.subplots()
     for colour, set_name in zip(itertools.cycle(_SET_COLOURS), counts.columns, strict=False):
         ordered = np.sort(counts[set_name].to_numpy())[::-1]
@@ -295,7 +295,7 @@ def items_per_clip(table: pd.DataFrame) -> matplotlib.figure.Figure:
     Args:
       table: of `label_statistics.items_per_clip`.
     """
-    figure = figures.new_figure(8, 4.5)
+    figure = drawing.new_figure(8, 4.5)
     axis = figure.subplots()
     longest = 1
     by_set = table.groupby("set", sort=False)
@@ -320,7 +320,7 @@ def segment_durations(histogram: pd.DataFrame) -> matplotlib.figure.Figure:
     Args:
       histogram: of `label_statistics.duration_histogram`.
     """
-    figure = figures.new_figure(8, 4)
+    figure = drawing.new_figure(8, 4)
     axis = figure.subplots()
     start, end = histogram["from_seconds"], histogram["to_seconds"]
     axis.bar(start, histogram["segments"], end - start, align="edge", color=_STRONG)
@@ -346,7 +346,7 @@ def odds_ratios(top: pd.DataFrame, by: str, name: Name) -> matplotlib.figure.Fig
     clips = (top["both"] + top[f"{sides[by]}_only"]).groupby(top[by]).first()
     frequent = clips.nlargest(_LABELS_SHOWN).index
     ticks: list[str] = []
-    figure = figures.new_figure(8, 1.2 + 0.2 * len(frequent) * (_PARTNERS_SHOWN + 1))
+    figure = drawing.new_figure(8, 1.2 + 0.2 * len(frequent) * (_PARTNERS_SHOWN + 1))
     axis = figure.subplots()
     headings = []
     for mid in frequent:

@@ -9,7 +9,7 @@ import pandas as pd
 from absl import logging
 
 from audioset_strong import errors
-from audioset_strong.analysis import figures, label_figures, label_statistics
+from audioset_strong.analysis import drawing, label_figures, label_statistics
 from audioset_strong.labels import metadata
 from audioset_strong.labels.ontology import Ontology
 from audioset_strong.labels.vocabulary import Vocabulary, describe
@@ -182,7 +182,7 @@ class _Output:
             table.to_csv(path, index=False, float_format="%.6g")
             self.written.append(path)
             if figure is not None:
-                figures.save(figure, path.with_suffix(".png"))
+                drawing.save(figure, path.with_suffix(".png"))
                 self.written.append(path.with_suffix(".png"))
         except OSError as error:
             raise errors.InputError(f"cannot write to {path}: {error.strerror}") from error

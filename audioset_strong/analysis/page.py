@@ -53,6 +53,7 @@ def render(
         f"src='data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}'>"
         for caption, path in figures.items()
     )
+    notes = html.escape(" ".join(tables.without_explicit_negatives(table)), quote=False)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><title>audioset_strong: Table 1</title><style>{_STYLE}</style></head>
@@ -60,7 +61,7 @@ def render(
 <h1>Weak, diffuse and strong labels: Table 1</h1>
 <div class="wide">{_table1(table)}</div>
 <p class="note">Grey: 95% bootstrap intervals over clips. The paper's columns are its own figures,
-measured on AudioSet with ResNet-50; they are no target of this run.</p>
+measured on AudioSet with ResNet-50; they are no target of this run. {notes}</p>
 {pictures}
 <h2>By class</h2>
 {"".join(_classes(run, set_name) for run in runs for set_name in tables.SETS)}

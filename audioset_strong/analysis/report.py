@@ -3,7 +3,7 @@
 import pathlib
 
 from audioset_strong import errors
-from audioset_strong.analysis import figures, page, tables
+from audioset_strong.analysis import drawing, figures, page, tables
 
 _CAPTIONS = {
     "table1": "Table 1 as a picture",
@@ -44,7 +44,7 @@ def write(runs_dir: str, output_dir: str) -> list[pathlib.Path]:
                 )
         pictures = {name: out / f"{name}.png" for name in drawn}
         for name, figure in drawn.items():
-            figures.save(figure, pictures[name])
+            drawing.save(figure, pictures[name])
         captioned = {_CAPTIONS[name]: path for name, path in pictures.items()}
         index = out / "index.html"
         index.write_text(page.render(runs, table, captioned))

@@ -13,6 +13,7 @@ from audioset_strong.training import config
 
 SETS = ("weak_eval", "strong_eval")
 METRICS = ("d_prime", "lwlrap")
+IMPLICIT = "d_prime_implicit"  # there also without explicit negatives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +130,8 @@ def table1(runs: list[Run]) -> pd.DataFrame:
 
     Returns:
       row, training_set, mu, step, chosen_by; then for each set and metric <set>_<metric> with its
-      95% bootstrap interval, _low and _high; last what the paper reports, paper_<set>_<metric>.
+      95% bootstrap interval, _low and _high; <set>_d_prime_implicit, d' on implicit negatives;
+      last what the paper reports, paper_<set>_<metric>.
     """
     by_name = {run.row.name: run for run in runs}
     lines = []
@@ -147,12 +149,37 @@ def table1(runs: list[Run]) -> pd.DataFrame:
                 for end in ("", "_low", "_high"):
                     value = run.value(set_name, metric + end) if run else float("nan")
                     line[f"{set_name}_{metric}{end}"] = value
+            implicit = run.value(set_name, IMPLICIT) if run else float("nan")
+            line[f"{set_name}_{IMPLICIT}"] = implicit
         for key in (f"{s}/{m}" for s in SETS for m in METRICS):
             line[f"paper_{key.replace('/', '_')}"] = row.paper.get(key, float("nan"))
         lines.append(line)
     table = pd.DataFrame(lines)
     table["step"] = table["step"].astype("Int64")
     return table
+
+
+def without_explicit_negatives(table: pd.DataFrame) -> list[str]:
+    """A sentence for each set that has runs without d', telling what was measured instead.
+
+    Args:
+      table: what `table1` returned.
+    """
+    sentences = []
+    for set_name in SETS:
+        implicit = f"{set_name}_{IMPLICIT}"
+        rows = table[table[f"{set_name}_d_prime"].isna() & table[implicit].notna()]
+        if len(rows):
+            values = ", ".join(
+                f"{title} {value:.3f}"
+                for title, value in zip(rows["training_set"], rows[implicit], strict=True)
+            )
+            sentences.append(
+                f"No d' on the {set_name.replace('_', ' ')} where it has no explicit negatives; "
+                f"d' on implicit ones (all that is not labelled), not comparable with the "
+                f"paper's: {values}."
+            )
+    return sentences
 
 
 def to_markdown(table: pd.DataFrame) -> str:
@@ -198,6 +225,7 @@ def to_markdown(table: pd.DataFrame) -> str:
         "In brackets: 95% bootstrap intervals over clips. The paper's columns are its own figures, "
         "measured on AudioSet with ResNet-50; they are no target of this run."
     ]
+    notes += without_explicit_negatives(table)
     if last:
         notes.append(f"No validation data: the last checkpoint stands for {', '.join(last)}.")
     return "\n".join([*lines, "", *notes]) + "\n"

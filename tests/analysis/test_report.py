@@ -56,6 +56,23 @@ def test_the_paper_s_figures_stand_beside_ours_and_only_where_known(runs_dir):
     assert np.isnan(table["paper_strong_eval_d_prime"]["weak_67k"])
 
 
+def test_without_explicit_negatives_the_report_gives_d_prime_on_implicit_ones(tmp_path):
+    runs = tmp_path / "runs"
+    strong = {"strong_eval/d_prime": 1.1, "strong_eval/d_prime_implicit": 3.25}
+    write_run(runs, "weak_1_8m", strong | {"weak_eval/d_prime_implicit": 2.125}, selected=20)
+    out = tmp_path / "report"
+    report.write(str(runs), str(out))
+    told = (
+        "No d' on the weak eval where it has no explicit negatives; d' on implicit ones (all that "
+        "is not labelled), not comparable with the paper's: Weak-1.8M 2.125."
+    )
+    for name in ("table1.md", "index.html"):
+        text = (out / name).read_text()
+        assert told in text
+        assert "3.25" not in text  # the strong eval has its own d'
+    assert pd.read_csv(out / "table1.csv")["weak_eval_d_prime_implicit"].dropna().item() == 2.125
+
+
 def test_the_report_is_tables_pictures_and_a_page_with_all_of_it(runs_dir, tmp_path):
     written = report.write(str(runs_dir), str(tmp_path / "out" / "report"))
     assert {path.name for path in written} == {
