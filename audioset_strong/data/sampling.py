@@ -7,248 +7,42 @@ after batching: a patch costs a tenth of its clip.
 The training stream is a pure function of (sources, seed): the window of a clip depends on (seed,
 epoch, clip), the order of an epoch on (seed, epoch), the source of the i-th example on (seed, i).
 So it can begin at any step, as a resumed run needs, without replaying what came before.
+docs/input_pipeline.md tells where its time goes.
 """
 
-import dataclasses
-import hashlib
-import os
-import pathlib
-from collections.abc import Sequence
+import collections
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 import gin
 from audioset_strong import errors, features
+from audioset_strong.data import augmentation, hashing, mixing
 from audioset_strong.data import clip as clip_lib
-from audioset_strong.data import dataset_info
-from audioset_strong.labels import framing, ontology
+from audioset_strong.data.source import (
+    DIFFUSE,
+    STRONG,
+    WEAK,
+    Source,
+    Stream,
+    ancestor_matrix,
+    fingerprint,  # noqa: F401
+    kept,
+    open_source,
+    read_infos,
+)
+from audioset_strong.labels import framing
 
 SAMPLES_PER_MS = features.SAMPLE_RATE // 1000
 FRAME_SAMPLES = framing.FRAME_MS * SAMPLES_PER_MS
 GRID_FRAMES = 10  # whole 0.96 s frames of a 10 s clip
 
-WEAK, DIFFUSE, STRONG = "weak", "diffuse", "strong"
-POLICIES = (WEAK, DIFFUSE, STRONG)
-
 _READ_BATCH = 16  # clips parsed and cropped by one op call
-_HASH_RANGE = 2**32
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """Clips under one label policy, with their share of the training examples.
-
-    Attributes:
-      datasets: dataset directories (each holds a `dataset_info.json`).
-      policy: "weak", the clip's weak labels whatever the window; "diffuse", every label with a
-        strong segment anywhere in the clip; "strong", the framing rule applied to the window.
-      weight: share of the examples, relative to the other sources' weights.
-      mask_unlabelled_classes: whether classes that no clip of this source is labelled with are
-        left out of its loss (151 of the 527 weak classes have no strong training label). By
-        default they count as negative, as every unlabelled class in the paper.
-      smear: whether a label implies those of its ancestors in the ontology, as in the paper's
-        "label smearing"; the datasets must have been converted with an ontology.
-    """
-
-    datasets: tuple[str, ...]
-    policy: str
-    weight: float = 1.0
-    mask_unlabelled_classes: bool = False
-    smear: bool = False
-
-
-@gin.configurable
-def single(
-    data_dir: str,
-    datasets: Sequence[str] = gin.REQUIRED,
-    policy: str = gin.REQUIRED,
-    mask_unlabelled_classes: bool = False,
-    smear: bool = False,
-) -> list[Source]:
-    """One source: the four training sets of Table 1 that are no mixture.
-
-    Args:
-      data_dir: directory of the datasets.
-      datasets: their names in it.
-      policy: see `Source`.
-      mask_unlabelled_classes: see `Source`.
-      smear: see `Source`.
-    """
-    paths = tuple(os.path.join(data_dir, name) for name in datasets)
-    return [Source(paths, policy, 1.0, mask_unlabelled_classes, smear)]
-
-
-@gin.configurable
-def mixture(
-    data_dir: str,
-    weak_datasets: Sequence[str] = gin.REQUIRED,
-    strong_datasets: Sequence[str] = gin.REQUIRED,
-    policy: str = gin.REQUIRED,
-    mu: float = gin.REQUIRED,
-    mask_unlabelled_classes: bool = False,
-    smear: bool = False,
-) -> list[Source]:
-    """Weak examples mixed with diffuse or strong ones (section 4 of the paper).
-
-    Args:
-      data_dir: directory of the datasets.
-      weak_datasets: names of those read under the weak policy.
-      strong_datasets: names of those read under `policy`.
-      policy: "diffuse" or "strong".
-      mu: share of the examples from `strong_datasets`; 0 is all weak, 1 none.
-      mask_unlabelled_classes: see `Source`; holds for the strong datasets.
-      smear: see `Source`; holds for all datasets.
-
-    Raises:
-      errors.InputError: mu outside [0, 1].
-    """
-    if not 0.0 <= mu <= 1.0:
-        raise errors.InputError(f"mixture.mu = {mu}: must lie in [0, 1], 0 for all weak")
-    weak = single(data_dir, weak_datasets, WEAK, False, smear)
-    strong = single(data_dir, strong_datasets, policy, mask_unlabelled_classes, smear)
-    return [
-        *(dataclasses.replace(source, weight=1.0 - mu) for source in weak),
-        *(dataclasses.replace(source, weight=float(mu)) for source in strong),
-    ]
-
-
-def read_infos(datasets: Sequence[str]) -> list[dataset_info.DatasetInfo]:
-    """Loads the infos of datasets that are to be used together.
-
-    Raises:
-      errors.InputError: no dataset, a directory that is none, or datasets whose vocabulary, sample
-        rate or encoding differ.
-    """
-    if not datasets:
-        raise errors.InputError("no dataset given: a source needs at least one")
-    infos = [dataset_info.DatasetInfo.load(path) for path in datasets]
-    for path, info in zip(datasets, infos, strict=True):
-        if info.sample_rate != features.SAMPLE_RATE:
-            raise errors.InputError(
-                f"{path}: sample rate {info.sample_rate} Hz, but the front end takes "
-                f"{features.SAMPLE_RATE} Hz; convert it again"
-            )
-        if info.vocabulary.mids != infos[0].vocabulary.mids:
-            raise errors.InputError(
-                f"{path}: another vocabulary ({len(info.vocabulary)} classes) than {datasets[0]} "
-                f"({len(infos[0].vocabulary)}); convert both with the same --class_labels"
-            )
-        if info.encoding != infos[0].encoding:
-            raise errors.InputError(
-                f"{path}: encoding {info.encoding}, but {datasets[0]} has {infos[0].encoding}; "
-                "convert both with the same --encoding"
-            )
-    return infos
-
-
-def fingerprint(datasets: Sequence[str]) -> str:
-    """A hash of what the datasets are, wherever they lie: of their `dataset_info.json`."""
-    digest = hashlib.sha256()
-    for directory in datasets:
-        digest.update((pathlib.Path(directory) / dataset_info.FILE_NAME).read_bytes())
-    return digest.hexdigest()[:16]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Stream:
-    """A checked source: its files, the examples of an epoch, and what its labels are."""
-
-    source: Source
-    paths: list[str]
-    encoding: str
-    examples: int
-    label_counts: np.ndarray  # int64 [classes], clips labelled with each class
-    class_mask: np.ndarray  # float32 [classes]
-    ancestors: np.ndarray | None  # bool [classes, classes], where labels are smeared
-
-
-def _open(source: Source, num_pipelines: int = 1, pipeline_index: int = 0) -> _Stream:
-    """Checks a source against its datasets' infos, before any record is read.
-
-    Of several pipelines each gets every `num_pipelines`-th shard.
-    """
-    if source.policy not in POLICIES:
-        raise errors.InputError(
-            f"policy {source.policy!r} of {', '.join(source.datasets)}: "
-            f"must be one of {', '.join(POLICIES)}"
-        )
-    infos = read_infos(source.datasets)
-    examples, shards = 0, []
-    counts = np.zeros(len(infos[0].vocabulary), np.int64)
-    for directory, info in zip(source.datasets, infos, strict=True):
-        labelled = info.weak_clips if source.policy == WEAK else info.strong_clips
-        if not labelled:
-            kind = "weak" if source.policy == WEAK else "strong"
-            raise errors.InputError(
-                f"{directory}: policy {source.policy!r} needs {kind} labels, but none of its "
-                f"{info.num_clips} clips has any"
-            )
-        counts += info.weak_counts if source.policy == WEAK else info.strong_counts
-        known = "weak_clips" if source.policy == WEAK else "strong_clips"
-        for path, shard in zip(info.shard_paths(directory), info.shards, strict=True):
-            if num_pipelines > 1 and known not in shard:
-                raise errors.InputError(
-                    f"{directory}: does not tell how many clips each shard has labels of, which "
-                    f"{num_pipelines} pipelines need; convert it again"
-                )
-            shards.append((path, shard.get(known, 0)))
-        examples += labelled
-    ancestors = ancestor_matrix(source.datasets, infos) if source.smear else None
-    if ancestors is not None:
-        # At least the clips of its most frequent descendant are labelled with a class.
-        counts = np.max(counts[:, np.newaxis] * ancestors, axis=0)
-    if num_pipelines > 1:
-        if len(shards) < num_pipelines:
-            raise errors.InputError(
-                f"{', '.join(source.datasets)}: {len(shards)} shards are too few for "
-                f"{num_pipelines} pipelines; convert with a larger --num_shards"
-            )
-        shards = shards[pipeline_index::num_pipelines]
-        examples = sum(labelled for _, labelled in shards)
-        if not examples:
-            raise errors.InputError(
-                f"{', '.join(source.datasets)}: no clip with labels in the shards of pipeline "
-                f"{pipeline_index} of {num_pipelines}"
-            )
-    mask = (counts > 0) if source.mask_unlabelled_classes else np.ones_like(counts, bool)
-    return _Stream(
-        source,
-        [path for path, _ in shards],
-        infos[0].encoding,
-        examples,
-        counts,
-        mask.astype(np.float32),
-        ancestors,
-    )
-
-
-def ancestor_matrix(
-    datasets: Sequence[str], infos: Sequence[dataset_info.DatasetInfo]
-) -> np.ndarray:
-    """What `framing.smear` smears the labels of datasets with; bool `[classes, classes]`.
-
-    Raises:
-      errors.InputError: a dataset without an ontology, or with another.
-    """
-    for path, info in zip(datasets, infos, strict=True):
-        if not info.ancestors or info.ancestors != infos[0].ancestors:
-            raise errors.InputError(
-                f"{path}: labels cannot be smeared, for it was converted without --ontology, or "
-                f"with another than {datasets[0]}; convert it again"
-            )
-    return ontology.ancestor_matrix(infos[0].ancestors)
-
-
-def _hash(parts: Sequence[tf.Tensor | str | int], buckets: int) -> tf.Tensor:
-    """A well-mixed int64 hash of the parts' text; parts broadcast against each other."""
-    texts = [
-        tf.as_string(part) if not isinstance(part, str) and part.dtype != tf.string else part
-        for part in (
-            tf.constant(part, tf.int64) if isinstance(part, int) else part for part in parts
-        )
-    ]
-    return tf.strings.to_hash_bucket_fast(tf.strings.join(texts, "/"), buckets)
+_SERVICE_BATCH = 64  # patches sent by one call
+_MOST = np.iinfo(np.int64).max
 
 
 def multi_hot(labels: tf.RaggedTensor, num_classes: int) -> tf.Tensor:
@@ -270,104 +64,276 @@ def _to_float(pcm: tf.Tensor) -> tf.Tensor:
     return tf.cast(pcm, tf.float32) / 32768.0
 
 
-def _random_patches(
-    serialized: tf.Tensor, stream: _Stream, num_classes: int, seed: int, epoch: tf.Tensor
-) -> dict[str, tf.Tensor]:
-    """One window of each clip, with the labels that the policy gives it.
+class _Sampler:
+    """Draws the patches of one source."""
 
-    Returns:
-      known bool `[batch]` (whether the clip carries the label kind that the policy asks for),
-      clip_id string `[batch]`, start int64 `[batch]` in samples, pcm int16 `[batch, 15600]`,
-      labels bool `[batch, classes]`.
-    """
-    parsed = clip_lib.parse(serialized)
-    num_samples = parsed["num_samples"]
-    valid_starts = tf.maximum(num_samples - features.PATCH_SAMPLES, 0) + 1
-    drawn = _hash([parsed["clip_id"], "window", seed, epoch], 2**62)
-    start = drawn % valid_starts
-    policy = stream.source.policy
-    if policy == WEAK:
-        labels = multi_hot(parsed["weak_labels"], num_classes)
-    elif policy == DIFFUSE:
-        labels = multi_hot(parsed["segment_label"], num_classes)
-    else:
-        frames = framing.frame_labels(
-            *_segments(parsed), start[:, tf.newaxis], FRAME_SAMPLES, num_classes
-        )
-        labels = frames[:, 0]
-    if stream.ancestors is not None:
-        labels = framing.smear(labels, stream.ancestors)
-    known = labels | multi_hot(parsed["negatives"], num_classes)
-    if policy == STRONG:
-        known |= multi_hot(parsed["segment_label"], num_classes)
-    return {
-        "known_labels": known,
-        "known": parsed["weak_known"] if policy == WEAK else parsed["strong_known"],
-        "clip_id": parsed["clip_id"],
-        "start": start,
-        "pcm": clip_lib.crop(parsed, start, features.PATCH_SAMPLES, stream.encoding),
-        "labels": labels,
-    }
+    def __init__(
+        self,
+        stream: Stream,
+        num_classes: int,
+        seed: int,
+        patches_per_clip: int,
+        known_labels: bool,
+        augmented: bool,
+        skip_corrupt_records: bool,
+    ):
+        self.stream = stream
+        self._num_classes, self._seed, self._copies = num_classes, seed, patches_per_clip
+        self._known_labels, self._augmented = known_labels, augmented
+        self._skip = skip_corrupt_records
 
+    def patches(self, consumed: int, shuffle_buffer: int, batch_size: int) -> tf.data.Dataset:
+        """The endless patches of the source, from its `consumed`-th on."""
+        if self._copies > 1:
+            return self._blocks(consumed, shuffle_buffer // self._copies, batch_size)
+        epoch, offset = divmod(consumed, self.stream.examples)
+        epochs = tf.data.Dataset.range(epoch, _MOST)
+        return epochs.flat_map(lambda epoch: self._epoch(epoch, shuffle_buffer)).skip(offset)
 
-def _source_patches(
-    stream: _Stream,
-    num_classes: int,
-    seed: int,
-    consumed: int,
-    shuffle_buffer: int,
-    index: int,
-) -> tf.data.Dataset:
-    """The endless patches of one source, from its `consumed`-th on."""
-    epoch, offset = divmod(consumed, stream.examples)
+    def _blocks(self, consumed: int, block: int, batch_size: int) -> tf.data.Dataset:
+        """Several patches of each clip, a block of clips at a time.
 
-    def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        A block is gone through as often as there are patches of a clip, in the same order: two of a
+        clip are a block apart, which is no less than a batch.
+        """
+        if block < batch_size:
+            raise errors.InputError(
+                f"train_patches.shuffle_buffer: must be at least patches_per_clip * batch_size = "
+                f"{self._copies * batch_size}, or patches of a clip share a batch"
+            )
+        blocks, offset = divmod(consumed, block * self._copies)
+        epoch, clips = divmod(blocks * block, self.stream.examples)
+
+        def turns(clips: dict[str, tf.Tensor]) -> tf.data.Dataset:
+            def flat(x: tf.Tensor) -> tf.Tensor:  # [block, copies, ...] -> [copies * block, ...]
+                swapped = tf.transpose(x, [1, 0, *range(2, len(x.shape))])
+                return tf.reshape(swapped, [-1, *x.shape[2:]])
+
+            return tf.data.Dataset.from_tensor_slices({k: flat(v) for k, v in clips.items()})
+
+        read = tf.data.Dataset.range(epoch, _MOST).flat_map(lambda e: self._epoch(e, block))
+        read = read.skip(clips).batch(block, drop_remainder=True)
+        return read.flat_map(turns).skip(offset)
+
+    def _epoch(self, epoch: tf.Tensor, shuffle_buffer: int) -> tf.data.Dataset:
+        """Each clip once, shuffled; balanced, as many clips as that."""
         # A shuffle's seed is combined with its graph's: fixed here, so that the order depends on
         # our seed alone and not on what the program has set globally.
         tf.compat.v1.set_random_seed(1)
-        order = tf.random.experimental.stateless_shuffle(
-            tf.constant(stream.paths), seed=tf.stack([tf.constant(seed, tf.int64), epoch])
-        )
-        patches = tf.data.Dataset.from_tensor_slices(order).interleave(
-            tf.data.TFRecordDataset,
-            cycle_length=min(4, len(stream.paths)),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
-        patches = patches.batch(_READ_BATCH).map(
-            lambda serialized: _random_patches(serialized, stream, num_classes, seed, epoch),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
-        patches = patches.unbatch().filter(lambda patch: patch["known"])
-        # What is shuffled is 31 kB of samples, not the clip's 320 kB.
-        return patches.shuffle(
+        if self.stream.source.balanced:
+            # Passes over the shards until there are enough; each draws anew which clips come.
+            passes = tf.data.Dataset.range(1 << 20)
+            clips = passes.flat_map(lambda number: self._pass((epoch << 20) + number))
+            clips = clips.take(self.stream.examples)
+        else:
+            clips = self._pass(epoch)
+        # What is shuffled is 31 kB of samples a patch, not the clip's 320 kB.
+        return clips.shuffle(
             shuffle_buffer,
-            seed=_hash(["order", seed, epoch], 2**62),
+            seed=hashing.integers(["order", self._seed, epoch], 2**62),
             reshuffle_each_iteration=False,
         )
 
-    epochs = tf.data.Dataset.range(epoch, np.iinfo(np.int64).max)
-    return epochs.flat_map(one_epoch).skip(offset).map(lambda patch: patch | {"source": index})
+    def _pass(self, epoch: tf.Tensor) -> tf.data.Dataset:
+        """All shards once, in an order of its own."""
+        order = tf.random.experimental.stateless_shuffle(
+            tf.constant(list(self.stream.shards)),
+            seed=tf.stack([tf.constant(self._seed, tf.int64), epoch]),
+        )
+        records = tf.data.Dataset.from_tensor_slices(order).interleave(
+            _skipping_reader(self.stream.shards) if self._skip else tf.data.TFRecordDataset,
+            cycle_length=min(4, len(self.stream.shards)),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        return self._drawn(records, epoch, tf.data.AUTOTUNE)
+
+    def _drawn(
+        self, records: tf.data.Dataset, epoch: tf.Tensor, parallel_calls: int | None
+    ) -> tf.data.Dataset:
+        clips = records.batch(_READ_BATCH).map(
+            lambda serialized: self._windows(serialized, epoch),
+            num_parallel_calls=parallel_calls,
+            deterministic=True if parallel_calls else None,
+        )
+        clips = clips.unbatch().filter(lambda clip: clip["wanted"])
+        return clips.map(lambda clip: {k: v for k, v in clip.items() if k != "wanted"})
+
+    def by_service(self, address: str, consumed: int, on_device: bool) -> tf.data.Dataset:
+        """The endless patches of the source, drawn by the workers of a tf.data service.
+
+        The service gives each worker shards of the current epoch to read as it asks for them: every
+        clip once an epoch, in an order that depends on the workers' speed.
+        """
+        paths = tf.constant(list(self.stream.shards))
+        shards = len(self.stream.shards)
+
+        def read(number: tf.Tensor) -> tf.data.Dataset:
+            epoch = number // shards
+            seed = tf.stack([tf.constant(self._seed, tf.int64), epoch])
+            order = tf.random.experimental.stateless_shuffle(paths, seed=seed)
+            return self._drawn(tf.data.TFRecordDataset(order[number % shards]), epoch, None)
+
+        begin = consumed // self.stream.examples * shards
+        patches = tf.data.Dataset.range(begin, _MOST).interleave(
+            read, cycle_length=min(4, shards), num_parallel_calls=tf.data.AUTOTUNE
+        )
+        if self._copies > 1:
+            patches = patches.unbatch()
+        patches = patches.batch(_SERVICE_BATCH)
+        if not on_device:
+            patches = patches.map(_with_log_mel, num_parallel_calls=tf.data.AUTOTUNE)
+        service = tf.data.experimental.service
+        try:
+            patches = patches.apply(service.distribute(service.ShardingPolicy.DYNAMIC, address))
+        except (tf.errors.OpError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise errors.InputError(
+                f"train_patches.data_service = {address!r}: {reason}"
+            ) from error
+        return patches.unbatch()
+
+    def _windows(self, serialized: tf.Tensor, epoch: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One window of each clip, or several, with the labels that the policy gives them.
+
+        Returns:
+          wanted bool `[clips]` (whether the clip carries the label kind that the policy asks for);
+          clip_id string, start int64 (in samples), pcm int16 `[15600]` or log_mel float32
+          `[96, 64]`, labels bool `[classes]` and on demand known_labels and augment_seed, each
+          `[clips, ...]`, or `[clips, copies, ...]` where there are several.
+        """
+        parsed = clip_lib.parse(serialized)
+        source = self.stream.source
+        wanted = parsed["weak_known"] if source.policy == WEAK else parsed["strong_known"]
+        if source.fraction < 1.0:
+            wanted &= kept(parsed["clip_id"], source.fraction)
+        repeats = self._repeats(parsed, epoch)
+        copy = None
+        if repeats is not None:
+            clips = tf.range(tf.shape(serialized, tf.int64)[0])
+            rows = tf.repeat(clips, repeats)
+            copy = tf.range(tf.size(rows, tf.int64)) - tf.repeat(
+                tf.cumsum(repeats, exclusive=True), repeats
+            )
+            parsed = {name: tf.gather(value, rows) for name, value in parsed.items()}
+        patches = self._labelled_windows(parsed, epoch, copy)
+        if self._copies > 1:
+            patches = {
+                name: tf.reshape(value, [-1, self._copies, *value.shape[1:]])
+                for name, value in patches.items()
+            }
+        elif repeats is not None:
+            wanted = tf.gather(wanted, rows)
+        return patches | {"wanted": wanted}
+
+    def _repeats(self, parsed: dict[str, tf.Tensor], epoch: tf.Tensor) -> tf.Tensor | None:
+        """How many windows to take of each clip, int64 `[clips]`; None for one of each."""
+        if self._copies > 1:
+            return tf.fill(tf.shape(parsed["clip_id"]), tf.constant(self._copies, tf.int64))
+        if not self.stream.source.balanced:
+            return None
+        field = "weak_labels" if self.stream.source.policy == WEAK else "segment_label"
+        labels = tf.cast(multi_hot(parsed[field], self._num_classes), tf.float32)
+        rate = tf.linalg.matvec(labels, self.stream.class_rates())
+        drawn = hashing.uniform([parsed["clip_id"], "repeats", self._seed, epoch])
+        return tf.cast(tf.floor(rate + drawn), tf.int64)  # its mean is the rate
+
+    def _labelled_windows(
+        self, parsed: dict[str, tf.Tensor], epoch: tf.Tensor, copy: tf.Tensor | None
+    ) -> dict[str, tf.Tensor]:
+        stream, classes = self.stream, self._num_classes
+        which: list[tf.Tensor | str | int] = [parsed["clip_id"], "window", self._seed, epoch]
+        if copy is not None:
+            which.append(copy)
+        num_samples = parsed["num_samples"]
+        drawn = hashing.integers(which, 2**62)
+        last = tf.maximum(num_samples - features.PATCH_SAMPLES, 0)
+        patches = {"clip_id": parsed["clip_id"]}
+        if stream.encoding == clip_lib.LOG_MEL:
+            frame = drawn % (last // features.HOP_SAMPLES + 1)
+            patches["start"] = frame * features.HOP_SAMPLES
+            patches["log_mel"] = clip_lib.crop_log_mel(parsed, frame, features.PATCH_FRAMES)
+        else:
+            patches["start"] = drawn % (last + 1)
+            patches["pcm"] = clip_lib.crop(
+                parsed, patches["start"], features.PATCH_SAMPLES, stream.encoding
+            )
+        policy = stream.source.policy
+        if policy == WEAK:
+            labels = multi_hot(parsed["weak_labels"], classes)
+        elif policy == DIFFUSE:
+            labels = multi_hot(parsed["segment_label"], classes)
+        else:
+            frames = framing.frame_labels(
+                *_segments(parsed), patches["start"][:, tf.newaxis], FRAME_SAMPLES, classes
+            )
+            labels = frames[:, 0]
+        if stream.ancestors is not None:
+            labels = framing.smear(labels, stream.ancestors)
+        patches["labels"] = labels
+        if self._known_labels:
+            known = labels | multi_hot(parsed["negatives"], classes)
+            if policy == STRONG:
+                known |= multi_hot(parsed["segment_label"], classes)
+            patches["known_labels"] = known
+        if self._augmented:
+            patches["augment_seed"] = hashing.integers([*which, "augment"], 2**31)
+        return patches
 
 
-def _choose(position: tf.Tensor, thresholds: np.ndarray, seed: int) -> tf.Tensor:
-    """Which source gives the example at `position` of the stream; int64, of any shape."""
-    drawn = _hash([position, "source", seed], _HASH_RANGE)
-    return tf.cast(tf.searchsorted(thresholds, drawn, side="right"), tf.int64)
+def _skipping_reader(shards: dict[str, int]) -> Callable[[tf.Tensor], tf.data.Dataset]:
+    """A reader of shards that leaves out what follows a damaged record, and says so."""
+    read: collections.Counter[str] = collections.Counter()
+
+    def count(path: bytes, record: bytes) -> bytes:
+        read[path.decode()] += 1
+        return record
+
+    def end(path: bytes) -> bool:
+        name = path.decode()
+        lost = shards[name] - read.pop(name, 0)
+        if lost:
+            logging.warning("%s: damaged, %d of %d records skipped", name, lost, shards[name])
+        return False
+
+    def reader(path: tf.Tensor) -> tf.data.Dataset:
+        def counted(record: tf.Tensor) -> tf.Tensor:
+            return tf.ensure_shape(tf.numpy_function(count, [path, record], tf.string), [])
+
+        records = tf.data.TFRecordDataset(path).ignore_errors().map(counted)
+        nothing = tf.data.Dataset.from_tensors("").filter(
+            lambda _: tf.ensure_shape(tf.numpy_function(end, [path], tf.bool), [])
+        )
+        return records.concatenate(nothing)
+
+    return reader
 
 
-def _consumed(stop: int, thresholds: np.ndarray, seed: int, num_sources: int) -> np.ndarray:
-    """How many of the first `stop` examples each source gave; int64 `[num_sources]`."""
-    counts = np.zeros(num_sources, np.int64)
-    if num_sources == 1:
-        return np.array([stop], np.int64)
-    chunk = 1 << 20
-    for begin in range(0, stop, chunk):
-        positions = tf.range(begin, min(begin + chunk, stop), dtype=tf.int64)
-        chosen = _choose(positions, thresholds, seed).numpy()
-        counts += np.bincount(chosen, minlength=num_sources)
-    return counts
+@contextlib.contextmanager
+def told_of_damage(datasets: Sequence[str]) -> Iterator[None]:
+    """Turns TensorFlow's word of a damaged record into an error that names shard and place.
+
+    Args:
+      datasets: directories of the datasets that are read within the block.
+
+    Raises:
+      errors.InputError: a shard is damaged or cut off.
+    """
+    try:
+        yield
+    except tf.errors.DataLossError as error:
+        for directory, info in zip(datasets, read_infos(datasets), strict=True):
+            for path in info.shard_paths(directory):
+                try:
+                    for _ in tf.data.TFRecordDataset(path):
+                        pass
+                except tf.errors.DataLossError as found:
+                    reason = str(found).partition("\n")[0].rpartition("}} ")[2]
+                    raise errors.InputError(
+                        f"{path}: {reason}; convert it again, or bind "
+                        "train_patches.skip_corrupt_records = True"
+                    ) from error
+        raise
 
 
 @gin.configurable
@@ -377,8 +343,12 @@ def train_patches(
     seed: int = 0,
     start_step: int = 0,
     shuffle_buffer: int = 4096,
+    patches_per_clip: int = 1,
+    exact_shares: bool = False,
     known_labels: bool = False,
     features_on_device: bool = False,
+    skip_corrupt_records: bool = False,
+    data_service: str | None = None,
     num_pipelines: int = 1,
     pipeline_index: int = 0,
 ) -> tf.data.Dataset:
@@ -389,23 +359,31 @@ def train_patches(
       batch_size: examples a batch.
       seed: fixes the whole stream.
       start_step: batches already consumed.
-      shuffle_buffer: patches shuffled at a time, 31 kB each.
+      shuffle_buffer: patches of each source shuffled at a time, 31 kB each.
+      patches_per_clip: windows taken of a clip each time that it is read; no two of them get into
+        one batch.
+      exact_shares: whether every batch has the sources' shares, instead of in expectation.
       known_labels: whether to tell which labels are known.
       features_on_device: whether batches hold samples, for `to_model_input` to be called on them
         where the model is.
+      skip_corrupt_records: whether what follows a damaged record of a shard is left out, counted
+        and told, instead of being an error. Epochs are shorter then, and a resumed run does not go
+        on with quite the same examples.
+      data_service: address of a tf.data service's dispatcher ("grpc://host:port"), whose workers
+        read and transform; the order then depends on their speed.
       num_pipelines: input pipelines that share the shards, by file; `batch_size` is that of one.
       pipeline_index: which of them this is.
 
     Returns:
       Batches of log_mel float32 `[batch, 96, 64]` (or pcm int16 `[batch, 15600]`), labels float32
       `[batch, classes]`, label_weights float32 `[batch, classes]` (0 where a class is masked),
-      known bool `[batch, classes]` where asked for (positive, explicitly negative, or under the
-      strong policy elsewhere in the clip),
-      clip_id string `[batch]`, start int64
-      `[batch]` in samples, source int64 `[batch]` (index among the sources of positive weight).
+      clip_id string `[batch]`, start int64 `[batch]` in samples, source int64 `[batch]` (index
+      among the sources of positive weight); on demand known bool `[batch, classes]` (positive,
+      explicitly negative, or under the strong policy elsewhere in the clip) and augment_seed int64
+      `[batch]`.
 
     Raises:
-      errors.InputError: no source, bad weights, or sources that do not fit together.
+      errors.InputError: no source, bad weights or settings, or sources that do not fit together.
     """
     if not sources:
         raise errors.InputError("no source to train on")
@@ -414,57 +392,117 @@ def train_patches(
         raise errors.InputError(
             f"source weights {given}: none may be negative and one must be positive"
         )
-    if batch_size < 1:
-        raise errors.InputError(f"batch_size = {batch_size}: must be at least 1")
+    for name, value in (
+        ("batch_size", batch_size),
+        ("patches_per_clip", patches_per_clip),
+        ("shuffle_buffer", shuffle_buffer),
+    ):
+        if not isinstance(value, int) or value < 1:
+            raise errors.InputError(f"{name} = {value!r}: must be a whole number, at least 1")
     infos = read_infos([path for source in sources for path in source.datasets])
     num_classes = len(infos[0].vocabulary)
+    augment = augmentation.Augmentation()
+    if infos[0].encoding == clip_lib.LOG_MEL:
+        _check_log_mel(features_on_device, augment)
     # A source of weight 0 is not opened for reading, so that mu = 0 and mu = 1 are exactly pure.
-    streams = [_open(source, num_pipelines, pipeline_index) for source in sources]
+    streams = [open_source(source, num_pipelines, pipeline_index) for source in sources]
     streams = [stream for stream in streams if stream.source.weight > 0]
-    weights = np.array([stream.source.weight for stream in streams], np.float64)
-    shares = np.cumsum(weights) / weights.sum()
-    thresholds = np.round(shares[:-1] * _HASH_RANGE).astype(np.int64)
-
-    begin = start_step * batch_size
-    consumed = _consumed(begin, thresholds, seed, len(streams))
-    patches = [
-        _source_patches(stream, num_classes, seed, int(consumed[i]), shuffle_buffer, i)
-        for i, stream in enumerate(streams)
-    ]
+    if patches_per_clip > 1 and any(stream.source.balanced for stream in streams):
+        raise errors.InputError(
+            f"train_patches.patches_per_clip = {patches_per_clip}: balanced sources take one patch "
+            "of a clip at a time"
+        )
+    rule = mixing.InEveryBatch if exact_shares else mixing.InExpectation
+    mixed_by = rule([stream.source.weight for stream in streams], batch_size, seed)
+    consumed = mixed_by.consumed(start_step)
+    patches = []
+    for i, stream in enumerate(streams):
+        sampler = _Sampler(
+            stream,
+            num_classes,
+            seed,
+            patches_per_clip,
+            known_labels,
+            augment.enabled,
+            skip_corrupt_records,
+        )
+        if data_service is None:
+            drawn = sampler.patches(int(consumed[i]), shuffle_buffer, batch_size)
+        else:
+            drawn = sampler.by_service(data_service, int(consumed[i]), features_on_device)
+            drawn = drawn.shuffle(shuffle_buffer, seed)
+        patches.append(drawn.map(lambda patch, i=i: patch | {"source": i}))
     if len(patches) == 1:
         mixed = patches[0]
     else:
-        choices = tf.data.Dataset.range(begin, np.iinfo(np.int64).max).batch(1024)
-        choices = choices.map(lambda position: _choose(position, thresholds, seed)).unbatch()
+        choices = tf.data.Dataset.range(start_step, _MOST).map(mixed_by.choose).unbatch()
         mixed = tf.data.Dataset.choose_from_datasets(patches, choices, stop_on_empty_dataset=True)
     class_masks = np.stack([stream.class_mask for stream in streams])
 
     def to_batch(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        given = {
-            "pcm": batch["pcm"],
+        batch = batch | {
             "labels": tf.cast(batch["labels"], tf.float32),
             "label_weights": tf.gather(class_masks, batch["source"]),
-            "clip_id": batch["clip_id"],
-            "start": batch["start"],
             "source": tf.cast(batch["source"], tf.int64),
-        } | ({"known": batch["known_labels"]} if known_labels else {})
-        return given if features_on_device else to_model_input(given)
+        }
+        if known_labels:
+            batch["known"] = batch.pop("known_labels")
+        return batch if features_on_device else to_model_input(batch)
 
     batches = mixed.batch(batch_size, drop_remainder=True)
     batches = batches.map(to_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
+def _check_log_mel(features_on_device: bool, augment: augmentation.Augmentation) -> None:
+    """Records of log-mel allow for less than samples do."""
+    if features_on_device:
+        raise errors.InputError(
+            "train_patches.features_on_device: the datasets hold log-mel, and no samples"
+        )
+    if augment.needs_waveform:
+        raise errors.InputError(
+            "Augmentation: gain, and mixup of waveforms, need samples; the datasets hold log-mel"
+        )
+    changed = gin.get_bindings(features.log_mel)
+    if changed:
+        raise errors.InputError(
+            f"log_mel.{next(iter(changed))}: the datasets hold log-mel of the default front end"
+        )
+
+
+def _with_log_mel(patches: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    if "pcm" not in patches:
+        return patches
+    kept_as_is = {name: value for name, value in patches.items() if name != "pcm"}
+    return kept_as_is | {"log_mel": features.log_mel(_to_float(patches["pcm"]))}
+
+
 def to_model_input(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Computes the log-mel of a batch that holds samples; any other is returned as it is.
+    """Computes a batch's log-mel where it has samples, and augments it.
+
+    `train_patches` does this in its pipeline; with `features_on_device` the training step does. A
+    batch that it was done to is returned as it is.
 
     Args:
       batch: of `train_patches`.
+
+    Returns:
+      The batch with log_mel float32 `[batch, 96, 64]`, without pcm and augment_seed.
     """
-    if "log_mel" in batch:
-        return batch
-    given = {name: value for name, value in batch.items() if name != "pcm"}
-    return given | {"log_mel": features.log_mel(_to_float(batch["pcm"]))}
+    augment = augmentation.Augmentation()
+    augmented = "augment_seed" in batch
+    if "pcm" in batch:
+        batch = dict(batch)
+        waveform = _to_float(batch.pop("pcm"))
+        if augmented:
+            waveform, batch = augment.of_waveform(waveform, batch)
+        batch["log_mel"] = features.log_mel(waveform)
+    if augmented:
+        log_mel, batch = augment.of_log_mel(batch["log_mel"], batch)
+        batch = {name: v for name, v in batch.items() if name != "augment_seed"}
+        batch["log_mel"] = log_mel
+    return batch
 
 
 def grid_patches(
@@ -503,10 +541,16 @@ def grid_patches(
         parsed = clip_lib.parse(serialized)
         batch = tf.shape(serialized)[0]
         start = tf.zeros([batch], tf.int64)
-        waveform = _to_float(
-            clip_lib.crop(parsed, start, needed, infos[0].encoding)
-        )  # [batch, needed]
-        windows = tf.signal.frame(waveform, features.PATCH_SAMPLES, FRAME_SAMPLES)
+        if infos[0].encoding == clip_lib.LOG_MEL:
+            frames = GRID_FRAMES * features.PATCH_FRAMES
+            whole = clip_lib.crop_log_mel(parsed, start, frames)
+            log_mel = tf.reshape(
+                whole, [-1, GRID_FRAMES, features.PATCH_FRAMES, features.PATCH_BANDS]
+            )
+        else:
+            waveform = _to_float(clip_lib.crop(parsed, start, needed, infos[0].encoding))
+            windows = tf.signal.frame(waveform, features.PATCH_SAMPLES, FRAME_SAMPLES)
+            log_mel = features.log_mel(windows)
         frame_start = tf.tile(grid[tf.newaxis], [batch, 1])
         positive = framing.frame_labels(*_segments(parsed), frame_start, FRAME_SAMPLES, num_classes)
         weak_labels = multi_hot(parsed["weak_labels"], num_classes)
@@ -521,7 +565,7 @@ def grid_patches(
         )
         return {
             "clip_id": parsed["clip_id"],
-            "log_mel": features.log_mel(windows),
+            "log_mel": log_mel,
             "frame_valid": grid + FRAME_SAMPLES // 2 <= parsed["num_samples"][:, tf.newaxis],
             "weak_labels": weak_labels,
             "weak_known": parsed["weak_known"],
@@ -534,17 +578,3 @@ def grid_patches(
     records = tf.data.TFRecordDataset(paths)
     batches = records.batch(batch_size).map(to_batch, num_parallel_calls=2, deterministic=True)
     return batches.prefetch(2)
-
-
-def class_priors(sources: Sequence[Source]) -> np.ndarray:
-    """Each class's share of positive clips in the mixture; float64 `[classes]`, smoothed.
-
-    For the strong policy this is the rate of clips, not of windows: an upper bound.
-    """
-    total, priors = 0.0, np.zeros(())
-    for source in sources:
-        if source.weight > 0:
-            stream = _open(source)
-            priors = priors + source.weight * (stream.label_counts + 1) / (stream.examples + 2)
-            total += source.weight
-    return priors / total

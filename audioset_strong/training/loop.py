@@ -21,6 +21,7 @@ from absl import logging
 import gin
 from audioset_strong import errors, progress
 from audioset_strong.data import sampling
+from audioset_strong.data import source as source_lib
 from audioset_strong.models import complexity, resnet
 from audioset_strong.models import precision as precision_lib
 from audioset_strong.training import (
@@ -42,7 +43,7 @@ DIVERGED_FILE = "diverged.json"
 def train(
     workdir: str,
     data_dir: str = gin.REQUIRED,
-    sources: Callable[[str], Sequence[sampling.Source]] = gin.REQUIRED,
+    sources: Callable[[str], Sequence[source_lib.Source]] = gin.REQUIRED,
     model: Callable[..., keras.Model] = resnet.resnet,
     batch_size: int = gin.REQUIRED,
     total_steps: int = gin.REQUIRED,
@@ -127,9 +128,9 @@ def train(
     keras.utils.set_random_seed(seed)
     opened = sources(data_dir)
     datasets = [path for source in opened for path in source.datasets]
-    vocabulary = sampling.read_infos(datasets)[0].vocabulary
-    data = sampling.fingerprint(datasets)
-    priors = sampling.class_priors(opened) if prior_bias else None
+    vocabulary = source_lib.read_infos(datasets)[0].vocabulary
+    data = source_lib.fingerprint(datasets)
+    priors = source_lib.class_priors(opened) if prior_bias else None
     loss_function = loss()
     with strategy.scope():
         with precision_lib.layers_in(precision):

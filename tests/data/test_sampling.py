@@ -10,12 +10,13 @@ import tensorflow as tf
 
 from audioset_strong import errors, features
 from audioset_strong.data import sampling
+from audioset_strong.data import source as source_lib
 from audioset_strong.labels import vocabulary
 from tests.datasets import CLASSES, make_clip, write_dataset
 
 
 def source(directory, policy="strong", weight=1.0, **settings):
-    return sampling.Source((directory,), policy, weight, **settings)
+    return source_lib.Source((directory,), policy, weight, **settings)
 
 
 def take(dataset, batches):
@@ -210,7 +211,7 @@ def test_what_does_not_fit_is_refused_before_the_first_batch(tmp_path, many):
 
 
 def test_priors_are_the_label_rates_of_the_mixture(many):
-    priors = sampling.class_priors([source(many, "weak", 0.5), source(many, "strong", 0.5)])
+    priors = source_lib.class_priors([source(many, "weak", 0.5), source(many, "strong", 0.5)])
     always, never = 61 / 62, 1 / 62
     half = (always + never) / 2
     np.testing.assert_allclose(priors, [half, half, half, never])

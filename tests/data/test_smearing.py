@@ -5,6 +5,7 @@ import pytest
 
 from audioset_strong import errors
 from audioset_strong.data import convert, dataset_info, plan, sampling, synthetic
+from audioset_strong.data import source as source_lib
 from audioset_strong.evaluation import evaluator
 
 
@@ -50,7 +51,7 @@ def _smeared(names):
 @pytest.mark.parametrize("policy", ["weak", "diffuse", "strong"])
 def test_a_label_brings_its_general_class_under_every_policy(data, policy):
     def batch(smear):
-        source = sampling.Source((str(data / "with"),), policy, smear=smear)
+        source = source_lib.Source((str(data / "with"),), policy, smear=smear)
         examples = 12 if policy == "weak" else 8
         return next(sampling.train_patches([source], examples).as_numpy_iterator())
 
@@ -81,8 +82,8 @@ def test_evaluation_smears_frames_and_clips_and_keeps_its_results_apart(data):
 
 def test_priors_of_general_classes_count_their_kinds(data):
     def priors(smear):
-        return sampling.class_priors(
-            [sampling.Source((str(data / "with"),), "strong", 1.0, False, smear)]
+        return source_lib.class_priors(
+            [source_lib.Source((str(data / "with"),), "strong", 1.0, False, smear)]
         )
 
     general = dataset_info.DatasetInfo.load(str(data / "with")).vocabulary.names.index("Impulse")
@@ -90,7 +91,7 @@ def test_priors_of_general_classes_count_their_kinds(data):
 
 
 def test_without_an_ontology_it_is_refused_before_the_first_batch(data):
-    source = sampling.Source((str(data / "without"),), "strong", smear=True)
+    source = source_lib.Source((str(data / "without"),), "strong", smear=True)
     for begin in (
         lambda: sampling.train_patches([source], 4),
         lambda: sampling.grid_patches([str(data / "without")], 4, smear=True),

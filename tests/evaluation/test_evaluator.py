@@ -17,7 +17,7 @@ from sklearn import metrics as sk
 from tensorboard.backend.event_processing import event_accumulator
 
 from audioset_strong import errors, features
-from audioset_strong.data import sampling
+from audioset_strong.data import source as source_lib
 from audioset_strong.evaluation import evaluator, saved, scoring
 from audioset_strong.labels import vocabulary
 from audioset_strong.models import resnet
@@ -64,7 +64,7 @@ def trained(data, tmp_path_factory):
     loop.train(
         str(workdir),
         data_dir=str(data),
-        sources=lambda data_dir: [sampling.Source((os.path.join(data_dir, "train"),), "strong")],
+        sources=lambda data_dir: [source_lib.Source((os.path.join(data_dir, "train"),), "strong")],
         model=tiny,
         batch_size=16,
         total_steps=STEPS[-1],

@@ -6,7 +6,7 @@ import pytest
 
 import gin
 from audioset_strong import errors
-from audioset_strong.data import sampling
+from audioset_strong.data import source as source_lib
 from audioset_strong.models import resnet
 from audioset_strong.training import config, loop
 
@@ -44,7 +44,7 @@ def test_every_row_of_table_1_binds_a_full_run_of_resnet_50(row, tmp_path, monke
 )
 def test_rows_train_on_the_paper_s_sets(row, expected):
     config.parse([f"table1/{row}.gin"], [])
-    sources = (sampling.mixture if row.startswith("plus") else sampling.single)("data")
+    sources = (source_lib.mixture if row.startswith("plus") else source_lib.single)("data")
     got = [(pathlib.Path(s.datasets[0]).name, s.policy, pytest.approx(s.weight)) for s in sources]
     assert got == expected
 
@@ -111,7 +111,7 @@ def test_a_claim_that_was_killed_half_way_is_made_again(tmp_path):
 
 def test_a_mu_outside_0_to_1_is_refused():
     with pytest.raises(errors.InputError, match=r"mu = 1\.5"):
-        sampling.mixture("d", ("a",), ("b",), "strong", 1.5)
+        source_lib.mixture("d", ("a",), ("b",), "strong", 1.5)
 
 
 def test_a_workdir_whose_run_never_began_takes_another_config(tmp_path):

@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing import event_accumulator
 
 from audioset_strong import errors, features
 from audioset_strong.data import sampling
+from audioset_strong.data import source as source_lib
 from audioset_strong.labels import vocabulary
 from audioset_strong.models import resnet
 from audioset_strong.training import checkpoints, loop
@@ -27,7 +28,7 @@ def tiny(num_classes, class_priors):
 
 
 def sources(data_dir):
-    return [sampling.Source((os.path.join(data_dir, "train"),), "strong")]
+    return [source_lib.Source((os.path.join(data_dir, "train"),), "strong")]
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +129,7 @@ def test_tensorboard_shows_loss_gradient_norm_learning_rate_speed_and_config(tra
 def test_the_first_loss_and_gradient_norm_are_those_of_the_untrained_model(data_dir, tmp_path):
     train(tmp_path / "run", data_dir, total_steps=1)
     keras.utils.set_random_seed(0)
-    net = tiny(4, sampling.class_priors(sources(data_dir)))
+    net = tiny(4, source_lib.class_priors(sources(data_dir)))
     batch = next(iter(sampling.train_patches(sources(data_dir), 16, seed=0)))
     with tf.GradientTape() as tape:
         logits = net(batch["log_mel"], training=True)
@@ -308,7 +309,7 @@ def test_a_run_that_dies_at_any_file_of_a_save_goes_on_and_ends_the_same(
         ({"seed": -1}, "train.seed = -1"),
         ({"learning_rate": 1e-3}, "train.learning_rate = 0.001: must name a function"),
         ({"sources": lambda _: []}, "no dataset given"),
-        ({"sources": lambda _: [sampling.Source(("nowhere",), "weak")]}, "nowhere"),
+        ({"sources": lambda _: [source_lib.Source(("nowhere",), "weak")]}, "nowhere"),
     ],
 )
 def test_bad_settings_stop_before_anything_is_written(data_dir, tmp_path, settings, message):

@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing import event_accumulator
 
 from audioset_strong import errors
 from audioset_strong.data import sampling
+from audioset_strong.data import source as source_lib
 from audioset_strong.labels import vocabulary
 from audioset_strong.models import resnet
 from audioset_strong.training import checkpoints, loop, losses, optimizers
@@ -25,7 +26,7 @@ def tiny(num_classes, class_priors):
 
 
 def sources(data_dir):
-    return [sampling.Source((os.path.join(data_dir, "train"),), "strong")]
+    return [source_lib.Source((os.path.join(data_dir, "train"),), "strong")]
 
 
 @pytest.fixture(scope="module")
