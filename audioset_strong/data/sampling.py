@@ -22,6 +22,7 @@ import gin
 from audioset_strong import errors, features
 from audioset_strong.data import augmentation, hashing, mixing
 from audioset_strong.data import clip as clip_lib
+from audioset_strong.data import source as source_lib
 from audioset_strong.data.source import (
     DIFFUSE,
     STRONG,
@@ -31,6 +32,7 @@ from audioset_strong.data.source import (
     ancestor_matrix,
     fingerprint,  # noqa: F401
     kept,
+    multi_hot,
     open_source,
     read_infos,
 )
@@ -43,12 +45,6 @@ GRID_FRAMES = 10  # whole 0.96 s frames of a 10 s clip
 _READ_BATCH = 16  # clips parsed and cropped by one op call
 _SERVICE_BATCH = 64  # patches sent by one call
 _MOST = np.iinfo(np.int64).max
-
-
-def multi_hot(labels: tf.RaggedTensor, num_classes: int) -> tf.Tensor:
-    """Ragged class indices int64 `[batch, labels]` -> bool `[batch, num_classes]`."""
-    dense = labels.to_tensor(-1)
-    return tf.reduce_any(tf.one_hot(dense, num_classes, True, False, dtype=tf.bool), axis=1)
 
 
 def _segments(parsed: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -116,26 +112,10 @@ class _Sampler:
         return read.flat_map(turns).skip(offset)
 
     def _epoch(self, epoch: tf.Tensor, shuffle_buffer: int) -> tf.data.Dataset:
-        """Each clip once, shuffled; balanced, as many clips as that."""
+        """Each clip once, or balanced as often as its rate, all shuffled."""
         # A shuffle's seed is combined with its graph's: fixed here, so that the order depends on
         # our seed alone and not on what the program has set globally.
         tf.compat.v1.set_random_seed(1)
-        if self.stream.source.balanced:
-            # Passes over the shards until there are enough; each draws anew which clips come.
-            passes = tf.data.Dataset.range(1 << 20)
-            clips = passes.flat_map(lambda number: self._pass((epoch << 20) + number))
-            clips = clips.take(self.stream.examples)
-        else:
-            clips = self._pass(epoch)
-        # What is shuffled is 31 kB of samples a patch, not the clip's 320 kB.
-        return clips.shuffle(
-            shuffle_buffer,
-            seed=hashing.integers(["order", self._seed, epoch], 2**62),
-            reshuffle_each_iteration=False,
-        )
-
-    def _pass(self, epoch: tf.Tensor) -> tf.data.Dataset:
-        """All shards once, in an order of its own."""
         order = tf.random.experimental.stateless_shuffle(
             tf.constant(list(self.stream.shards)),
             seed=tf.stack([tf.constant(self._seed, tf.int64), epoch]),
@@ -146,13 +126,28 @@ class _Sampler:
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
-        return self._drawn(records, epoch, tf.data.AUTOTUNE)
+        # What is shuffled is 31 kB of samples a patch, not the clip's 320 kB.
+        return self._drawn(records, epoch, tf.data.AUTOTUNE).shuffle(
+            shuffle_buffer,
+            seed=hashing.integers(["order", self._seed, epoch], 2**62),
+            reshuffle_each_iteration=False,
+        )
 
     def _drawn(
         self, records: tf.data.Dataset, epoch: tf.Tensor, parallel_calls: int | None
     ) -> tf.data.Dataset:
-        clips = records.batch(_READ_BATCH).map(
-            lambda serialized: self._windows(serialized, epoch),
+        batches = records.batch(_READ_BATCH)
+        if self.stream.source.balanced:
+            # Systematic sampling: of a running sum of the rates, from a random start, each clip
+            # gets the whole numbers that it passes. So each gets its rate on average, and an epoch
+            # has always the same length, which a resumed run counts on.
+            start = 0.001 + 0.998 * hashing.uniform(["balance", self._seed, epoch])
+            rated = batches.map(lambda serialized: (serialized, self._rates(serialized)))
+            batches = rated.scan(tf.cast(start, tf.float64), _whole_numbers)
+        else:
+            batches = batches.map(lambda serialized: (serialized, None))
+        clips = batches.map(
+            lambda serialized, repeats: self._windows(serialized, epoch, repeats),
             num_parallel_calls=parallel_calls,
             deterministic=True if parallel_calls else None,
         )
@@ -193,8 +188,21 @@ class _Sampler:
             ) from error
         return patches.unbatch()
 
-    def _windows(self, serialized: tf.Tensor, epoch: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _rates(self, serialized: tf.Tensor) -> tf.Tensor:
+        """How often each clip is to come, on average; float64 `[clips]`."""
+        return source_lib.balanced_rates(
+            clip_lib.parse(serialized), self.stream.source, self.stream.class_rates
+        )
+
+    def _windows(
+        self, serialized: tf.Tensor, epoch: tf.Tensor, repeats: tf.Tensor | None
+    ) -> dict[str, tf.Tensor]:
         """One window of each clip, or several, with the labels that the policy gives them.
+
+        Args:
+          serialized: records, string `[records]`.
+          epoch: int64.
+          repeats: windows to take of each, int64 `[records]`; `patches_per_clip` where None.
 
         Returns:
           wanted bool `[clips]` (whether the clip carries the label kind that the policy asks for);
@@ -207,8 +215,9 @@ class _Sampler:
         wanted = parsed["weak_known"] if source.policy == WEAK else parsed["strong_known"]
         if source.fraction < 1.0:
             wanted &= kept(parsed["clip_id"], source.fraction)
-        repeats = self._repeats(parsed, epoch)
         copy = None
+        if repeats is None and self._copies > 1:
+            repeats = tf.fill(tf.shape(serialized), tf.constant(self._copies, tf.int64))
         if repeats is not None:
             clips = tf.range(tf.shape(serialized, tf.int64)[0])
             rows = tf.repeat(clips, repeats)
@@ -225,18 +234,6 @@ class _Sampler:
         elif repeats is not None:
             wanted = tf.gather(wanted, rows)
         return patches | {"wanted": wanted}
-
-    def _repeats(self, parsed: dict[str, tf.Tensor], epoch: tf.Tensor) -> tf.Tensor | None:
-        """How many windows to take of each clip, int64 `[clips]`; None for one of each."""
-        if self._copies > 1:
-            return tf.fill(tf.shape(parsed["clip_id"]), tf.constant(self._copies, tf.int64))
-        if not self.stream.source.balanced:
-            return None
-        field = "weak_labels" if self.stream.source.policy == WEAK else "segment_label"
-        labels = tf.cast(multi_hot(parsed[field], self._num_classes), tf.float32)
-        rate = tf.linalg.matvec(labels, self.stream.class_rates())
-        drawn = hashing.uniform([parsed["clip_id"], "repeats", self._seed, epoch])
-        return tf.cast(tf.floor(rate + drawn), tf.int64)  # its mean is the rate
 
     def _labelled_windows(
         self, parsed: dict[str, tf.Tensor], epoch: tf.Tensor, copy: tf.Tensor | None
@@ -279,6 +276,16 @@ class _Sampler:
         if self._augmented:
             patches["augment_seed"] = hashing.integers([*which, "augment"], 2**31)
         return patches
+
+
+def _whole_numbers(
+    done: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]
+) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
+    """Adds rates to a running sum: the sum, and the whole numbers passed at each, int64."""
+    serialized, rates = batch
+    sums = tf.concat([[done], done + tf.cumsum(rates)], 0)
+    whole = tf.cast(tf.floor(sums), tf.int64)
+    return sums[-1], (serialized, whole[1:] - whole[:-1])
 
 
 def _skipping_reader(shards: dict[str, int]) -> Callable[[tf.Tensor], tf.data.Dataset]:
@@ -407,11 +414,14 @@ def train_patches(
     # A source of weight 0 is not opened for reading, so that mu = 0 and mu = 1 are exactly pure.
     streams = [open_source(source, num_pipelines, pipeline_index) for source in sources]
     streams = [stream for stream in streams if stream.source.weight > 0]
-    if patches_per_clip > 1 and any(stream.source.balanced for stream in streams):
-        raise errors.InputError(
-            f"train_patches.patches_per_clip = {patches_per_clip}: balanced sources take one patch "
-            "of a clip at a time"
-        )
+    if any(stream.source.balanced for stream in streams):
+        for name, given_too in (
+            ("patches_per_clip", patches_per_clip > 1),
+            ("data_service", data_service is not None),
+            ("skip_corrupt_records", skip_corrupt_records),
+        ):
+            if given_too:
+                raise errors.InputError(f"train_patches.{name}: not together with balanced sources")
     rule = mixing.InEveryBatch if exact_shares else mixing.InExpectation
     mixed_by = rule([stream.source.weight for stream in streams], batch_size, seed)
     consumed = mixed_by.consumed(start_step)

@@ -165,6 +165,8 @@ class Stream:
       label_counts: int64 `[classes]`, clips labelled with each class (of the whole source).
       class_mask: float32 `[classes]`, 0 where a class does not count.
       ancestors: bool `[classes, classes]`, where labels are smeared.
+      class_rates: float64 `[classes]`, what a label adds to its clip's rate in balanced sampling;
+        the clips' mean rate is one.
     """
 
     source: Source
@@ -175,16 +177,7 @@ class Stream:
     label_counts: np.ndarray
     class_mask: np.ndarray
     ancestors: np.ndarray | None
-
-    def class_rates(self) -> np.ndarray:
-        """What a label adds to its clip's rate in balanced sampling; float32 `[classes]`.
-
-        The mean rate of all clips is one.
-        """
-        used = self.label_counts > 0
-        rates = np.zeros(len(used), np.float32)
-        rates[used] = self.total / (used.sum() * self.label_counts[used])
-        return rates
+    class_rates: np.ndarray
 
 
 def open_source(source: Source, num_pipelines: int = 1, pipeline_index: int = 0) -> Stream:
@@ -222,10 +215,14 @@ def open_source(source: Source, num_pipelines: int = 1, pipeline_index: int = 0)
     examples = total = sum(getattr(info, known) for info in infos)
     if num_pipelines > 1:
         shards, examples = _share(name, shards, known, num_pipelines, pipeline_index)
-    if source.fraction < 1.0:
-        examples = _count_kept([path for path, _ in shards], known, source.fraction)
-        if not examples:
+    rates = np.zeros(len(counts))
+    used = counts > 0
+    rates[used] = total / (used.sum() * counts[used])
+    if source.fraction < 1.0 or (source.balanced and num_pipelines > 1):
+        examples, rate = _measure([path for path, _ in shards], known, source, rates)
+        if not examples or (source.balanced and not rate):
             raise errors.InputError(f"fraction {source.fraction} of {name}: no clip is left")
+        rates *= examples / rate if rate else 1.0
     ancestors = ancestor_matrix(source.datasets, infos) if source.smear else None
     if ancestors is not None:
         # At least the clips of its most frequent descendant are labelled with a class.
@@ -240,6 +237,7 @@ def open_source(source: Source, num_pipelines: int = 1, pipeline_index: int = 0)
         counts,
         mask.astype(np.float32),
         ancestors,
+        rates,
     )
 
 
@@ -272,17 +270,51 @@ def kept(clip_id: tf.Tensor, fraction: float) -> tf.Tensor:
     return hashing.integers([video, "fraction"], _HASH_RANGE) < round(fraction * _HASH_RANGE)
 
 
-def _count_kept(paths: Sequence[str], known: str, fraction: float) -> int:
-    """How many clips of the shards have labels and are kept: reads their ids, once."""
+def balanced_rates(
+    parsed: dict[str, tf.Tensor], source: Source, class_rates: np.ndarray
+) -> tf.Tensor:
+    """How often clips come in an epoch of balanced sampling; float64 `[clips]`.
+
+    Args:
+      parsed: of `clip.parse`.
+      source: whose policy tells which labels count.
+      class_rates: see `Stream`.
+    """
+    known, labels = (
+        ("weak_known", "weak_labels")
+        if source.policy == WEAK
+        else ("strong_known", "segment_label")
+    )
+    hot = tf.cast(multi_hot(parsed[labels], len(class_rates)), tf.float64)
+    rates = tf.linalg.matvec(hot, tf.constant(class_rates, tf.float64))
+    wanted = parsed[known]
+    if source.fraction < 1.0:
+        wanted &= kept(parsed["clip_id"], source.fraction)
+    return tf.where(wanted, rates, tf.zeros_like(rates))
+
+
+def _measure(
+    paths: Sequence[str], known: str, source: Source, class_rates: np.ndarray
+) -> tuple[int, float]:
+    """Reads shards once: (clips that have labels and are kept, sum of their balanced rates)."""
     field = f"{known.removesuffix('_clips')}_known"
 
-    def count(total: tf.Tensor, serialized: tf.Tensor) -> tf.Tensor:
+    def add(total: tuple[tf.Tensor, tf.Tensor], serialized: tf.Tensor) -> tuple:
         parsed = clip_lib.parse(serialized)
-        chosen = parsed[field] & kept(parsed["clip_id"], fraction)
-        return total + tf.reduce_sum(tf.cast(chosen, tf.int64))
+        chosen = parsed[field] & kept(parsed["clip_id"], source.fraction)
+        clips = tf.reduce_sum(tf.cast(chosen, tf.int64))
+        rate = tf.reduce_sum(balanced_rates(parsed, source, class_rates))
+        return total[0] + clips, total[1] + rate
 
     records = tf.data.TFRecordDataset(list(paths), num_parallel_reads=2).batch(64)
-    return int(records.reduce(tf.constant(0, tf.int64), count))
+    clips, rate = records.reduce((tf.constant(0, tf.int64), tf.constant(0.0, tf.float64)), add)
+    return int(clips), float(rate)
+
+
+def multi_hot(labels: tf.RaggedTensor, num_classes: int) -> tf.Tensor:
+    """Ragged class indices int64 `[batch, labels]` -> bool `[batch, num_classes]`."""
+    dense = labels.to_tensor(-1)
+    return tf.reduce_any(tf.one_hot(dense, num_classes, True, False, dtype=tf.bool), axis=1)
 
 
 def ancestor_matrix(

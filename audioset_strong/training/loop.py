@@ -223,7 +223,7 @@ def train(
             ends += [end for end in profile.ends() if end > step]
             count = min(*ends, total_steps) - step
             began = time.monotonic()
-            with distribution.told_of_lost_workers(strategy):
+            with sampling.told_of_damage(datasets), distribution.told_of_lost_workers(strategy):
                 ran = {k: v.numpy() for k, v in run_steps(batches, tf.constant(count)).items()}
             seconds = time.monotonic() - began
             if not np.isfinite([ran["loss"], ran["gradient_norm"]]).all():
