@@ -221,13 +221,14 @@ def read_clips(path: str, encoding: str = PCM16) -> Iterator[Clip]:
 
 
 def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Parses a batch of records, in-graph; the audio stays encoded (see `crop`, `crop_log_mel`).
+    """Parses a batch of records, in-graph, but for their audio (see `crop`, `crop_log_mel`).
 
     Args:
       serialized: string `[batch]`.
 
     Returns:
-      clip_id string `[batch]`; audio string `[batch]`; num_samples int64 `[batch]`; weak_labels,
+      record string `[batch]`, as given; clip_id string `[batch]`; num_samples int64 `[batch]`;
+      weak_labels,
       segment_start_ms, segment_end_ms, segment_label, negatives ragged int64 `[batch, (n)]`;
       weak_known, strong_known, negatives_known bool `[batch]`.
     """
@@ -237,7 +238,6 @@ def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         serialized,
         {
             _CLIP_ID: tf.io.FixedLenFeature([], tf.string),
-            _AUDIO: tf.io.FixedLenFeature([], tf.string),
             _NUM_SAMPLES: scalar,
             _WEAK_LABELS: ragged,
             _WEAK_KNOWN: scalar,
@@ -250,8 +250,8 @@ def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         },
     )
     return {
+        "record": serialized,
         "clip_id": parsed[_CLIP_ID],
-        "audio": parsed[_AUDIO],
         "num_samples": parsed[_NUM_SAMPLES],
         "weak_labels": parsed[_WEAK_LABELS],
         "segment_start_ms": parsed[_SEGMENT_START],
@@ -269,7 +269,8 @@ def crop(
 ) -> tf.Tensor:
     """Cuts one window out of each parsed clip, padded with silence behind the clip's end.
 
-    PCM16 is cut as bytes, before anything is decoded; FLAC has to be decoded whole.
+    PCM16 is cut out of the record as bytes, before anything is copied or decoded: to copy the
+    audio of ten seconds would take longer than all the rest. FLAC has to be decoded whole.
 
     Args:
       parsed: what `parse` returned.
@@ -295,12 +296,13 @@ def crop(
 
         cut = tf.map_fn(
             window,
-            (parsed["audio"], start),
+            (_encoded_audio(parsed), start),
             fn_output_signature=tf.TensorSpec([samples], tf.int16),
         )
         return tf.ensure_shape(cut, [None, samples])
     length = tf.minimum(parsed["num_samples"] - start, samples)
-    cut = tf.strings.substr(parsed["audio"], 2 * start, 2 * length)
+    begin = _audio_offset(parsed["record"], 2 * parsed["num_samples"])
+    cut = tf.strings.substr(parsed["record"], begin + 2 * start, 2 * length)
     # fixed_length pads with zero bytes, which are silence.
     pcm = tf.io.decode_raw(cut, tf.int16, fixed_length=2 * samples)
     return tf.ensure_shape(pcm, [None, samples])
@@ -319,12 +321,55 @@ def crop_log_mel(parsed: dict[str, tf.Tensor], start_frame: tf.Tensor, frames: i
     Returns:
       float32 `[batch, frames, 64]`, with the values of silence, log(0.01), behind the clip's end.
     """
-    stored = tf.strings.length(parsed["audio"]) // _FRAME_BYTES
+    audio = _encoded_audio(parsed)
+    stored = tf.strings.length(audio) // _FRAME_BYTES
     length = tf.minimum(tf.cast(stored, tf.int64) - start_frame, frames)
-    cut = tf.strings.substr(parsed["audio"], _FRAME_BYTES * start_frame, _FRAME_BYTES * length)
+    cut = tf.strings.substr(audio, _FRAME_BYTES * start_frame, _FRAME_BYTES * length)
     # TensorFlow has no decode_raw of a fixed length for float16.
     bits = tf.io.decode_raw(cut, tf.int16, fixed_length=_FRAME_BYTES * frames)
     values = tf.cast(tf.bitcast(bits, tf.float16), tf.float32)
     values = tf.reshape(values, [-1, frames, features.PATCH_BANDS])
     silence = features.log_mel(tf.zeros([features.WINDOW_SAMPLES]))
     return tf.where(tf.sequence_mask(length, frames)[..., tf.newaxis], values, silence)
+
+
+def _encoded_audio(parsed: dict[str, tf.Tensor]) -> tf.Tensor:
+    """The audio field of parsed records, string `[batch]`."""
+    field = {_AUDIO: tf.io.FixedLenFeature([], tf.string)}
+    return tf.io.parse_example(parsed["record"], field)[_AUDIO]
+
+
+def _audio_offset(record: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """Where in records the audio begins, in bytes; int64 `[batch]`.
+
+    `serialize` sorts the fields by name, so audio is the first. Before its bytes stand five message
+    headers, of a tag and a length each, and its name.
+
+    Args:
+      record: string `[batch]`.
+      length: int64 `[batch]`, bytes of the audio.
+
+    Raises:
+      tf.errors.InvalidArgumentError: when run, where a record has another layout.
+    """
+
+    def varint(value: tf.Tensor) -> tf.Tensor:  # bytes of a length
+        bounds = [1 << 7, 1 << 14, 1 << 21, 1 << 28, 1 << 35]
+        return 1 + tf.add_n([tf.cast(value >= bound, tf.int64) for bound in bounds])
+
+    name = len(_AUDIO)
+    size = tf.cast(tf.strings.length(record), tf.int64)
+    # Header by header outwards: what the audio, the list of it, the feature and the entry take.
+    value = 1 + varint(length) + length
+    feature = 1 + varint(value) + value
+    entry = (2 + name) + 1 + varint(feature) + feature
+    # The outermost length counts what follows itself: its size is that of one of two neighbours.
+    outer = varint(size - 1 - varint(size))
+    named = 1 + outer + 1 + varint(entry) + 2
+    found = tf.strings.substr(record, named, tf.fill(tf.shape(record), tf.constant(name, tf.int64)))
+    known = tf.debugging.Assert(
+        tf.reduce_all(tf.equal(found, _AUDIO)), ["not a record of this version's convert.py", found]
+    )
+    # Run at once, an assertion gives nothing to wait for.
+    with tf.control_dependencies([] if known is None else [known]):
+        return named + name + 1 + varint(feature) + 1 + varint(value) + 1 + varint(length)

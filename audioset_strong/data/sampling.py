@@ -66,6 +66,7 @@ class _Sampler:
     def __init__(
         self,
         stream: Stream,
+        index: int,
         num_classes: int,
         seed: int,
         patches_per_clip: int,
@@ -76,7 +77,8 @@ class _Sampler:
         self.stream = stream
         self._num_classes, self._seed, self._copies = num_classes, seed, patches_per_clip
         self._known_labels, self._augmented = known_labels, augmented
-        self._skip = skip_corrupt_records
+        self._skip, self._index = skip_corrupt_records, index
+        self._some_unwanted = stream.examples < sum(stream.shards.values())
 
     def patches(self, consumed: int, shuffle_buffer: int, batch_size: int) -> tf.data.Dataset:
         """The endless patches of the source, from its `consumed`-th on."""
@@ -108,7 +110,7 @@ class _Sampler:
             return tf.data.Dataset.from_tensor_slices({k: flat(v) for k, v in clips.items()})
 
         read = tf.data.Dataset.range(epoch, _MOST).flat_map(lambda e: self._epoch(e, block))
-        read = read.skip(clips).batch(block, drop_remainder=True)
+        read = read.skip(clips).batch(block, drop_remainder=True).prefetch(1)
         return read.flat_map(turns).skip(offset)
 
     def _epoch(self, epoch: tf.Tensor, shuffle_buffer: int) -> tf.data.Dataset:
@@ -151,8 +153,7 @@ class _Sampler:
             num_parallel_calls=parallel_calls,
             deterministic=True if parallel_calls else None,
         )
-        clips = clips.unbatch().filter(lambda clip: clip["wanted"])
-        return clips.map(lambda clip: {k: v for k, v in clip.items() if k != "wanted"})
+        return clips.unbatch()
 
     def by_service(self, address: str, consumed: int, on_device: bool) -> tf.data.Dataset:
         """The endless patches of the source, drawn by the workers of a tf.data service.
@@ -202,41 +203,42 @@ class _Sampler:
         Args:
           serialized: records, string `[records]`.
           epoch: int64.
-          repeats: windows to take of each, int64 `[records]`; `patches_per_clip` where None.
+          repeats: windows to take of each, int64 `[records]`, of balanced sources.
 
         Returns:
-          wanted bool `[clips]` (whether the clip carries the label kind that the policy asks for);
-          clip_id string, start int64 (in samples), pcm int16 `[15600]` or log_mel float32
-          `[96, 64]`, labels bool `[classes]` and on demand known_labels and augment_seed, each
-          `[clips, ...]`, or `[clips, copies, ...]` where there are several.
+          Of the clips that have the labels that the policy asks for: clip_id string, start int64
+          (in samples), source int64, pcm int16 `[15600]` or log_mel float32 `[96, 64]`, labels bool
+          `[classes]` and on demand known_labels and augment_seed, each `[clips, ...]`, or
+          `[clips, copies, ...]` where there are several.
         """
         parsed = clip_lib.parse(serialized)
-        source = self.stream.source
-        wanted = parsed["weak_known"] if source.policy == WEAK else parsed["strong_known"]
-        if source.fraction < 1.0:
-            wanted &= kept(parsed["clip_id"], source.fraction)
-        copy = None
-        if repeats is None and self._copies > 1:
-            repeats = tf.fill(tf.shape(serialized), tf.constant(self._copies, tf.int64))
         if repeats is not None:
-            clips = tf.range(tf.shape(serialized, tf.int64)[0])
-            rows = tf.repeat(clips, repeats)
+            rows = tf.repeat(tf.range(tf.shape(serialized, tf.int64)[0]), repeats)
             copy = tf.range(tf.size(rows, tf.int64)) - tf.repeat(
                 tf.cumsum(repeats, exclusive=True), repeats
             )
             parsed = {name: tf.gather(value, rows) for name, value in parsed.items()}
-        patches = self._labelled_windows(parsed, epoch, copy)
+            return self._labelled_windows(parsed, epoch, copy)
         if self._copies > 1:
-            patches = {
-                name: tf.reshape(value, [-1, self._copies, *value.shape[1:]])
-                for name, value in patches.items()
-            }
-        elif repeats is not None:
-            wanted = tf.gather(wanted, rows)
-        return patches | {"wanted": wanted}
+            each = [self._labelled_windows(parsed, epoch, copy) for copy in range(self._copies)]
+            patches = {name: tf.stack([one[name] for one in each], 1) for name in each[0]}
+        else:
+            patches = self._labelled_windows(parsed, epoch)
+        if self._some_unwanted:
+            wanted = self._wanted(parsed)
+            patches = {name: tf.boolean_mask(value, wanted) for name, value in patches.items()}
+        return patches
+
+    def _wanted(self, parsed: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Whether clips have the labels that the policy asks for, and are kept; bool `[clips]`."""
+        source = self.stream.source
+        wanted = parsed["weak_known"] if source.policy == WEAK else parsed["strong_known"]
+        if source.fraction < 1.0:
+            wanted &= kept(parsed["clip_id"], source.fraction)
+        return wanted
 
     def _labelled_windows(
-        self, parsed: dict[str, tf.Tensor], epoch: tf.Tensor, copy: tf.Tensor | None
+        self, parsed: dict[str, tf.Tensor], epoch: tf.Tensor, copy: tf.Tensor | int | None = None
     ) -> dict[str, tf.Tensor]:
         stream, classes = self.stream, self._num_classes
         which: list[tf.Tensor | str | int] = [parsed["clip_id"], "window", self._seed, epoch]
@@ -245,7 +247,10 @@ class _Sampler:
         num_samples = parsed["num_samples"]
         drawn = hashing.integers(which, 2**62)
         last = tf.maximum(num_samples - features.PATCH_SAMPLES, 0)
-        patches = {"clip_id": parsed["clip_id"]}
+        patches = {
+            "clip_id": parsed["clip_id"],
+            "source": tf.fill(tf.shape(num_samples), tf.constant(self._index, tf.int64)),
+        }
         if stream.encoding == clip_lib.LOG_MEL:
             frame = drawn % (last // features.HOP_SAMPLES + 1)
             patches["start"] = frame * features.HOP_SAMPLES
@@ -429,6 +434,7 @@ def train_patches(
     for i, stream in enumerate(streams):
         sampler = _Sampler(
             stream,
+            i,
             num_classes,
             seed,
             patches_per_clip,
@@ -441,7 +447,7 @@ def train_patches(
         else:
             drawn = sampler.by_service(data_service, int(consumed[i]), features_on_device)
             drawn = drawn.shuffle(shuffle_buffer, seed)
-        patches.append(drawn.map(lambda patch, i=i: patch | {"source": i}))
+        patches.append(drawn)
     if len(patches) == 1:
         mixed = patches[0]
     else:
@@ -453,7 +459,6 @@ def train_patches(
         batch = batch | {
             "labels": tf.cast(batch["labels"], tf.float32),
             "label_weights": tf.gather(class_masks, batch["source"]),
-            "source": tf.cast(batch["source"], tf.int64),
         }
         if known_labels:
             batch["known"] = batch.pop("known_labels")

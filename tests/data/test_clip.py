@@ -271,3 +271,44 @@ def test_records_of_something_else_are_named(tmp_path):
         list(clip_lib.read_clips(str(path)))
     with pytest.raises(errors.InputError, match=r"nowhere\.tfrecord: unreadable after 0 records"):
         list(clip_lib.read_clips(str(tmp_path / "nowhere.tfrecord")))
+
+
+@pytest.mark.parametrize(
+    "num_samples",
+    # Around every length at which a header of the record grows by a byte.
+    [
+        *range(3),
+        40,
+        *range(50, 66),
+        *range(8100, 8201, 10),
+        160_000,
+        *range(1_048_480, 1_048_590, 10),
+    ],
+)
+def test_samples_are_cut_out_of_records_of_every_length(num_samples):
+    rng = np.random.default_rng(num_samples)
+    clips = [
+        clip_lib.Clip(
+            f"video_{'0' * extra}",
+            rng.integers(-32768, 32768, num_samples).astype(np.int16),
+            16_000,
+            weak_labels=tuple(range(extra)),
+        )
+        for extra in (1, 17, 60)
+    ]
+    parsed = clip_lib.parse(tf.constant([clip_lib.serialize(clip) for clip in clips]))
+    start = num_samples // 3
+    cut = clip_lib.crop(parsed, tf.fill([3], tf.constant(start, tf.int64)), 100).numpy()
+    for got, clip in zip(cut, clips, strict=True):
+        wanted = clip.audio[start : start + 100]
+        np.testing.assert_array_equal(got, np.pad(wanted, (0, 100 - len(wanted))))
+
+
+def test_a_record_of_another_layout_is_refused_where_samples_are_cut_out():
+    clip = clip_lib.Clip("video_0", np.zeros(100, np.int16), 16_000)
+    example = tf.train.Example.FromString(clip_lib.serialize(clip))
+    example.features.feature["aaa"].int64_list.value.append(1)  # now the first field
+    record = example.SerializeToString(deterministic=True)
+    parsed = clip_lib.parse(tf.constant([record]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not a record of this version"):
+        clip_lib.crop(parsed, tf.constant([0], tf.int64), 10)
