@@ -1,0 +1,39 @@
+"""The picture of augmentation, through the binary, on a real dataset."""
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from audioset_strong import errors
+from audioset_strong.analysis import augmentation_figure
+from audioset_strong.data import augmentation
+from tests.datasets import make_clip, write_dataset
+from tests.processes import Server
+
+
+def test_the_binary_draws_each_augmentation_that_is_on(tmp_path):
+    data = write_dataset(tmp_path / "data", [make_clip(i) for i in range(5)], 1)
+    heights = []
+    with Server() as server:
+        for names in ((), ("Augmentation.gain_db = 12", "Augmentation.mixup_alpha = 0.5")):
+            output = tmp_path / f"{len(names)}.png"
+            process = server.start(
+                "plot_augmentation",
+                f"--data_dir={data}",
+                f"--output={output}",
+                "--gin_param=Augmentation.time_masks = 2",
+                *(f"--gin_param={name}" for name in names),
+            )
+            assert process.wait() == 0, process.stderr
+            picture = PIL.Image.open(output)
+            heights.append(picture.height)
+            assert np.asarray(picture.convert("L")).std() > 20
+    # Two rows and four: as it is, time masks; and gain and mixup besides.
+    assert heights[1] == pytest.approx(2 * heights[0], rel=0.01)
+
+
+def test_there_must_be_something_to_draw(tmp_path):
+    with pytest.raises(errors.InputError, match="no augmentation is on"):
+        augmentation_figure.draw([make_clip(0)], augmentation.Augmentation())
+    with pytest.raises(errors.InputError, match="no clip with audio"):
+        augmentation_figure.draw([], augmentation.Augmentation(gain_db=1.0))
