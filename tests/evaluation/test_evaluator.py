@@ -377,7 +377,7 @@ def test_a_run_is_followed_from_before_it_begins_until_it_is_finished(
 def test_a_checkpoint_deleted_while_it_is_read_is_passed_over(run, data, monkeypatch, caplog):
     load = checkpoints.load_weights
 
-    def too_late(model, checkpoint):
+    def too_late(model, checkpoint, ema=False):
         if checkpoint.endswith("step-10"):
             os.unlink(checkpoint + ".data-00000-of-00001")  # its index is still there
         load(model, checkpoint)

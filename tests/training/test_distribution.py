@@ -63,7 +63,7 @@ def _losses(workdir):
     }
 
 
-@pytest.mark.parametrize("clip_norm", ["None", "0.05"])
+@pytest.mark.parametrize("clip_norm", ["None", pytest.param("0.05", marks=pytest.mark.slow)])
 def test_two_devices_train_as_one_does_at_the_same_global_batch(
     server, data_dir, tmp_path, clip_norm
 ):

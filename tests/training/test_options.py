@@ -154,7 +154,7 @@ def test_log_mel_on_the_device_trains_the_same_model(data_dir, tmp_path, monkeyp
         np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_mixed_precision_learns_and_is_evaluated_in_float32(data_dir, tmp_path, precision):
     run = train(tmp_path / "run", data_dir, total_steps=30, precision=precision, steps_per_call=10)
     curve = series(run, "loss")
