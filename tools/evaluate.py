@@ -30,6 +30,9 @@ _CHECKPOINT = flags.DEFINE_string(
 _TIMEOUT_S = flags.DEFINE_float(
     "timeout_s", None, "End after so many seconds without a new checkpoint.", lower_bound=0
 )
+_EMA = flags.DEFINE_bool(
+    "ema", None, "Evaluate the weights' moving average; results go to WORKDIR/eval_ema."
+)
 _SAVE_SCORES = flags.DEFINE_bool("save_scores", None, "Keep all scores, for score.py.")
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Gin file; may be repeated.")
 _GIN_PARAM = flags.DEFINE_multi_string(
@@ -51,13 +54,14 @@ def main(argv: list[str]) -> None:
         "run_once": _RUN_ONCE.value,
         "checkpoint": _CHECKPOINT.value,
         "timeout_s": _TIMEOUT_S.value,
+        "ema": _EMA.value,
         "save_scores": _SAVE_SCORES.value,
     }
     # What no flag gives is left to gin.
     given = {name: value for name, value in arguments.items() if value is not None}
     evaluator.evaluate_workdirs(_WORKDIR.value, **given)
     for workdir in _WORKDIR.value:
-        print(evaluator.summary(workdir))
+        print(evaluator.summary(workdir, bool(_EMA.value)))
 
 
 def run() -> None:

@@ -8,6 +8,9 @@ Written to a workdir:
     eval/scores/<name>-<step>.npz  all scores, on demand (scoring.py)
     eval/datasets.json             what was evaluated on
     selection.json                 the checkpoint that stands for the model (selection.py)
+
+Evaluated with the moving average of the weights, the same goes to eval_ema/, and none is selected:
+selection.json is that of the weights themselves, whose results stand in eval/.
 """
 
 import contextlib
@@ -33,6 +36,7 @@ from audioset_strong.labels import vocabulary as vocabulary_lib
 from audioset_strong.training import checkpoints
 
 EVAL_DIR = "eval"
+EMA_DIR = "eval_ema"
 RESULTS_FILE = "results.csv"
 COLUMNS = ["step", "set", "metric", "value"]
 _DATASETS_FILE = "datasets.json"
@@ -140,6 +144,7 @@ def evaluate_workdirs(
     run_once: bool = False,
     checkpoint: str | None = None,
     timeout_s: float | None = None,
+    ema: bool = False,
     smear: bool = False,
     batch_size: int = 16,
     cache_clips: int = 1000,
@@ -156,6 +161,7 @@ def evaluate_workdirs(
       checkpoint: the one checkpoint to evaluate, by its path or its name such as "step-500" (with a
         single workdir). None is selected then.
       timeout_s: seconds without a new checkpoint after which following ends.
+      ema: whether to evaluate the moving average of the weights (`train.ema_decay`), apart.
       smear: whether positive labels imply those of their ancestors in the ontology.
       batch_size: clips scored at a time, ten patches each.
       cache_clips: datasets up to so many clips are kept in memory as log-mel.
@@ -193,7 +199,7 @@ def evaluate_workdirs(
     follow = not run_once and checkpoint is None
     with contextlib.ExitStack() as stack:
         runs = [
-            stack.enter_context(_Workdir(path, opened, bootstrap_replicates, save_scores))
+            stack.enter_context(_Workdir(path, opened, bootstrap_replicates, save_scores, ema))
             for path in workdirs
         ]
         for run in runs:
@@ -213,7 +219,7 @@ def evaluate_workdirs(
                 break
             else:
                 time.sleep(_POLL_S if timeout_s is None else min(_POLL_S, timeout_s))
-        if checkpoint is None:
+        if checkpoint is None and not ema:
             for run in runs:
                 run.select()
 
@@ -222,14 +228,20 @@ class _Workdir:
     """One training run and what is known of its checkpoints."""
 
     def __init__(
-        self, workdir: str, eval_sets: Sequence[EvalSet], replicates: int, save_scores: bool
+        self,
+        workdir: str,
+        eval_sets: Sequence[EvalSet],
+        replicates: int,
+        save_scores: bool,
+        ema: bool = False,
     ):
         self._workdir = workdir
-        self._directory = pathlib.Path(workdir) / EVAL_DIR
+        self._ema = ema
+        self._directory = pathlib.Path(workdir) / (EMA_DIR if ema else EVAL_DIR)
         self._eval_sets = eval_sets
         self._replicates = replicates
         self._save_scores = save_scores
-        self._results = read_results(workdir)
+        self._results = read_results(workdir, ema)
         self._loaded: checkpoints.LoadedModel | None = None
         self._predict: Callable | None = None
         self._writer: tf.summary.SummaryWriter | None = None
@@ -276,7 +288,9 @@ class _Workdir:
         Args:
           checkpoint: the one to look at; by default all are.
         """
-        self._results = read_results(self._workdir)  # another process may have added to them
+        self._results = read_results(
+            self._workdir, self._ema
+        )  # another process may have added to them
         listed = checkpoints.list_checkpoints(self._workdir)
         if checkpoint is not None:
             listed = [item for item in listed if _is_meant(checkpoint, item[1])]
@@ -349,10 +363,10 @@ class _Workdir:
 
     def _load(self, path: str) -> None:
         if self._loaded is not None:
-            checkpoints.load_weights(self._loaded.model, path)
+            checkpoints.load_weights(self._loaded.model, path, self._ema)
             return
         self.check()
-        self._loaded = checkpoints.load_model(self._workdir, path)
+        self._loaded = checkpoints.load_model(self._workdir, path, self._ema)
         model = self._loaded.model
         self._predict = scoring.of_model(
             tf.function(
@@ -396,7 +410,7 @@ class _Workdir:
         datasets = self._datasets() | {eval_set.name: eval_set.fingerprint}
         checkpoints.write_json(self._directory / _DATASETS_FILE, datasets)
         # Last, in one go: what results.csv holds is whole.
-        held = read_results(self._workdir)
+        held = read_results(self._workdir, self._ema)
         replaced = (held["step"] == step) & held["set"].isin(eval_set.set_names())
         tables = [held[~replaced], pd.DataFrame(rows, columns=COLUMNS)]
         table = pd.concat([table for table in tables if len(table)])
@@ -418,13 +432,17 @@ class _Workdir:
         return self._directory / "scores" / f"{name}-{step}.npz"
 
 
-def read_results(workdir: str) -> pd.DataFrame:
+def read_results(workdir: str, ema: bool = False) -> pd.DataFrame:
     """The results of a workdir: step, set, metric, value; empty where there are none.
+
+    Args:
+      workdir: that was evaluated.
+      ema: whether to read those of the moving average.
 
     Raises:
       errors.InputError: a file that is no results.
     """
-    path = pathlib.Path(workdir) / EVAL_DIR / RESULTS_FILE
+    path = pathlib.Path(workdir) / (EMA_DIR if ema else EVAL_DIR) / RESULTS_FILE
     if not path.exists():
         return pd.DataFrame({"step": [], "set": [], "metric": [], "value": []}).astype(
             {"step": np.int64, "set": str, "metric": str, "value": np.float64}
@@ -436,12 +454,12 @@ def read_results(workdir: str) -> pd.DataFrame:
         raise errors.InputError(f"{path}: no results of evaluate.py: {error}") from error
 
 
-def summary(workdir: str) -> str:
+def summary(workdir: str, ema: bool = False) -> str:
     """What is evaluated and selected in a workdir, in a line."""
-    steps = read_results(workdir)["step"].nunique()
+    steps = read_results(workdir, ema)["step"].nunique()
     selected = selection.read(workdir)
     picked = f"step {selected['step']} is selected" if selected else "none is selected"
-    path = pathlib.Path(workdir) / EVAL_DIR / RESULTS_FILE
+    path = pathlib.Path(workdir) / (EMA_DIR if ema else EVAL_DIR) / RESULTS_FILE
     return f"{workdir}: {steps} checkpoints evaluated, {picked}; results in {path}"
 
 

@@ -113,7 +113,7 @@ def claim_workdir(workdir: str, config: str) -> None:
         raise errors.InputError(f"{workdir}: {error.strerror}; take another --workdir") from error
     # A run that stopped at its first check (a wrong data directory, say) left only its config, and
     # an evaluation that was waiting for it its folder.
-    begun = held_names - {path.name, temporary.name, "eval"}
+    begun = held_names - {path.name, temporary.name, "eval", "eval_ema"}
     if path.exists() and begun:
         held = path.read_text()
         if _without_places(held) != _without_places(config):

@@ -1,0 +1,84 @@
+"""Evaluating the moving average of the weights, apart from the weights themselves."""
+
+import os
+
+import numpy as np
+import pytest
+from scipy import special
+
+from audioset_strong import errors
+from audioset_strong.data import sampling
+from audioset_strong.data import source as source_lib
+from audioset_strong.evaluation import evaluator, scoring
+from audioset_strong.models import resnet
+from audioset_strong.training import checkpoints, loop
+from tests.datasets import toy_clips, write_dataset
+
+
+def _tiny(num_classes, class_priors):
+    return resnet.resnet(
+        num_classes, (1,), 4, bottleneck=False, first_stride=2, class_priors=class_priors
+    )
+
+
+def _train(workdir, root, **settings):
+    loop.train(
+        str(workdir),
+        data_dir=str(root),
+        sources=lambda data_dir: [source_lib.Source((os.path.join(data_dir, "train"),), "strong")],
+        model=_tiny,
+        batch_size=16,
+        total_steps=20,
+        checkpoint_every=10,
+        learning_rate=lambda total_steps: 1e-2,
+        **settings,
+    )
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("data")
+    write_dataset(directory / "train", toy_clips(48), 2)
+    write_dataset(directory / "validation", toy_clips(12, 2000), 1)
+    return directory
+
+
+def _evaluate(workdir, root, **settings):
+    evaluator.evaluate_workdirs(
+        [str(workdir)],
+        {"validation": str(root / "validation")},
+        run_once=True,
+        save_scores=True,
+        bootstrap_replicates=0,
+        **settings,
+    )
+
+
+def test_both_kinds_of_weights_are_evaluated_and_kept_apart(root, tmp_path):
+    run = tmp_path / "run"
+    _train(run, root, ema_decay=0.8)
+    _evaluate(run, root, ema=True)
+    assert not (run / "selection.json").exists()
+    assert evaluator.read_results(str(run)).empty
+    _evaluate(run, root)
+    assert (run / "selection.json").exists()
+    batch = next(sampling.grid_patches([str(root / "validation")]).as_numpy_iterator())
+    log_mel = batch["log_mel"].reshape(-1, 96, 64)
+    found = []
+    for ema, folder in ((False, "eval"), (True, "eval_ema")):
+        assert set(evaluator.read_results(str(run), ema)["step"]) == {10, 20}
+        assert list((run / folder).glob("events.*"))
+        for step in (10, 20):
+            path = str(run / "checkpoints" / f"step-{step}")
+            model = checkpoints.load_model(str(run), path, ema).model
+            scores = scoring.Scores.load(str(run / folder / "scores" / f"validation-{step}.npz"))
+            wanted = special.expit(model.predict(log_mel, verbose=0)).reshape(12, 10, -1)
+            np.testing.assert_allclose(scores.frame_scores, wanted, atol=1e-5)
+            found.append(scores.frame_scores)
+    assert np.abs(found[1] - found[3]).max() > 0.01  # they differ
+
+
+def test_a_run_without_moving_average_is_told(root, tmp_path):
+    _train(tmp_path / "run", root)
+    with pytest.raises(errors.InputError, match=r"trained without train\.ema_decay"):
+        _evaluate(tmp_path / "run", root, ema=True)
