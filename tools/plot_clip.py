@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
     import pathlib
 
     from audioset_strong import errors
-    from audioset_strong.analysis import figures, label_clip, label_figures
+    from audioset_strong.analysis import drawing, label_clip, label_figures
 
     if bool(_DATA_DIR.value) == bool(_AUDIO.value):
         raise errors.InputError("give either --data_dir, or --audio with metadata files")
@@ -63,7 +63,7 @@ def main(argv: list[str]) -> None:
         )
     figure = label_figures.clip(clip, vocabulary, _RULE.value)
     try:
-        figures.save(figure, pathlib.Path(_OUTPUT.value))
+        drawing.save(figure, pathlib.Path(_OUTPUT.value))
     except OSError as error:
         raise errors.InputError(f"{_OUTPUT.value}: cannot be written ({error.strerror})") from error
     print(_OUTPUT.value)

@@ -11,10 +11,7 @@ import numpy as np
 import pandas as pd
 
 from audioset_strong.analysis import tables
-from audioset_strong.analysis.drawing import new_figure, save
-
-# `save` is here as well for those who draw and write with one module.
-__all__ = ["checkpoints", "curves", "new_figure", "per_class", "save", "table1"]
+from audioset_strong.analysis.drawing import new_figure
 
 _SET_TITLES = {"weak_eval": "Weak eval", "strong_eval": "Strong eval"}
 _METRIC_TITLES = {"d_prime": "d'", "lwlrap": "lwlrap"}

@@ -30,7 +30,6 @@ from audioset_strong.data.source import (
     Source,
     Stream,
     ancestor_matrix,
-    fingerprint,  # noqa: F401
     kept,
     multi_hot,
     open_source,

@@ -31,6 +31,7 @@ from absl import logging
 import gin
 from audioset_strong import errors, progress
 from audioset_strong.data import sampling
+from audioset_strong.data import source as source_lib
 from audioset_strong.evaluation import measures, scoring, selection
 from audioset_strong.labels import vocabulary as vocabulary_lib
 from audioset_strong.training import checkpoints
@@ -105,7 +106,7 @@ def open_eval_set(
       directories: converted datasets.
       batch_size: clips a batch.
       cache_clips: up to so many clips the log-mel is kept in memory, 246 kB a clip.
-      smear: whether positive labels imply those of their ancestors, see `sampling.Source`.
+      smear: whether positive labels imply those of their ancestors, see `source_lib.Source`.
 
     Raises:
       errors.InputError: no dataset there, one without labels (or without an ontology to smear
@@ -113,7 +114,7 @@ def open_eval_set(
     """
     if not re.fullmatch(r"\w+", name):
         raise errors.InputError(f"eval set {name!r}: its name must be of letters, digits and _")
-    infos = sampling.read_infos(directories)
+    infos = source_lib.read_infos(directories)
     kinds = []
     if sum(info.weak_clips for info in infos):
         kinds.append(measures.WEAK)
@@ -122,14 +123,14 @@ def open_eval_set(
     if not kinds:
         raise errors.InputError(f"{', '.join(directories)}: no clip with labels to evaluate on")
     if smear:
-        sampling.ancestor_matrix(directories, infos)  # can they be?
+        source_lib.ancestor_matrix(directories, infos)  # can they be?
     num_clips = sum(info.num_clips for info in infos)
     return EvalSet(
         name=name,
         kinds=tuple(kinds),
         num_clips=num_clips,
         vocabulary=infos[0].vocabulary,
-        fingerprint=sampling.fingerprint(directories) + ("-smeared" if smear else ""),
+        fingerprint=source_lib.fingerprint(directories) + ("-smeared" if smear else ""),
         directories=tuple(directories),
         batch_size=batch_size,
         cached=num_clips <= cache_clips,

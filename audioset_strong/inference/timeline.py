@@ -12,7 +12,7 @@ import matplotlib.patches
 import numpy as np
 
 from audioset_strong import features
-from audioset_strong.analysis import figures
+from audioset_strong.analysis import drawing
 from audioset_strong.inference import events as events_lib
 from audioset_strong.inference import scorer
 
@@ -86,7 +86,7 @@ def draw(
       events: to be outlined where they are of these classes.
     """
     height = max(0.28 * len(classes), 0.6)
-    figure = figures.new_figure(9.5, 3.6 + height)
+    figure = drawing.new_figure(9.5, 3.6 + height)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.6, height])
     _spectrogram(top, log_mel)
     top.set_title(title, fontsize=10, loc="left")

@@ -19,7 +19,7 @@ from typing import TextIO
 
 import numpy as np
 
-from audioset_strong.analysis import figures
+from audioset_strong.analysis import drawing
 from audioset_strong.inference import events as events_lib
 from audioset_strong.inference import predictor, scorer, timeline
 from audioset_strong.labels import vocabulary as vocabulary_lib
@@ -201,7 +201,7 @@ class Png(Writer):
             self._names,
             result.events,
         )
-        figures.save(figure, self.path)
+        drawing.save(figure, self.path)
 
     def discard(self) -> None:
         """Nothing is written before the end."""

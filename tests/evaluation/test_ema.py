@@ -1,38 +1,15 @@
 """Evaluating the moving average of the weights, apart from the weights themselves."""
 
-import os
-
 import numpy as np
 import pytest
 from scipy import special
 
 from audioset_strong import errors
 from audioset_strong.data import sampling
-from audioset_strong.data import source as source_lib
 from audioset_strong.evaluation import evaluator, scoring
-from audioset_strong.models import resnet
-from audioset_strong.training import checkpoints, loop
+from audioset_strong.training import checkpoints
 from tests.datasets import toy_clips, write_dataset
-
-
-def _tiny(num_classes, class_priors):
-    return resnet.resnet(
-        num_classes, (1,), 4, bottleneck=False, first_stride=2, class_priors=class_priors
-    )
-
-
-def _train(workdir, root, **settings):
-    loop.train(
-        str(workdir),
-        data_dir=str(root),
-        sources=lambda data_dir: [source_lib.Source((os.path.join(data_dir, "train"),), "strong")],
-        model=_tiny,
-        batch_size=16,
-        total_steps=20,
-        checkpoint_every=10,
-        learning_rate=lambda total_steps: 1e-2,
-        **settings,
-    )
+from tests.toy_training import train
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +33,7 @@ def _evaluate(workdir, root, **settings):
 
 def test_both_kinds_of_weights_are_evaluated_and_kept_apart(root, tmp_path):
     run = tmp_path / "run"
-    _train(run, root, ema_decay=0.8)
+    train(run, root, ema_decay=0.8)
     _evaluate(run, root, ema=True)
     assert not (run / "selection.json").exists()
     assert evaluator.read_results(str(run)).empty
@@ -79,6 +56,6 @@ def test_both_kinds_of_weights_are_evaluated_and_kept_apart(root, tmp_path):
 
 
 def test_a_run_without_moving_average_is_told(root, tmp_path):
-    _train(tmp_path / "run", root)
+    train(tmp_path / "run", root)
     with pytest.raises(errors.InputError, match=r"trained without train\.ema_decay"):
         _evaluate(tmp_path / "run", root, ema=True)

@@ -17,18 +17,10 @@ from audioset_strong.data import sampling
 from audioset_strong.data import source as source_lib
 from audioset_strong.labels import vocabulary
 from audioset_strong.models import resnet
-from audioset_strong.training import checkpoints, loop
+from audioset_strong.training import checkpoints
+from tests import toy_training
 from tests.datasets import toy_clips, write_dataset
-
-
-def tiny(num_classes, class_priors):
-    return resnet.resnet(
-        num_classes, (1,), 4, bottleneck=False, first_stride=2, class_priors=class_priors
-    )
-
-
-def sources(data_dir):
-    return [source_lib.Source((os.path.join(data_dir, "train"),), "strong")]
+from tests.toy_training import sources, tiny
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +31,8 @@ def data_dir(tmp_path_factory):
 
 
 def train(workdir, data_dir, rate=1e-2, **settings):
-    defaults = {
-        "batch_size": 16,
-        "total_steps": 60,
-        "checkpoint_every": 20,
-        "steps_per_call": 10,
-        "sources": sources,
-        "model": tiny,
-        "learning_rate": lambda total_steps: rate,
-    }
-    loop.train(str(workdir), data_dir=data_dir, **(defaults | settings))
+    defaults = {"total_steps": 60, "checkpoint_every": 20, "steps_per_call": 10}
+    return toy_training.train(workdir, data_dir, rate, **(defaults | settings))
 
 
 @pytest.fixture(scope="module")

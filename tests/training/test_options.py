@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 
 import keras
 import numpy as np
@@ -12,21 +11,11 @@ from tensorboard.backend.event_processing import event_accumulator
 
 from audioset_strong import errors
 from audioset_strong.data import sampling
-from audioset_strong.data import source as source_lib
 from audioset_strong.labels import vocabulary
 from audioset_strong.models import resnet
-from audioset_strong.training import checkpoints, loop, losses, optimizers
+from audioset_strong.training import checkpoints, losses, optimizers
 from tests.datasets import toy_clips, write_dataset
-
-
-def tiny(num_classes, class_priors):
-    return resnet.resnet(
-        num_classes, (1,), 4, bottleneck=False, first_stride=2, class_priors=class_priors
-    )
-
-
-def sources(data_dir):
-    return [source_lib.Source((os.path.join(data_dir, "train"),), "strong")]
+from tests.toy_training import tiny, train
 
 
 @pytest.fixture(scope="module")
@@ -34,20 +23,6 @@ def data_dir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("data")
     write_dataset(directory / "train", toy_clips(48), 2)
     return str(directory)
-
-
-def train(workdir, data_dir, rate=1e-2, **settings):
-    defaults = {
-        "batch_size": 16,
-        "total_steps": 20,
-        "checkpoint_every": 10,
-        "steps_per_call": 5,
-        "sources": sources,
-        "model": tiny,
-        "learning_rate": lambda total_steps: rate,
-    }
-    loop.train(str(workdir), data_dir=data_dir, **(defaults | settings))
-    return workdir
 
 
 def events(workdir):
