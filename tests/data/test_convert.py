@@ -468,6 +468,7 @@ def wait_until(condition, seconds=60.0):
         time.sleep(0.0005)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(server, tmp_path):
     sound = write(tmp_path / "sound.wav", np.stack([melody(10, 44_100)] * 2, 1), 44_100)
     (tmp_path / "audio").mkdir()

@@ -74,6 +74,7 @@ def _weights(workdir):
     return checkpoints.load_model(str(workdir)).model.get_weights()
 
 
+@pytest.mark.slow
 def test_a_run_killed_and_stopped_again_and_again_ends_as_one_never_stopped(
     server, data_dir, whole, tmp_path
 ):
