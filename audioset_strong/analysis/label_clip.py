@@ -1,7 +1,5 @@
 """One clip with all of its labels, from a dataset's shards or from audio and metadata files."""
 
-import csv
-import io
 import os
 from collections.abc import Callable, Sequence
 
@@ -9,7 +7,7 @@ import pandas as pd
 import tensorflow as tf
 
 from audioset_strong import errors, features
-from audioset_strong.data import audio, convert, dataset_info, storage
+from audioset_strong.data import audio, convert, dataset_info, inspection
 from audioset_strong.data import clip as clip_lib
 from audioset_strong.labels import metadata
 from audioset_strong.labels.vocabulary import Vocabulary
@@ -25,7 +23,7 @@ def from_dataset(directory: str, clip_id: str) -> tuple[clip_lib.Clip, Vocabular
     shards = info.shard_paths(directory)
     manifest = os.path.join(directory, convert.MANIFEST)
     if tf.io.gfile.exists(manifest):  # tells the shard, so that not all have to be read
-        listed = csv.DictReader(io.StringIO(storage.read_text(manifest)))
+        listed = inspection.manifest_rows(directory)
         rows = [row for row in listed if row["clip_id"] == clip_id]
         if not rows:
             raise errors.InputError(f"{manifest}: no clip {clip_id}")

@@ -32,7 +32,8 @@ CLIP, VIDEO, EITHER = "clip", "video", "either"
 _LONGER_S = 1.0  # than the clip: a file of EITHER kind is the video
 _MAX_SECONDS = 24 * 3600
 _MAX_CHANNELS = 64
-_MAX_ABSOLUTE = 64.0  # float files may exceed 1; a damaged one exceeds anything
+MIN_RATE, MAX_RATE = 1000, 768_000  # Hz, of any recording
+MAX_ABSOLUTE = 64.0  # float files may exceed 1; a damaged one exceeds anything
 _SHORTFALL_S = 0.1  # encoders may drop that much; more is told in the manifest
 _INDEXED_CONTAINERS = ("mov", "matroska")  # of which PyAV can seek exactly
 _PREROLL_S = 1.0  # decoded before the cut, for decoders to settle
@@ -152,8 +153,8 @@ def mix_down(waveform: np.ndarray) -> np.ndarray:
         mono = functools.reduce(np.add, waveform.T)
         if waveform.shape[1] > 1:  # of one channel it is the waveform itself
             mono /= waveform.shape[1]
-    if not -_MAX_ABSOLUTE <= mono.min() <= mono.max() <= _MAX_ABSOLUTE:  # false for NaN, too
-        raise AudioError(UNDECODABLE, f"decodes to samples beyond {_MAX_ABSOLUTE:g}, or to NaN")
+    if not -MAX_ABSOLUTE <= mono.min() <= mono.max() <= MAX_ABSOLUTE:  # false for NaN, too
+        raise AudioError(UNDECODABLE, f"decodes to samples beyond {MAX_ABSOLUTE:g}, or to NaN")
     return mono
 
 
@@ -355,7 +356,7 @@ def _offset(
 
 def check_format(rate: int, channels: int) -> None:
     """Raises AudioError where a header claims a rate (Hz) or channels that no recording has."""
-    if not 1000 <= rate <= 768_000:
+    if not MIN_RATE <= rate <= MAX_RATE:
         raise AudioError(UNDECODABLE, f"header claims a sample rate of {rate} Hz")
     if not 1 <= channels <= _MAX_CHANNELS:
         raise AudioError(UNDECODABLE, f"header claims {channels} channels")

@@ -108,8 +108,7 @@ def _recordings(audio_dir: str) -> dict[str, str]:
 
 def _write(out: pathlib.Path, clips: audacity.Clips, vocabulary: vocabulary_lib.Vocabulary) -> None:
     weak = [
-        f"{row.ytid}, {row.start_ms / 1000:.3f}, {row.end_ms / 1000:.3f}, "
-        f'"{",".join(row.labels)}"\n'
+        metadata.weak_line(row.ytid, row.start_ms, row.end_ms, row.labels) + "\n"
         for row in clips.weak.itertuples()
     ]
     strong = [

@@ -30,9 +30,7 @@ def clips(
         for path in info.shard_paths(directory):
             yield from clip_lib.read_clips(path, info.encoding)
         return
-    wanted = {
-        row["clip_id"]: row for row in _manifest_rows(directory) if row["clip_id"] in clip_ids
-    }
+    wanted = {row["clip_id"]: row for row in manifest_rows(directory) if row["clip_id"] in clip_ids}
     for clip_id in clip_ids:
         row = wanted.get(clip_id)
         if row is None:
@@ -159,7 +157,12 @@ def _problems(clip: clip_lib.Clip, info: dataset_info.DatasetInfo) -> list[str]:
     return problems
 
 
-def _manifest_rows(directory: str) -> Iterator[dict[str, str]]:
+def manifest_rows(directory: str) -> Iterator[dict[str, str]]:
+    """The rows of a dataset's manifest, by column.
+
+    Raises:
+      tf.errors.OpError: there is none, or it cannot be read.
+    """
     path = os.path.join(directory, convert.MANIFEST)
     yield from csv.DictReader(io.StringIO(storage.read_text(path), newline=""))
 
@@ -169,7 +172,7 @@ def _manifest_problems(directory: str, found: Mapping[str, str]) -> list[str]:
     problems = []
     missing = dict(found)
     try:
-        for row in _manifest_rows(directory):
+        for row in manifest_rows(directory):
             shard = missing.pop(row["clip_id"], "")
             if shard != row["shard"]:
                 problems.append(

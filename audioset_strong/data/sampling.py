@@ -30,7 +30,6 @@ from audioset_strong.data.source import (
     Source,
     Stream,
     ancestor_matrix,
-    kept,
     multi_hot,
     open_source,
     read_infos,
@@ -117,11 +116,7 @@ class _Sampler:
         # A shuffle's seed is combined with its graph's: fixed here, so that the order depends on
         # our seed alone and not on what the program has set globally.
         tf.compat.v1.set_random_seed(1)
-        order = tf.random.experimental.stateless_shuffle(
-            tf.constant(list(self.stream.shards)),
-            seed=tf.stack([tf.constant(self._seed, tf.int64), epoch]),
-        )
-        records = tf.data.Dataset.from_tensor_slices(order).interleave(
+        records = tf.data.Dataset.from_tensor_slices(self._shard_order(epoch)).interleave(
             _skipping_reader(self.stream.shards) if self._skip else tf.data.TFRecordDataset,
             cycle_length=min(4, len(self.stream.shards)),
             num_parallel_calls=tf.data.AUTOTUNE,
@@ -132,6 +127,13 @@ class _Sampler:
             shuffle_buffer,
             seed=hashing.integers(["order", self._seed, epoch], 2**62),
             reshuffle_each_iteration=False,
+        )
+
+    def _shard_order(self, epoch: tf.Tensor) -> tf.Tensor:
+        """The paths of the shards in the order of an epoch."""
+        return tf.random.experimental.stateless_shuffle(
+            tf.constant(list(self.stream.shards)),
+            seed=tf.stack([tf.constant(self._seed, tf.int64), epoch]),
         )
 
     def _drawn(
@@ -145,29 +147,26 @@ class _Sampler:
             start = 0.001 + 0.998 * hashing.uniform(["balance", self._seed, epoch])
             rated = batches.map(lambda serialized: (serialized, self._rates(serialized)))
             batches = rated.scan(tf.cast(start, tf.float64), _whole_numbers)
-        else:
-            batches = batches.map(lambda serialized: (serialized, None))
         clips = batches.map(
-            lambda serialized, repeats: self._windows(serialized, epoch, repeats),
+            lambda *batch: self._windows(epoch, *batch),
             num_parallel_calls=parallel_calls,
             deterministic=True if parallel_calls else None,
         )
         return clips.unbatch()
 
-    def by_service(self, address: str, consumed: int, on_device: bool) -> tf.data.Dataset:
+    def by_service(self, address: str, consumed: int, keep_samples: bool) -> tf.data.Dataset:
         """The endless patches of the source, drawn by the workers of a tf.data service.
 
-        The service gives each worker shards of the current epoch to read as it asks for them: every
-        clip once an epoch, in an order that depends on the workers' speed.
+        They are log-mel already, unless their samples are to be kept. The service gives each worker
+        shards of the current epoch to read as it asks for them: every clip once an epoch, in an
+        order that depends on the workers' speed.
         """
-        paths = tf.constant(list(self.stream.shards))
         shards = len(self.stream.shards)
 
         def read(number: tf.Tensor) -> tf.data.Dataset:
             epoch = number // shards
-            seed = tf.stack([tf.constant(self._seed, tf.int64), epoch])
-            order = tf.random.experimental.stateless_shuffle(paths, seed=seed)
-            return self._drawn(tf.data.TFRecordDataset(order[number % shards]), epoch, None)
+            path = self._shard_order(epoch)[number % shards]
+            return self._drawn(tf.data.TFRecordDataset(path), epoch, None)
 
         begin = consumed // self.stream.examples * shards
         patches = tf.data.Dataset.range(begin, _MOST).interleave(
@@ -176,7 +175,7 @@ class _Sampler:
         if self._copies > 1:
             patches = patches.unbatch()
         patches = patches.batch(_SERVICE_BATCH)
-        if not on_device:
+        if not keep_samples:
             patches = patches.map(_with_log_mel, num_parallel_calls=tf.data.AUTOTUNE)
         service = tf.data.experimental.service
         try:
@@ -195,13 +194,13 @@ class _Sampler:
         )
 
     def _windows(
-        self, serialized: tf.Tensor, epoch: tf.Tensor, repeats: tf.Tensor | None
+        self, epoch: tf.Tensor, serialized: tf.Tensor, repeats: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
         """One window of each clip, or several, with the labels that the policy gives them.
 
         Args:
-          serialized: records, string `[records]`.
           epoch: int64.
+          serialized: records, string `[records]`.
           repeats: windows to take of each, int64 `[records]`, of balanced sources.
 
         Returns:
@@ -224,17 +223,9 @@ class _Sampler:
         else:
             patches = self._labelled_windows(parsed, epoch)
         if self._some_unwanted:
-            wanted = self._wanted(parsed)
+            wanted = source_lib.wanted(parsed, self.stream.source)
             patches = {name: tf.boolean_mask(value, wanted) for name, value in patches.items()}
         return patches
-
-    def _wanted(self, parsed: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Whether clips have the labels that the policy asks for, and are kept; bool `[clips]`."""
-        source = self.stream.source
-        wanted = parsed["weak_known"] if source.policy == WEAK else parsed["strong_known"]
-        if source.fraction < 1.0:
-            wanted &= kept(parsed["clip_id"], source.fraction)
-        return wanted
 
     def _labelled_windows(
         self, parsed: dict[str, tf.Tensor], epoch: tf.Tensor, copy: tf.Tensor | int | None = None
@@ -320,6 +311,19 @@ def _skipping_reader(shards: dict[str, int]) -> Callable[[tf.Tensor], tf.data.Da
     return reader
 
 
+def find_damage(datasets: Sequence[str]) -> str | None:
+    """Reads datasets for a damaged shard; gives its path and what is wrong where."""
+    for directory, info in zip(datasets, read_infos(datasets), strict=True):
+        for path in info.shard_paths(directory):
+            try:
+                for _ in tf.data.TFRecordDataset(path):
+                    pass
+            except tf.errors.DataLossError as error:
+                reason = str(error).partition("\n")[0].rpartition("}} ")[2]
+                return f"{path}: {reason}"
+    return None
+
+
 @contextlib.contextmanager
 def told_of_damage(datasets: Sequence[str]) -> Iterator[None]:
     """Turns TensorFlow's word of a damaged record into an error that names shard and place.
@@ -333,18 +337,12 @@ def told_of_damage(datasets: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except tf.errors.DataLossError as error:
-        for directory, info in zip(datasets, read_infos(datasets), strict=True):
-            for path in info.shard_paths(directory):
-                try:
-                    for _ in tf.data.TFRecordDataset(path):
-                        pass
-                except tf.errors.DataLossError as found:
-                    reason = str(found).partition("\n")[0].rpartition("}} ")[2]
-                    raise errors.InputError(
-                        f"{path}: {reason}; convert it again, or bind "
-                        "train_patches.skip_corrupt_records = True"
-                    ) from error
-        raise
+        found = find_damage(datasets)
+        if found is None:
+            raise
+        raise errors.InputError(
+            f"{found}; convert it again, or bind train_patches.skip_corrupt_records = True"
+        ) from error
 
 
 @gin.configurable
@@ -444,7 +442,8 @@ def train_patches(
         if data_service is None:
             drawn = sampler.patches(int(consumed[i]), shuffle_buffer, batch_size)
         else:
-            drawn = sampler.by_service(data_service, int(consumed[i]), features_on_device)
+            keep_samples = features_on_device or augment.needs_waveform
+            drawn = sampler.by_service(data_service, int(consumed[i]), keep_samples)
             drawn = drawn.shuffle(shuffle_buffer, seed)
         patches.append(drawn)
     if len(patches) == 1:

@@ -1,6 +1,7 @@
 """Sources of training examples: which clips, under which label policy, in which share."""
 
 import dataclasses
+import functools
 import hashlib
 import os
 from collections.abc import Sequence
@@ -219,7 +220,7 @@ def open_source(source: Source, num_pipelines: int = 1, pipeline_index: int = 0)
     used = counts > 0
     rates[used] = total / (used.sum() * counts[used])
     if source.fraction < 1.0 or (source.balanced and num_pipelines > 1):
-        examples, rate = _measure([path for path, _ in shards], known, source, rates)
+        examples, rate = _measure(tuple(path for path, _ in shards), source, tuple(rates))
         if not examples or (source.balanced and not rate):
             raise errors.InputError(f"fraction {source.fraction} of {name}: no clip is left")
         rates *= examples / rate if rate else 1.0
@@ -264,10 +265,22 @@ def _share(
     return mine, examples
 
 
-def kept(clip_id: tf.Tensor, fraction: float) -> tf.Tensor:
-    """Whether clips are among the `fraction` of the videos that is used; bool like `clip_id`."""
-    video = tf.strings.regex_replace(clip_id, "_[0-9]+$", "")
-    return hashing.integers([video, "fraction"], _HASH_RANGE) < round(fraction * _HASH_RANGE)
+def wanted(parsed: dict[str, tf.Tensor], source: Source) -> tf.Tensor:
+    """Whether clips have the labels that the policy asks for, and are within the fraction.
+
+    Args:
+      parsed: of `clip.parse`.
+      source: that asks.
+
+    Returns:
+      bool `[clips]`.
+    """
+    chosen = parsed["weak_known" if source.policy == WEAK else "strong_known"]
+    if source.fraction < 1.0:
+        video = tf.strings.regex_replace(parsed["clip_id"], "_[0-9]+$", "")
+        drawn = hashing.integers([video, "fraction"], _HASH_RANGE)
+        chosen &= drawn < round(source.fraction * _HASH_RANGE)
+    return chosen
 
 
 def balanced_rates(
@@ -280,30 +293,23 @@ def balanced_rates(
       source: whose policy tells which labels count.
       class_rates: see `Stream`.
     """
-    known, labels = (
-        ("weak_known", "weak_labels")
-        if source.policy == WEAK
-        else ("strong_known", "segment_label")
-    )
-    hot = tf.cast(multi_hot(parsed[labels], len(class_rates)), tf.float64)
+    labels = parsed["weak_labels" if source.policy == WEAK else "segment_label"]
+    hot = tf.cast(multi_hot(labels, len(class_rates)), tf.float64)
     rates = tf.linalg.matvec(hot, tf.constant(class_rates, tf.float64))
-    wanted = parsed[known]
-    if source.fraction < 1.0:
-        wanted &= kept(parsed["clip_id"], source.fraction)
-    return tf.where(wanted, rates, tf.zeros_like(rates))
+    return tf.where(wanted(parsed, source), rates, tf.zeros_like(rates))
 
 
+@functools.lru_cache
 def _measure(
-    paths: Sequence[str], known: str, source: Source, class_rates: np.ndarray
+    paths: tuple[str, ...], source: Source, class_rates: tuple[float, ...]
 ) -> tuple[int, float]:
-    """Reads shards once: (clips that have labels and are kept, sum of their balanced rates)."""
-    field = f"{known.removesuffix('_clips')}_known"
+    """Reads shards, once: (clips that are wanted, sum of their balanced rates)."""
+    rates = np.array(class_rates)
 
     def add(total: tuple[tf.Tensor, tf.Tensor], serialized: tf.Tensor) -> tuple:
         parsed = clip_lib.parse(serialized)
-        chosen = parsed[field] & kept(parsed["clip_id"], source.fraction)
-        clips = tf.reduce_sum(tf.cast(chosen, tf.int64))
-        rate = tf.reduce_sum(balanced_rates(parsed, source, class_rates))
+        clips = tf.reduce_sum(tf.cast(wanted(parsed, source), tf.int64))
+        rate = tf.reduce_sum(balanced_rates(parsed, source, rates))
         return total[0] + clips, total[1] + rate
 
     records = tf.data.TFRecordDataset(list(paths), num_parallel_reads=2).batch(64)

@@ -233,9 +233,10 @@ def _write_weak(
     ]
     rows = []
     for scene, ratings in zip(made, rated, strict=True):
-        end_s = scene.start_s + scene.duration_ms / 1000
-        listed = ",".join(sorted(mids[label] for label in ratings.weak))
-        rows.append(f'{scene.ytid}, {scene.start_s:.3f}, {end_s:.3f}, "{listed}"')
+        start_ms = 1000 * scene.start_s
+        listed = [mids[label] for label in ratings.weak]
+        end_ms = start_ms + scene.duration_ms
+        rows.append(metadata.weak_line(scene.ytid, start_ms, end_ms, listed))
     _write_text(path, lines + sorted(rows))
 
 

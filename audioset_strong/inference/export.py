@@ -22,7 +22,6 @@ from audioset_strong.labels import class_list
 from audioset_strong.training import checkpoints, config
 
 CLASS_MAP_FILE = "class_map.csv"
-WEIGHTS_DIR = "weights"
 KERAS_FILE = "model.keras"
 TFLITE_DIR = "tflite"
 
@@ -93,7 +92,7 @@ def _write(
     tf.saved_model.save(exported, str(directory), exported.__call__.get_concrete_function())
     class_map.unlink()  # the SavedModel has its own copy, in assets/
     network.save(directory / KERAS_FILE)
-    weights = directory / WEIGHTS_DIR / f"step-{loaded.step}"
+    weights = directory / checkpoints.EXPORT_DIR / f"step-{loaded.step}"
     tf.train.Checkpoint(model=network).write(str(weights))
     for name in (checkpoints.MODEL_FILE, config.CONFIG_FILE):
         source = pathlib.Path(workdir) / name

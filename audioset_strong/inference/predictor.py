@@ -25,7 +25,6 @@ from audioset_strong.labels import vocabulary as vocabulary_lib
 from audioset_strong.training import checkpoints
 
 SAVED_MODEL_FILE = "saved_model.pb"
-_MAX_ABSOLUTE = 64.0  # beyond it a waveform is not scaled to [-1, 1], or damaged
 _HOP_MS = 1000 * features.HOP_SAMPLES // features.SAMPLE_RATE
 
 
@@ -73,7 +72,7 @@ class Prediction:
         return self.vocabulary.names
 
     def clip_scores(self) -> np.ndarray:
-        """The recording's scores, float64 `[classes]`: see `mean_scores`."""
+        """The recording's scores, float64 `[classes]`: means of the frames inside it."""
         inside = int(frames_inside(self.times, self.seconds).sum())
         return self.scores[:inside].mean(axis=0, dtype=np.float64)
 
@@ -295,7 +294,7 @@ def check_waveform(waveform: Any) -> np.ndarray:
             f"a waveform with {array[bad[0]]} at sample {bad[0]}: all must be finite"
         )
     largest = float(np.abs(array).max())
-    if largest > _MAX_ABSOLUTE:
+    if largest > audio.MAX_ABSOLUTE:
         raise errors.InputError(
             f"a waveform with samples up to {largest:g}: must be scaled to [-1, 1]"
         )
@@ -307,7 +306,7 @@ def _check_rate(sample_rate: float) -> float:
         rate = float(sample_rate)
     except (TypeError, ValueError):
         rate = 0.0
-    if not 1000 <= rate <= 768_000:
+    if not audio.MIN_RATE <= rate <= audio.MAX_RATE:
         raise errors.InputError(f"sample rate {sample_rate!r}: must be in Hz, 1000 to 768000")
     return rate
 

@@ -16,10 +16,11 @@ import keras
 import tensorflow as tf
 
 from audioset_strong import errors, features
+from audioset_strong.data.sampling import FRAME_SAMPLES
+from audioset_strong.labels import framing
 from audioset_strong.training import checkpoints, config
 
-FRAME_S = 0.96  # what a frame's score speaks of
-FRAME_SAMPLES = features.PATCH_FRAMES * features.HOP_SAMPLES
+FRAME_S = framing.FRAME_MS / 1000  # what a frame's score speaks of
 EMBEDDING_LAYER = "embedding"
 
 

@@ -494,6 +494,12 @@ def seconds(ms: int) -> str:
     return text + "0" if text.endswith(".") else text
 
 
+def weak_line(ytid: str, start_ms: int, end_ms: int, mids: Iterable[str]) -> str:
+    """A clip as a line of the release's weak CSVs, without a line end; `read_weak_csv` reads it."""
+    listed = ",".join(sorted(mids))
+    return f'{ytid}, {start_ms / 1000:.3f}, {end_ms / 1000:.3f}, "{listed}"'
+
+
 def write_rows(path: str, header: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> None:
     """Writes tab-separated rows, by rename, so that no reader sees half a file.
 

@@ -125,9 +125,9 @@ def newest(workdir: str) -> tuple[int, str] | None:
     return max(_list(workdir, _STEP) + _list(workdir, _RESUME), default=None)
 
 
-def _list(workdir: str, kind: str) -> list[tuple[int, str]]:
+def _list(workdir: str, kind: str, folder: str = CHECKPOINT_DIR) -> list[tuple[int, str]]:
     found = []
-    for index in (pathlib.Path(workdir) / CHECKPOINT_DIR).glob(f"{kind}-*.index"):
+    for index in (pathlib.Path(workdir) / folder).glob(f"{kind}-*.index"):
         match = re.fullmatch(rf"{kind}-(\d+)", index.stem)
         if match:
             found.append((int(match[1]), str(index.with_suffix(""))))
@@ -156,9 +156,9 @@ def resolve(checkpoint_or_workdir: str) -> tuple[str, str]:
         raise errors.InputError(
             f"{checkpoint_or_workdir}: neither a checkpoint nor a workdir (no {MODEL_FILE})"
         )
-    exported = sorted((path / EXPORT_DIR).glob(f"{_STEP}-*.index"))
+    exported = _list(str(path), _STEP, EXPORT_DIR)
     if exported:
-        return str(path), str(exported[-1].with_suffix(""))
+        return str(path), exported[-1][1]
     selection = path / SELECTION_FILE
     if not selection.exists():
         raise errors.InputError(

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -86,10 +87,20 @@ def anywhere(strategy: tf.distribute.Strategy, value: bool) -> bool:
 @tf.function
 def _sum_over_workers(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
     def add() -> tf.Tensor:
-        here = tf.identity(value)  # on the replica's device
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, here)
+        return sum_over_replicas(tf.identity(value))  # on the replica's device
 
-    return strategy.experimental_local_results(strategy.run(add))[0]
+    return first(strategy, strategy.run(add))
+
+
+def sum_over_replicas(value: Any) -> Any:
+    """The sum of a tensor, or of each of some, over all replicas; called in each of them."""
+    replica = tf.distribute.get_replica_context()
+    return replica.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+def first(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
+    """What the first of this process's replicas returned."""
+    return strategy.experimental_local_results(value)[0]
 
 
 @contextlib.contextmanager

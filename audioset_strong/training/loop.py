@@ -6,6 +6,7 @@ on a CPU it ends with the very weights of a run that was never stopped.
 """
 
 import contextlib
+import functools
 import inspect
 import os
 import pathlib
@@ -152,25 +153,33 @@ def train(
             average.restart()
     step = int(step_variable.numpy())
 
+    draw = functools.partial(
+        sampling.train_patches,
+        opened,
+        seed=seed,
+        known_labels=loss_function.needs_known_labels,
+    )
+
     def batches_from(step: int) -> tf.data.Dataset:
-        return sampling.train_patches(
-            opened, batch_size, seed, step, known_labels=loss_function.needs_known_labels
-        )
+        return draw(batch_size, start_step=step)
 
     def show_inputs(step: int) -> None:
-        # A stream of its own, little shuffled: the run's examples, without reading so many.
-        few = sampling.train_patches(opened, watching.PICTURES, seed, step, shuffle_buffer=32)
+        # A stream of its own, read here and little shuffled: pictures of a few clips, soon there.
+        few = draw(
+            watching.PICTURES,
+            start_step=step,
+            shuffle_buffer=32,
+            patches_per_clip=1,
+            data_service=None,
+        )
         watching.write_inputs(sampling.to_model_input(next(iter(few))), vocabulary, step)
 
     def pipeline(context: tf.distribute.InputContext) -> tf.data.Dataset:
         # A batch for each replica, so a step takes as many of them as this pipeline has replicas.
         here = strategy.num_replicas_in_sync // context.num_input_pipelines
-        return sampling.train_patches(
-            opened,
+        return draw(
             context.get_per_replica_batch_size(batch_size),
-            seed,
-            step * here,
-            known_labels=loss_function.needs_known_labels,
+            start_step=step * here,
             num_pipelines=context.num_input_pipelines,
             pipeline_index=context.input_pipeline_id,
         )
@@ -196,7 +205,9 @@ def train(
             writer = tf.summary.create_noop_writer()
         if chief and not newest:
             # Rebuilt by whoever evaluates or uses it, where float32 is the rule.
-            described = model(num_classes=len(vocabulary), class_priors=priors)
+            described = net
+            if precision != "float32":
+                described = model(num_classes=len(vocabulary), class_priors=priors)
             checkpoints.save_model_description(workdir, described, vocabulary, data)
             if initialized:
                 initialization.write_report(workdir, initialized)

@@ -1,13 +1,12 @@
 """The training step: batches in, better weights out, on one device or many."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import keras
 import tensorflow as tf
 
 from audioset_strong.data import sampling
-from audioset_strong.training import losses, optimizers
+from audioset_strong.training import distribution, losses, optimizers
 
 
 def make(
@@ -58,15 +57,13 @@ def make(
         forward_backward = tf.function(forward_backward, jit_compile=True)
 
     def replica_step(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        def sum_over_replicas(value: Any) -> Any:
-            replica = tf.distribute.get_replica_context()
-            return replica.all_reduce(tf.distribute.ReduceOp.SUM, value)
-
         batch = sampling.to_model_input(batch)
         weights = loss.weights(batch)
-        weights = tf.math.divide_no_nan(weights, sum_over_replicas(tf.reduce_sum(weights)))
+        total_weight = distribution.sum_over_replicas(tf.reduce_sum(weights))
+        weights = tf.math.divide_no_nan(weights, total_weight)
         share, gradients = forward_backward(batch["log_mel"], batch["labels"], weights)
-        total, gradients = sum_over_replicas(share), sum_over_replicas(gradients)
+        total = distribution.sum_over_replicas(share)
+        gradients = distribution.sum_over_replicas(gradients)
         norm = tf.linalg.global_norm(gradients)
         if scaled:
             norm /= optimizer.dynamic_scale
@@ -95,12 +92,9 @@ def make(
             if average is not None:
                 average.update(step)
             # Every replica has the same two.
-            values = (_first(strategy, total), _first(strategy, norm), waited)
+            same = (distribution.first(strategy, value) for value in (total, norm))
+            values = (*same, waited)
             arrays = [array.write(i, value) for array, value in zip(arrays, values, strict=True)]
         return {name: array.stack() for name, array in zip(names, arrays, strict=True)}
 
     return run_steps
-
-
-def _first(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
-    return strategy.experimental_local_results(value)[0]

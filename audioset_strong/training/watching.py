@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from audioset_strong import errors, features
+from audioset_strong.data import augmentation
 from audioset_strong.labels import vocabulary as vocabulary_lib
 
 PICTURES = 6
@@ -47,7 +48,8 @@ def write_inputs(
     """
     batch = {name: np.asarray(value)[:PICTURES] for name, value in batch.items()}
     log_mel = batch["log_mel"]
-    low, high = np.log(0.01), max(float(log_mel.max()), np.log(0.01) + 1e-6)
+    low = augmentation.SILENCE
+    high = max(float(log_mel.max()), low + 1e-6)
     grey = np.clip((log_mel - low) / (high - low), 0.0, 1.0)
     upright = grey.transpose(0, 2, 1)[:, ::-1, :, np.newaxis]  # high frequencies on top
     large = upright.repeat(_SCALE, axis=1).repeat(_SCALE, axis=2)

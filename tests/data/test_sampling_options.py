@@ -1,6 +1,7 @@
 """What the training stream can be asked for besides the paper's sampling."""
 
 import collections
+import functools
 import itertools
 import logging
 
@@ -10,7 +11,7 @@ import tensorflow as tf
 from absl import logging as absl_logging
 
 from audioset_strong import errors, features
-from audioset_strong.data import sampling
+from audioset_strong.data import augmentation, sampling
 from audioset_strong.data import source as source_lib
 from tests.datasets import make_clip, write_dataset
 
@@ -25,6 +26,17 @@ def _take(count, *arguments, **settings):
 
 def _ids(batches):
     return [clip_id.decode() for batch in batches for clip_id in batch["clip_id"]]
+
+
+def _windows(batches):
+    """The log-mel patches, by clip and start."""
+    return {
+        (name.decode(), int(start)): log_mel
+        for batch in batches
+        for name, start, log_mel in zip(
+            batch["clip_id"], batch["start"], batch["log_mel"], strict=True
+        )
+    }
 
 
 def _same(left, right):
@@ -256,22 +268,20 @@ class TestDataService:
     def test_two_workers_give_every_clip_once_an_epoch(self, many, dispatcher):
         # The window tells the epoch. Workers read ahead of each other, so the last epochs of what
         # is taken here are not complete; the first two are.
-        def windows(batches):
-            return {
-                (name.decode(), int(start)): log_mel
-                for batch in batches
-                for name, start, log_mel in zip(
-                    batch["clip_id"], batch["start"], batch["log_mel"], strict=True
-                )
-            }
-
-        sources = [_source(many)]
-        served = windows(_take(75, sources, 8, data_service=dispatcher, shuffle_buffer=1))
+        served = _windows(_take(75, [_source(many)], 8, data_service=dispatcher, shuffle_buffer=1))
         assert len(served) == 75 * 8  # none twice
-        two_epochs = windows(_take(15, sources, 8))
+        two_epochs = _windows(_take(15, [_source(many)], 8))
         assert len(two_epochs) == 2 * 60
         for window, log_mel in two_epochs.items():
             np.testing.assert_allclose(served[window], log_mel, atol=1e-4)
+
+    def test_augmentation_of_the_waveform_is_not_lost(self, many, dispatcher, monkeypatch):
+        plain = _windows(_take(15, [_source(many)], 8))
+        loud = functools.partial(augmentation.Augmentation, gain_db=20.0)
+        monkeypatch.setattr(augmentation, "Augmentation", loud)
+        served = _windows(_take(75, [_source(many)], 8, data_service=dispatcher, shuffle_buffer=1))
+        changed = [np.abs(served[window] - plain[window]).max() > 0.01 for window in plain]
+        assert np.mean(changed) > 0.9  # a gain is random, and may be next to none
 
     def test_a_mixture_of_sources_goes_through_it(self, many, dispatcher):
         sources = [_source(many, "weak", 0.3), _source(many, "strong", 0.7)]

@@ -129,6 +129,16 @@ def test_log_mel_on_the_device_trains_the_same_model(data_dir, tmp_path, monkeyp
         np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-4)
 
 
+def test_with_several_patches_a_clip_it_trains_and_shows_its_inputs(
+    data_dir, tmp_path, monkeypatch
+):
+    several = functools.partial(sampling.train_patches, shuffle_buffer=64, patches_per_clip=8)
+    monkeypatch.setattr(sampling, "train_patches", several)
+    workdir = train(tmp_path, data_dir, batch_size=8)
+    assert sorted(series(workdir, "loss")) == [5, 10, 15, 20]
+    assert "inputs" in events(workdir).Tags()["tensors"]
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_mixed_precision_learns_and_is_evaluated_in_float32(data_dir, tmp_path, precision):
     run = train(tmp_path / "run", data_dir, total_steps=30, precision=precision, steps_per_call=10)
