@@ -6,7 +6,8 @@ Written to the output directory:
     logs/            the runs' output
     results.csv      one row a point, set and metric, of the point's selected checkpoint
     selection.json   the point and checkpoint picked on validation data (section 4.1)
-    <set>_<metric>.png, hparams/ (TensorBoard)
+    fig3.png over the share of strong clips, <setting>_sweep.png over another one
+    hparams/         for TensorBoard
 """
 
 import ast
@@ -18,19 +19,17 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams_api
 
-from audioset_strong import errors, jobs
-from audioset_strong.analysis import drawing, figures, tables
+from audioset_strong import drawing, errors, jobs
+from audioset_strong.analysis import sweep_figures, tables
+from audioset_strong.analysis.sweep_figures import RESULTS_FILE, SEED
 from audioset_strong.evaluation import evaluator, selection
 from audioset_strong.training import config, loop
 
-SEED = "train.seed"  # points that differ in it alone are repetitions of one experiment
 SETTINGS_FILE = "sweep.json"
-RESULTS_FILE = "results.csv"
 RUNS_DIR = "runs"
 _PLAIN = re.compile(r"[A-Za-z0-9._=,+-]+")
 
@@ -251,49 +250,18 @@ def select(sweep: Sweep, table: pd.DataFrame) -> dict:
     }
 
 
-def summarise(sweep: Sweep, table: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard deviation over seeds at every point, for curves with error bars.
-
-    Returns:
-      The bindings but the seed, set, metric, mean, std (0 for a single seed), seeds.
-    """
-    by = [binding for binding in sweep.vary if binding != SEED] + ["set", "metric"]
-    grouped = table.groupby(by, sort=False)["value"]
-    summary = grouped.agg(mean="mean", std=lambda v: np.std(v, ddof=1), seeds="count")
-    return summary.fillna({"std": 0.0}).reset_index()
-
-
 def draw(sweep: Sweep, table: pd.DataFrame) -> list[pathlib.Path]:
-    """Draws d' and lwlrap of every set against the first binding with numeric values.
-
-    A curve for each combination of the other bindings; error bars are standard deviations over
-    seeds.
+    """Draws d' and lwlrap of every set against what is swept, see `sweep_figures.draw`.
 
     Returns:
-      The files written; none where no binding has several numeric values.
+      The file written; none where no binding has several numeric values.
     """
-    summary = summarise(sweep, table)
-    axis = next(
-        (
-            binding
-            for binding, values in sweep.vary.items()
-            if binding != SEED
-            and len(values) > 1
-            and all(isinstance(ast.literal_eval(v), int | float) for v in values)
-        ),
-        None,
-    )
-    if axis is None:
+    results = sweep_figures.of(sweep.output_dir, table, select(sweep, table))
+    if not results.figure_name:
         return []
-    curves = [binding for binding in sweep.vary if binding not in (axis, SEED)]
-    written = []
-    for (set_name, metric), rows in summary.groupby(["set", "metric"], sort=False):
-        if metric not in tables.METRICS:
-            continue
-        path = pathlib.Path(sweep.output_dir) / f"{set_name}_{metric}.png"
-        drawing.save(figures.curves(rows, axis, curves, set_name, metric), path)
-        written.append(path)
-    return written
+    path = pathlib.Path(sweep.output_dir) / f"{results.figure_name}.png"
+    drawing.save(sweep_figures.draw([results]), path)
+    return [path]
 
 
 def write_hparams(sweep: Sweep, table: pd.DataFrame) -> None:

@@ -27,7 +27,8 @@ def main(argv: list[str]) -> None:
     import itertools
     import pathlib
 
-    from audioset_strong.analysis import augmentation_figure, drawing
+    from audioset_strong import drawing
+    from audioset_strong.analysis import augmentation_figure
     from audioset_strong.data import augmentation, dataset_info
     from audioset_strong.data import clip as clip_lib
     from audioset_strong.training import config

@@ -43,8 +43,8 @@ def main(argv: list[str]) -> None:
     del argv
     import pathlib
 
-    from audioset_strong import errors
-    from audioset_strong.analysis import drawing, label_clip, label_figures
+    from audioset_strong import drawing, errors
+    from audioset_strong.analysis import label_clip, label_figures
 
     if bool(_DATA_DIR.value) == bool(_AUDIO.value):
         raise errors.InputError("give either --data_dir, or --audio with metadata files")

@@ -7,8 +7,7 @@ import matplotlib.figure
 import numpy as np
 import tensorflow as tf
 
-from audioset_strong import errors, features
-from audioset_strong.analysis import drawing
+from audioset_strong import drawing, errors, features
 from audioset_strong.data import augmentation
 from audioset_strong.data import clip as clip_lib
 

@@ -3,27 +3,33 @@
 Every function returns a matplotlib figure that belongs to no window; `drawing.save` writes it.
 """
 
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib.figure
 import matplotlib.ticker
 import numpy as np
-import pandas as pd
 
 from audioset_strong.analysis import tables
-from audioset_strong.analysis.drawing import new_figure
+from audioset_strong.drawing import new_figure
 
-_SET_TITLES = {"weak_eval": "Weak eval", "strong_eval": "Strong eval"}
-_METRIC_TITLES = {"d_prime": "d'", "lwlrap": "lwlrap"}
+METRIC_TITLES = {"d_prime": "d'", "lwlrap": "lwlrap"}
 # One colour a row in every figure, told apart by colour-blind eyes too (Okabe and Ito 2008).
-_COLOURS = dict(
+COLOURS = dict(
     zip(
         (row.name for row in tables.ROWS),
         ("#999999", "#56B4E9", "#0072B2", "#000000", "#E69F00", "#D55E00"),
         strict=True,
     )
 )
+_PAPER = "#CC79A7"
 _CLASSES_SHOWN = 40
+_NAME_LENGTH = 40  # longer class names are cut
+
+
+def set_title(set_name: str) -> str:
+    """A set's name for people: "Strong eval" for strong_eval."""
+    return set_name.replace("_", " ").capitalize()
 
 
 def table1(runs: Sequence[tables.Run]) -> matplotlib.figure.Figure:
@@ -37,20 +43,21 @@ def table1(runs: Sequence[tables.Run]) -> matplotlib.figure.Figure:
                 value = run.value(set_name, metric)
                 low, high = (run.value(set_name, f"{metric}_{end}") for end in ("low", "high"))
                 y = place[run.row.name]
-                colour = _COLOURS[run.row.name]
+                colour = COLOURS[run.row.name]
                 axis.plot([low, high], [y, y], color=colour, linewidth=2, zorder=2)
                 axis.plot(value, y, "o", color=colour, markersize=7, zorder=3)
                 paper = run.row.paper.get(f"{set_name}/{metric}")
                 if paper is not None:
-                    axis.plot(paper, y, "D", color="#CC79A7", mfc="none", zorder=1)
+                    # Around the dot, where both agree.
+                    axis.plot(paper, y, "D", color=_PAPER, mfc="none", markersize=9, zorder=4)
             axis.set_yticks(list(place.values()), [run.row.title for run in runs])
             axis.set_ylim(-0.6, len(runs) - 0.4)
             axis.grid(axis="x", alpha=0.3)
-            axis.set_xlabel(_METRIC_TITLES[metric])
+            axis.set_xlabel(METRIC_TITLES[metric])
             if i == 0:
-                axis.set_title(_SET_TITLES[set_name])
+                axis.set_title(set_title(set_name))
     axes[0, 0].plot([], [], "o-", color="#444444", label="this run, 95% interval")
-    axes[0, 0].plot([], [], "D", color="#CC79A7", mfc="none", label="paper (AudioSet, ResNet-50)")
+    axes[0, 0].plot([], [], "D", color=_PAPER, mfc="none", label="paper (AudioSet, ResNet-50)")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
@@ -65,15 +72,15 @@ def checkpoints(runs: Sequence[tables.Run]) -> matplotlib.figure.Figure:
                 rows = run.results
                 curve = rows[(rows["set"] == set_name) & (rows["metric"] == metric)]
                 curve = curve.sort_values("step")
-                colour = _COLOURS[run.row.name]
+                colour = COLOURS[run.row.name]
                 label = run.row.title if axis is axes[0, 0] else None
                 axis.plot(curve["step"], curve["value"], ".-", color=colour, label=label)
                 chosen = run.value(set_name, metric)
                 axis.plot(run.step, chosen, "o", color=colour, mfc="none", markersize=11)
             axis.grid(alpha=0.3)
-            axis.set_ylabel(_METRIC_TITLES[metric])
+            axis.set_ylabel(METRIC_TITLES[metric])
             if i == 0:
-                axis.set_title(_SET_TITLES[set_name])
+                axis.set_title(set_title(set_name))
             else:
                 axis.set_xlabel("step")
                 axis.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
@@ -86,8 +93,8 @@ def per_class(before: tables.Run, after: tables.Run, set_name: str) -> matplotli
 
     Only classes with a d' under both are drawn; of more than 40 those that change most.
     """
-    merged = before.per_class(set_name).merge(
-        after.per_class(set_name), on="mid", suffixes=("_before", "_after")
+    merged = before.per_class[set_name].merge(
+        after.per_class[set_name], on="mid", suffixes=("_before", "_after")
     )
     merged = merged.dropna(subset=["d_prime_before", "d_prime_after"])
     merged["change"] = merged["d_prime_after"] - merged["d_prime_before"]
@@ -98,49 +105,15 @@ def per_class(before: tables.Run, after: tables.Run, set_name: str) -> matplotli
     y = np.arange(len(shown))
     axis.hlines(y, shown["d_prime_before"], shown["d_prime_after"], color="#bbbbbb", zorder=1)
     for run, column in ((before, "d_prime_before"), (after, "d_prime_after")):
-        axis.plot(
-            shown[column], y, "o", color=_COLOURS[run.row.name], label=run.row.title, zorder=2
-        )
-    axis.set_yticks(y, shown["display_name_before"])
+        axis.plot(shown[column], y, "o", color=COLOURS[run.row.name], label=run.row.title, zorder=2)
+    names = [
+        textwrap.shorten(n, _NAME_LENGTH, placeholder=" ...") for n in shown["display_name_before"]
+    ]
+    axis.set_yticks(y, names, parse_math=False)
     axis.set_ylim(-0.8, len(shown) - 0.2)
     axis.grid(alpha=0.3)
-    axis.set_xlabel(f"{_SET_TITLES[set_name]} d'")
+    axis.set_xlabel(f"{set_title(set_name)} d'")
     left_out = f", {len(shown)} of {len(merged)} classes" if len(shown) < len(merged) else ""
-    axis.set_title(f"{before.row.title} and {after.row.title} by class{left_out}")
+    figure.suptitle(f"{before.row.title} and {after.row.title} by class{left_out}")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    return figure
-
-
-def curves(
-    summary: pd.DataFrame,
-    axis_column: str,
-    curve_columns: Sequence[str],
-    set_name: str,
-    metric: str,
-) -> matplotlib.figure.Figure:
-    """A metric against a swept setting, such as mu or the share of strong clips (Fig. 3).
-
-    Args:
-      summary: rows of mean, std and the swept settings.
-      axis_column: the setting along the x axis, numeric.
-      curve_columns: settings that tell the curves apart.
-      set_name: for the title.
-      metric: likewise.
-    """
-    figure = new_figure(6.5, 4.2)
-    axis = figure.subplots()
-    groups = summary.groupby(list(curve_columns), sort=False) if curve_columns else [((), summary)]
-    for key, rows in groups:
-        rows = rows.sort_values(axis_column)
-        named = zip(curve_columns, key, strict=True)
-        label = ", ".join(f"{name.rpartition('.')[2]} = {value}" for name, value in named)
-        axis.errorbar(
-            rows[axis_column], rows["mean"], rows["std"], marker="o", capsize=3, label=label or None
-        )
-    if curve_columns:
-        axis.legend()
-    axis.grid(alpha=0.3)
-    axis.set_xlabel(axis_column.rpartition(".")[2])
-    axis.set_ylabel(_METRIC_TITLES.get(metric, metric))
-    axis.set_title(_SET_TITLES.get(set_name, set_name.replace("_", " ")))
     return figure

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.backends import backend_agg
 
-from audioset_strong import features
-from audioset_strong.analysis import drawing, label_statistics
+from audioset_strong import drawing, features
+from audioset_strong.analysis import label_statistics
 from audioset_strong.data import clip as clip_lib
 from audioset_strong.labels import framed, framing
 from audioset_strong.labels.vocabulary import Vocabulary

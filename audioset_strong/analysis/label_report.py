@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 from absl import logging
 
-from audioset_strong import errors
-from audioset_strong.analysis import drawing, label_figures, label_statistics
+from audioset_strong import drawing, errors
+from audioset_strong.analysis import label_figures, label_statistics
 from audioset_strong.labels import metadata
 from audioset_strong.labels.ontology import Ontology
 from audioset_strong.labels.vocabulary import Vocabulary, describe

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -53,6 +54,10 @@ class Run:
       selected: whether it was picked on validation data; otherwise it is the last one evaluated.
       mu: share of diffuse or strong examples, for the fine-tuned rows.
       results: step, set, metric, value of every checkpoint.
+      best: "<set>/<metric>" -> step and value of the checkpoint that is best by it, as
+        `selection.select` found; empty where nothing was selected.
+      per_class: set -> the checkpoint's metrics of each class, see `measures.Measured`.
+      config: the bindings that the run was trained with.
     """
 
     row: Row
@@ -61,6 +66,9 @@ class Run:
     selected: bool
     mu: float | None
     results: pd.DataFrame
+    best: dict[str, dict]
+    per_class: dict[str, pd.DataFrame]
+    config: str
 
     def value(self, set_name: str, metric: str) -> float:
         """A metric of the checkpoint; NaN where it was not measured."""
@@ -71,11 +79,6 @@ class Run:
         ]
         return float(found.iloc[0]) if len(found) else float("nan")
 
-    def per_class(self, set_name: str) -> pd.DataFrame:
-        """The checkpoint's metrics of each class; see `measures.Measured`."""
-        name = f"{set_name}-{self.step}.csv"
-        return pd.read_csv(self.workdir / evaluator.EVAL_DIR / "per_class" / name)
-
 
 def read_runs(runs_dir: str) -> list[Run]:
     """The evaluated runs among the six rows' workdirs, in the order of the table.
@@ -85,7 +88,7 @@ def read_runs(runs_dir: str) -> list[Run]:
         ("strong_67k").
 
     Raises:
-      errors.InputError: none of them is there and evaluated.
+      errors.InputError: none of them is there and evaluated, or a file of one is missing.
     """
     runs = []
     for row in ROWS:
@@ -94,14 +97,19 @@ def read_runs(runs_dir: str) -> list[Run]:
         if results.empty:
             continue
         picked = selection.read(str(workdir))
+        step = picked["step"] if picked else int(results["step"].max())
+        bindings = _read_config(workdir)
         runs.append(
             Run(
                 row=row,
                 workdir=workdir,
-                step=picked["step"] if picked else int(results["step"].max()),
+                step=step,
                 selected=picked is not None,
-                mu=_mu(workdir),
+                mu=_mu(bindings),
                 results=results,
+                best=(picked or {}).get("best_of_each_metric", {}),
+                per_class=_read_per_class(workdir, results, step),
+                config=bindings,
             )
         )
     if not runs:
@@ -119,9 +127,33 @@ def _workdir(path: pathlib.Path) -> pathlib.Path:
     return path / picked["workdir"] if picked and "workdir" in picked else path
 
 
-def _mu(workdir: pathlib.Path) -> float | None:
-    path = workdir / config.CONFIG_FILE
-    match = re.search(r"^mixture\.mu = (\S+)$", path.read_text(), re.MULTILINE)
+def _read_config(workdir: pathlib.Path) -> str:
+    try:
+        return (workdir / config.CONFIG_FILE).read_text()
+    except FileNotFoundError as error:
+        raise errors.InputError(
+            f"{workdir}: evaluated, but without {config.CONFIG_FILE}"
+        ) from error
+
+
+def _read_per_class(
+    workdir: pathlib.Path, results: pd.DataFrame, step: int
+) -> dict[str, pd.DataFrame]:
+    """The tables of the sets of Table 1 that the checkpoint was evaluated on."""
+    there = set(results.loc[results["step"] == step, "set"])
+    read = {}
+    for set_name in (name for name in SETS if name in there):
+        path = workdir / evaluator.EVAL_DIR / "per_class" / f"{set_name}-{step}.csv"
+        try:
+            # As they stand there: a class may be called "None".
+            read[set_name] = pd.read_csv(path, converters={"display_name": str})
+        except FileNotFoundError as error:
+            raise errors.InputError(f"{path}: missing, though step {step} was evaluated") from error
+    return read
+
+
+def _mu(bindings: str) -> float | None:
+    match = re.search(r"^mixture\.mu = (\S+)$", bindings, re.MULTILINE)
     return float(match[1]) if match else None
 
 
@@ -159,8 +191,35 @@ def table1(runs: list[Run]) -> pd.DataFrame:
     return table
 
 
-def without_explicit_negatives(table: pd.DataFrame) -> list[str]:
-    """A sentence for each set that has runs without d', telling what was measured instead.
+def separate_best(runs: Sequence[Run]) -> pd.DataFrame:
+    """The best checkpoint for each metric by itself, which the paper reports beside its table.
+
+    Returns:
+      training_set, set, metric; best and its step, best_step; and beside them what the checkpoint
+      reaches that stands for the run, value and step. No line for runs without a selection.
+    """
+    lines = []
+    for run in runs:
+        for set_name in SETS:
+            for metric in METRICS:
+                best = run.best.get(f"{set_name}/{metric}")
+                if best:
+                    lines.append(
+                        {
+                            "training_set": run.row.title,
+                            "set": set_name,
+                            "metric": metric,
+                            "best": best["value"],
+                            "best_step": best["step"],
+                            "value": run.value(set_name, metric),
+                            "step": run.step,
+                        }
+                    )
+    return pd.DataFrame(lines)
+
+
+def notes(table: pd.DataFrame) -> list[str]:
+    """Sentences on what the table lacks: runs without d', and those without validation data.
 
     Args:
       table: what `table1` returned.
@@ -179,6 +238,9 @@ def without_explicit_negatives(table: pd.DataFrame) -> list[str]:
                 f"d' on implicit ones (all that is not labelled), not comparable with the "
                 f"paper's: {values}."
             )
+    last = table.loc[table["chosen_by"] == "last", "training_set"]
+    if len(last):
+        sentences.append(f"No validation data: the last checkpoint stands for {', '.join(last)}.")
     return sentences
 
 
@@ -220,35 +282,46 @@ def to_markdown(table: pd.DataFrame) -> str:
             *(paper(line, f"paper_{s}_d_prime") for s in SETS),
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    last = [line["training_set"] for _, line in table.iterrows() if line["chosen_by"] == "last"]
-    notes = [
+    legend = (
         "In brackets: 95% bootstrap intervals over clips. The paper's columns are its own figures, "
         "measured on AudioSet with ResNet-50; they are no target of this run."
-    ]
-    notes += without_explicit_negatives(table)
-    if last:
-        notes.append(f"No validation data: the last checkpoint stands for {', '.join(last)}.")
-    return "\n".join([*lines, "", *notes]) + "\n"
+    )
+    return "\n".join([*lines, "", legend, *notes(table)]) + "\n"
 
 
 def to_latex(table: pd.DataFrame) -> str:
-    """Table 1 as a LaTeX tabular for booktabs: ours, and the paper's d' in parentheses."""
+    """Table 1 as a LaTeX tabular for booktabs: ours with intervals, the paper's in parentheses."""
 
-    def cell(line: pd.Series, set_name: str, metric: str) -> str:
-        value = line[f"{set_name}_{metric}"]
-        paper = line[f"paper_{set_name}_{metric}"]
-        ours = "--" if np.isnan(value) else f"{value:.2f}"
-        return ours if np.isnan(paper) else f"{ours} ({paper:.2f})"
+    def number(value: float) -> str:
+        return f"{value:.2f}".replace("-", "$-$")  # in text a hyphen is no minus
+
+    def cell(line: pd.Series, name: str) -> str:
+        value, paper = line[name], line[f"paper_{name}"]
+        bounds = [line[f"{name}_low"], line[f"{name}_high"]]
+        parts = ["--" if np.isnan(value) else number(value)]
+        if not np.isnan([value, *bounds]).any():
+            parts.append(rf"{{\scriptsize [{', '.join(map(number, bounds))}]}}")
+        if not np.isnan(paper):
+            parts.append(f"({number(paper)})")
+        return " ".join(parts)
 
     lines = [
-        "% Ours, and in parentheses the paper's own figures on AudioSet with ResNet-50.",
+        "% In brackets 95% bootstrap intervals over clips; in parentheses the paper's own figures,",
+        "% measured on AudioSet with ResNet-50. Needs the package booktabs.",
         r"\begin{tabular}{lcccc}",
         r"\toprule",
         r" & \multicolumn{2}{c}{Weak eval} & \multicolumn{2}{c}{Strong eval} \\",
-        r"Training set & $d'$ & $\omega_{wrap}$ & $d'$ & $\omega_{wrap}$ \\",
+        r"\cmidrule(lr){2-3} \cmidrule(lr){4-5}",
+        r"Training set & $d'$ & lwlrap & $d'$ & lwlrap \\",
         r"\midrule",
     ]
     for _, line in table.iterrows():
-        cells = [cell(line, set_name, metric) for set_name in SETS for metric in METRICS]
-        lines.append(" & ".join([line["training_set"], *cells]) + r" \\")
+        cells = [cell(line, f"{set_name}_{metric}") for set_name in SETS for metric in METRICS]
+        lines.append(" & ".join([_latex(line["training_set"]), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _latex(text: str) -> str:
+    """Text with LaTeX's special characters escaped."""
+    words = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return re.sub(r"[\\~^&%$#_{}]", lambda match: words.get(match[0], "\\" + match[0]), text)

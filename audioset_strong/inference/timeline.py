@@ -11,8 +11,7 @@ import matplotlib.figure
 import matplotlib.patches
 import numpy as np
 
-from audioset_strong import features
-from audioset_strong.analysis import drawing
+from audioset_strong import drawing, features
 from audioset_strong.inference import events as events_lib
 from audioset_strong.inference import scorer
 

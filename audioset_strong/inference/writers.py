@@ -19,7 +19,7 @@ from typing import TextIO
 
 import numpy as np
 
-from audioset_strong.analysis import drawing
+from audioset_strong import drawing
 from audioset_strong.inference import events as events_lib
 from audioset_strong.inference import predictor, scorer, timeline
 from audioset_strong.labels import vocabulary as vocabulary_lib

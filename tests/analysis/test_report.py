@@ -1,15 +1,91 @@
-"""Table 1 and its figures from workdirs written by hand, so that every figure is known."""
+"""The report from workdirs and sweeps written by hand, so that every number in it is known."""
 
+import html.parser
 import json
+import pathlib
 
 import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
 
-from audioset_strong import errors
-from audioset_strong.analysis import report, tables
+from audioset_strong import errors, sweep
+from audioset_strong.analysis import figures, report, sweep_figures, tables
+from audioset_strong.evaluation import selection
+from tests.processes import Server
 from tests.workdirs import write_run
+
+FRACTIONS = ["mixture.strong_fraction = 0.1, 0.5, 1.0", "train.seed = 0, 1"]
+
+
+def write_sweep(directory, vary, value_of):
+    """A finished sweep; `value_of(point)` is d' on the strong eval and on the validation data."""
+    grid = sweep.Sweep(str(directory), sweep.parse_vary(vary), "data")
+    for point in grid.points():
+        value = value_of(point)
+        scores = {"strong_eval/d_prime": value, "strong_validation/d_prime": value}
+        scores |= {"weak_eval/lwlrap": value / 4}
+        write_run(directory / "runs", sweep.point_name(point), scores, selected=20)
+    table = sweep.collect(grid)
+    table.to_csv(directory / "results.csv", index=False)
+    selection.write(str(directory), sweep.select(grid, table))
+    return directory
+
+
+def by_fraction(point):
+    return 1.0 + float(point["mixture.strong_fraction"]) / 2 + 0.2 * float(point["train.seed"])
+
+
+class Page(html.parser.HTMLParser):
+    """The tables, headings and text of a page, and whether its elements are closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tables, self.headings, self.text = [], [], ""
+        self.open = []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        if tag in ("meta", "img"):
+            return
+        self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+        elif tag == "h2":
+            self.headings.append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+        if "td" in self.open or "th" in self.open:
+            self.tables[-1][-1][-1] += data
+        elif "h2" in self.open:
+            self.headings[-1] += data
+
+
+def points_of(panel):
+    """label-free curves of a panel: x, mean and half the length of the error bar."""
+    return [
+        [
+            (x, y, pytest.approx((bar[1][1] - bar[0][1]) / 2))
+            for (x, y), bar in zip(
+                curve[0].get_xydata().tolist(), curve[2][0].get_segments(), strict=True
+            )
+        ]
+        for curve in panel.containers
+    ]
+
+
+def levels_of(panel):
+    """The heights of a panel's dashed lines."""
+    return [line.get_ydata()[0] for line in panel.lines if line.get_linestyle() == "--"]
 
 
 @pytest.fixture
@@ -95,11 +171,16 @@ def test_the_report_is_tables_pictures_and_a_page_with_all_of_it(runs_dir, tmp_p
     read_back = pd.read_csv(tmp_path / "out" / "report" / "table1.csv")
     assert read_back["strong_eval_d_prime"].dropna().tolist() == pytest.approx([1.2, 0.6, 1.4])
     latex = (tmp_path / "out" / "report" / "table1.tex").read_text()
-    assert r"+Strong & 1.00 (1.28) & 0.40 & 1.40 (1.39) & -- \\" in latex
+    assert (
+        r"+Strong & 1.00 {\scriptsize [0.90, 1.20]} (1.28) & 0.40 {\scriptsize [0.30, 0.60]} "
+        r"& 1.40 {\scriptsize [1.30, 1.60]} (1.39) & -- \\"
+    ) in latex
+    assert r"Weak-67k & -- & -- & -- & -- \\" in latex
     page = (tmp_path / "out" / "report" / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 4
     assert "src='http" not in page  # needs no other file
     assert "Never heard" in page
+    assert "No validation data: the last checkpoint stands for Strong-67k." in page
     assert "mixture.mu = 0.8" in page
     for path in written:
         if path.suffix == ".png":
@@ -122,3 +203,268 @@ def test_a_sweep_in_a_row_s_place_stands_there_with_its_best_point(runs_dir):
     table = tables.table1(tables.read_runs(str(runs_dir))).set_index("row")
     assert table["mu"]["plus_diffuse"] == 0.7
     assert table["strong_eval_d_prime"]["plus_diffuse"] == pytest.approx(1.3)
+
+
+def test_names_are_escaped_in_latex_and_html(runs_dir, tmp_path):
+    table = tables.table1(tables.read_runs(str(runs_dir)))
+    table.loc[0, ["weak_eval_d_prime", "weak_eval_d_prime_low"]] = [0.05, -0.1]
+    table.loc[0, "weak_eval_d_prime_high"] = 0.25
+    table.loc[0, "training_set"] = r"50%_A & {B} #1 $2 ~^\x"
+    latex = tables.to_latex(table)
+    assert (
+        r"50\%\_A \& \{B\} \#1 \$2 \textasciitilde{}\textasciicircum{}\textbackslash{}x & "
+        r"0.05 {\scriptsize [$-$0.10, 0.25]} & --" in latex
+    )
+    per_class = runs_dir / "weak_1_8m" / "eval" / "per_class" / "weak_eval-10.csv"
+    per_class.write_text('mid,display_name,d_prime\n/m/a,"<b>Bark</b> & $x$",1\n/m/b,None,0.5\n')
+    odd = write_sweep(tmp_path / "<i>&_$x$", ["mixture.mu = 0.1, 0.2"], lambda _: 1.0)
+    report.write(str(runs_dir), str(tmp_path / "out"), [str(odd)])
+    text = (tmp_path / "out" / "index.html").read_text()
+    assert "<b>" not in text
+    assert "<i>" not in text
+    page = Page(text)
+    assert "Sweep <i>&_$x$ over mu: the selected point" in page.headings
+    assert [["class", "d'"], ["<b>Bark</b> & $x$", "1.000"], ["None", "0.500"]] in page.tables
+
+
+def test_the_figure_of_classes_cuts_long_names_and_takes_a_dollar_for_one(runs_dir):
+    names = ["A$B$", "Outside, urban or manmade, and still more words", "None"]
+    for name, values in (("weak_1_8m", [1.0, 2.0, 0.5]), ("plus_strong", [2.0, 2.5, -0.5])):
+        step = 10 if name == "weak_1_8m" else 20
+        table = pd.DataFrame({"mid": list("abc"), "display_name": names, "d_prime": values})
+        path = runs_dir / name / "eval" / "per_class" / f"strong_eval-{step}.csv"
+        table.to_csv(path, index=False)
+    runs = {run.row.name: run for run in tables.read_runs(str(runs_dir))}
+    drawn = figures.per_class(runs["weak_1_8m"], runs["plus_strong"], "strong_eval")
+    # In the order of the change: -1, +0.5, +1.
+    labels = drawn.axes[0].get_yticklabels()
+    assert [text.get_text() for text in labels] == [
+        *("None", "Outside, urban or manmade, and still ...", "A$B$")
+    ]
+    assert not any(text.get_parse_math() for text in labels)
+    assert [line.get_xdata().tolist() for line in drawn.axes[0].lines] == [
+        [0.5, 2.0, 1.0],
+        [-0.5, 2.5, 2.0],
+    ]
+
+
+def test_the_separate_best_of_each_metric_stands_beside_the_selected_one(runs_dir, tmp_path):
+    run = runs_dir / "plus_strong"
+    results = pd.read_csv(run / "eval" / "results.csv")
+    results.loc[(results["step"] == 10) & (results["metric"] == "lwlrap"), "value"] = 0.9
+    validation = pd.DataFrame(
+        {
+            "step": [10, 20],
+            "set": "strong_validation",
+            "metric": "d_prime",
+            "value": [1.0, 2.0],
+        }
+    )
+    results = pd.concat([results, validation])
+    results.to_csv(run / "eval" / "results.csv", index=False)
+    selection.write(str(run), selection.select(results, [(10, "c/step-10"), (20, "c/step-20")]))
+    report.write(str(runs_dir), str(tmp_path / "out"))
+    # Picked is step 20 by its d'; by lwlrap alone step 10 is better.
+    assert Page((tmp_path / "out" / "index.html").read_text()).tables[1] == [
+        ["training set", "set", "metric", "best", "at step", "selected", "at step"],
+        ["+Strong", "weak eval", "d'", "1.000", "20", "1.000", "20"],
+        ["+Strong", "weak eval", "lwlrap", "0.900", "10", "0.400", "20"],
+        ["+Strong", "strong eval", "d'", "1.400", "20", "1.400", "20"],
+    ]
+    best = pd.read_csv(tmp_path / "out" / "best_checkpoints.csv").set_index(["set", "metric"])
+    assert best.loc[("weak_eval", "lwlrap"), ["best", "best_step", "value"]].tolist() == [
+        *(0.9, 10, 0.4)
+    ]
+
+
+def test_fig_3_shows_means_and_deviations_over_seeds_and_the_baselines(runs_dir, tmp_path):
+    strong = write_sweep(tmp_path / "plus_strong", FRACTIONS, by_fraction)
+    other = write_sweep(
+        tmp_path / "other",
+        [*FRACTIONS, "mixture.mu = 0.5, 0.8"],
+        lambda point: by_fraction(point) - float(point["mixture.mu"]),
+    )
+    runs = tables.read_runs(str(runs_dir))
+    baselines = [run for run in runs if run.row.name in sweep_figures.BASELINES]
+    drawn = sweep_figures.draw(sweep_figures.read([str(strong), str(other)]), baselines)
+    panels = {(axes.get_title(), axes.get_ylabel()): axes for axes in drawn.axes}
+    assert list(panels) == [
+        ("Weak eval", "d'"),
+        ("Weak eval", "lwlrap"),
+        ("Strong eval", "d'"),
+        ("Strong eval", "lwlrap"),
+    ]
+    # Seeds 0 and 1 lie 0.2 apart: the deviation of two values is half of that by the root of 2.
+    deviation = 0.1 * 2**0.5
+    expected = [(0.1, 1.15), (0.5, 1.35), (1.0, 1.6)]
+    curves = points_of(panels["Strong eval", "d'"])
+    assert len(curves) == 3
+    for curve, less in zip(curves, (0.0, 0.5, 0.8), strict=True):
+        assert curve == [(x, pytest.approx(y - less), deviation) for x, y in expected]
+    lwlrap = points_of(panels["Weak eval", "lwlrap"])[0]
+    assert lwlrap == [(x, pytest.approx(y / 4), deviation / 4) for x, y in expected]
+    # Weak-1.8M of step 10; +Diffuse is not among the runs, lwlrap on the strong eval not measured.
+    assert levels_of(panels["Strong eval", "d'"]) == pytest.approx([0.6])
+    assert levels_of(panels["Weak eval", "d'"]) == pytest.approx([0.5])
+    assert "not measured" in [text.get_text() for text in panels["Strong eval", "lwlrap"].texts]
+    last = panels["Strong eval", "d'"]
+    assert last.get_xlabel() == "share of strongly labelled clips"
+    assert last.xaxis.get_major_formatter()(0.1) == "10%"
+    legend = [text.get_text() for text in drawn.legends[0].get_texts()]
+    assert legend == ["+Strong", "other, mu = 0.5", "other, mu = 0.8", "Weak-1.8M"]
+    colours = [curve[0].get_color() for curve in last.containers]
+    assert colours[0] == figures.COLOURS["plus_strong"]
+    assert len({*colours, figures.COLOURS["weak_1_8m"]}) == 4
+
+
+def test_a_sweep_of_mu_has_a_ring_at_the_selected_point(tmp_path):
+    swept = write_sweep(
+        tmp_path / "plus_strong",
+        ["mixture.mu = 0.8, 0.0, 0.4", "single.policy = 'a', 'b'"],
+        lambda point: 1.0 + float(point["mixture.mu"]) * ("b" in point["single.policy"]),
+    )
+    (results,) = sweep_figures.read([str(swept)])
+    drawn = sweep_figures.draw([results])
+    panel = next(
+        axes
+        for axes in drawn.axes
+        if (axes.get_title(), axes.get_ylabel()) == ("Strong eval", "d'")
+    )
+    assert [[point[:2] for point in curve] for curve in points_of(panel)] == [
+        [(0.0, 1.0), (0.4, 1.0), (0.8, 1.0)],
+        [(0.0, 1.0), (0.4, 1.4), (0.8, 1.8)],
+    ]
+    rings = [line.get_xydata().tolist() for line in panel.lines if line.get_markersize() == 12]
+    assert rings == [[], [[0.8, 1.8]]]
+    assert panel.get_xlim()[1] < 1.0
+    assert drawn.axes[-1].get_xlabel() == "mu"
+
+
+def test_sweeps_stand_on_the_report(runs_dir, tmp_path):
+    strong = write_sweep(tmp_path / "fig3" / "plus_strong", FRACTIONS, by_fraction)
+    mu = write_sweep(
+        tmp_path / "mu" / "plus_strong",
+        ["mixture.mu = 0.2, 0.8", "train.seed = 0, 1"],
+        lambda point: 1.0 + float(point["mixture.mu"]) + 0.1 * float(point["train.seed"]),
+    )
+    out = tmp_path / "out"
+    written = report.write(str(runs_dir), str(out), [str(strong), str(mu)])
+    assert set(written) == set(out.iterdir())
+    assert {"fig3.png", "fig3.csv", "mu_sweep.png", "mu_sweep.csv"} < {p.name for p in written}
+    page = Page((out / "index.html").read_text())
+    assert "Fig. 3: how many strong labels are needed" in page.headings
+    assert "Sweep +Strong over strong_fraction: the selected point" in page.headings
+    text = " ".join(page.text.split())
+    assert (
+        "mu=0.8,seed=1, step 20: strong validation d' 1.900. Rule: highest "
+        "strong_validation/d_prime, mean over seeds, among 2 points; of the best point the seed "
+        "with the highest value." in text
+    )
+    assert "Means over seeds (2 at each point)" in text
+    assert "Dashed: Weak-1.8M of Table 1." in text
+    assert [
+        ["mu", "mean strong validation d'", "seeds"],
+        ["0.8", "1.850", "2"],
+        ["0.2", "1.250", "2"],
+    ] in page.tables
+    points = pd.read_csv(out / "fig3.csv")
+    row = points[(points["mixture.strong_fraction"] == 0.5) & (points["set"] == "strong_eval")]
+    assert row["mean"].tolist() == pytest.approx([1.35])
+    assert row["std"].tolist() == pytest.approx([0.1 * 2**0.5])
+    assert row["sweep"].tolist() == ["+Strong"]
+    # Two rows of panels of 2.7 inches at 130 dots an inch, and an inch for the legend.
+    assert matplotlib.image.imread(out / "fig3.png").shape[:2] == (832, 1235)
+    # Three rows: the validation data that mu is picked on are shown too.
+    assert matplotlib.image.imread(out / "mu_sweep.png").shape[:2] == (1183, 1235)
+
+
+def test_equal_names_in_one_figure_are_told_apart_by_their_paths(tmp_path):
+    one = write_sweep(tmp_path / "one" / "plus_strong", FRACTIONS, by_fraction)
+    two = write_sweep(tmp_path / "two" / "plus_strong", FRACTIONS, by_fraction)
+    assert [each.title for each in sweep_figures.read([str(one), str(two)])] == [str(one), str(two)]
+
+
+def test_a_sweep_without_numbers_has_candidates_and_no_figure(runs_dir, tmp_path):
+    words = write_sweep(
+        tmp_path / "words", ["single.policy = 'a', 'b'"], lambda p: 1.0 + ("b" in str(p))
+    )
+    written = report.write(str(runs_dir), str(tmp_path / "out"), [str(words)])
+    assert not [path for path in written if "sweep" in path.name]
+    page = Page((tmp_path / "out" / "index.html").read_text())
+    assert [
+        ["policy", "mean strong validation d'", "seeds"],
+        *(["b", "2.000", "1"], ["a", "1.000", "1"]),
+    ] in page.tables
+
+
+def _remove(name):
+    return lambda directory: (directory / name).unlink()
+
+
+def _write(name, text):
+    return lambda directory: (directory / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_remove("results.csv"), r"no results\.csv there; give the --output_dir of a sweep\.py"),
+        (
+            _write("results.csv", "step,set,metric,value\n"),
+            "no results of sweep.py: no column 'run'",
+        ),
+        (_write("results.csv", ""), "no results of sweep.py"),
+        (
+            _write("results.csv", "run,step,set,metric,value\nmu=0,x,a,b,c\n"),
+            "no results of sweep.py",
+        ),
+        (_remove("selection.json"), "no selection of sweep.py there .no 'workdir'"),
+        (_write("selection.json", '{"step": 20}'), "no selection of sweep.py there .no 'workdir'"),
+        (
+            _write("results.csv", "run,step,set,metric,value\nmu=0,1,a,b,2\n"),
+            "no run 'strong_fraction=1.0,seed=1', which selection.json names",
+        ),
+    ],
+)
+def test_what_is_no_sweep_is_told_before_anything_is_written(runs_dir, tmp_path, spoil, message):
+    spoil(write_sweep(tmp_path / "sweep", FRACTIONS, by_fraction))
+    with pytest.raises(errors.InputError, match=message):
+        report.write(str(runs_dir), str(tmp_path / "out"), [str(tmp_path / "sweep")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_workdir_that_is_not_whole_is_told_before_anything_is_written(runs_dir, tmp_path):
+    gone = runs_dir / "strong_67k" / "eval" / "per_class" / "strong_eval-20.csv"
+    gone.unlink()
+    with pytest.raises(errors.InputError, match=r"strong_eval-20\.csv: missing"):
+        report.write(str(runs_dir), str(tmp_path / "out"))
+    (runs_dir / "strong_67k" / "config.gin").unlink()
+    with pytest.raises(errors.InputError, match=r"strong_67k: evaluated, but without config\.gin"):
+        report.write(str(runs_dir), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_without_weak_labels_has_no_weak_classes(tmp_path):
+    runs = tmp_path / "runs"
+    for name in ("weak_1_8m", "plus_strong"):
+        write_run(runs, name, {"strong_eval/d_prime": 1.1})
+        for path in (runs / name / "eval" / "per_class").glob("weak_eval-*"):
+            path.unlink()
+    written = {path.name for path in report.write(str(runs), str(tmp_path / "out"))}
+    assert "per_class_strong_eval.png" in written
+    assert "per_class_weak_eval.png" not in written
+
+
+def test_the_binary_takes_sweeps_and_tells_of_what_is_none(runs_dir, tmp_path):
+    swept = write_sweep(tmp_path / "plus_strong", FRACTIONS, by_fraction)
+    flags = [f"--runs_dir={runs_dir}", f"--output_dir={tmp_path / 'out'}"]
+    with Server() as server:
+        failed = server.start("report", *flags, f"--sweep_dir={runs_dir / 'weak_1_8m'}")
+        assert failed.wait() == 2
+        assert failed.stderr.startswith(f"error: --sweep_dir={runs_dir / 'weak_1_8m'}: no results")
+        assert failed.stderr.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+        done = server.start("report", *flags, f"--sweep_dir={swept}")
+        assert done.wait() == 0
+        listed = [line for line in done.stdout.splitlines() if line.startswith(str(tmp_path))]
+    assert {pathlib.Path(line) for line in listed} == set((tmp_path / "out").iterdir())
