@@ -38,6 +38,7 @@ setuptools.setup(
         "numpy>=1.26,<2",
         "pandas>=2.2",
         "pebble>=5.0",
+        "pyarrow>=15",
         "scipy>=1.12",
         "soundfile>=0.12",
         "soxr>=0.4",

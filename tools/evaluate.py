@@ -5,9 +5,9 @@ Example, beside a running train.py:
       --validation_data=data/train_strong_validation
 
 Each dataset is read once a checkpoint and gives a weak and a strong eval, as far as its clips have
-labels. Results go to WORKDIR/eval: results.csv, TensorBoard events, per-class tables. At the end
-the best checkpoint on the validation data is written to WORKDIR/selection.json. Run again, it goes
-on where it was.
+labels. Results go to WORKDIR/eval: results.csv, TensorBoard events, tables and pictures of all
+classes, the curves of chosen ones. At the end the best checkpoint on the validation data is written
+to WORKDIR/selection.json. Run again, it goes on where it was.
 """
 
 from absl import flags
@@ -33,7 +33,21 @@ _TIMEOUT_S = flags.DEFINE_float(
 _EMA = flags.DEFINE_bool(
     "ema", None, "Evaluate the weights' moving average; results go to WORKDIR/eval_ema."
 )
-_SAVE_SCORES = flags.DEFINE_bool("save_scores", None, "Keep all scores, for score.py.")
+_SAVE_SCORES = flags.DEFINE_enum(
+    "save_scores", None, ["npz", "parquet"], "Keep all scores in such files, for score.py."
+)
+_PLOT_CLASSES = flags.DEFINE_multi_string(
+    "plot_classes",
+    None,
+    "Mid or display name of a class whose ROC and precision-recall curves are drawn; may be "
+    "repeated.",
+)
+_FRAMED_TSV = flags.DEFINE_multi_string(
+    "framed_tsv",
+    [],
+    "Framed label TSV, such as audioset_eval_strong_framed_posneg.tsv, whose labels take the place "
+    "of EVAL_DATA's strong labels; may be repeated.",
+)
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Gin file; may be repeated.")
 _GIN_PARAM = flags.DEFINE_multi_string(
     "gin_param", [], "Gin binding, e.g. 'select.metric = \"strong_validation/lwlrap\"'."
@@ -56,6 +70,8 @@ def main(argv: list[str]) -> None:
         "timeout_s": _TIMEOUT_S.value,
         "ema": _EMA.value,
         "save_scores": _SAVE_SCORES.value,
+        "plot_classes": _PLOT_CLASSES.value,
+        "framed_tsvs": {"eval": _FRAMED_TSV.value} if _FRAMED_TSV.value else None,
     }
     # What no flag gives is left to gin.
     given = {name: value for name, value in arguments.items() if value is not None}

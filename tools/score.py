@@ -2,22 +2,35 @@
 
 Example:
   score.py --scores=runs/strong_67k/eval/scores/eval-500.npz
-  score.py --scores=theirs.npz --eval_data=data/eval --output_dir=theirs
+  score.py --scores=theirs.parquet --eval_data=data/eval --output_dir=theirs
+  score.py --scores=theirs.parquet --framed_tsv=audioset_eval_strong_framed_posneg.tsv
 
-With --eval_data the labels are the dataset's, and the file need hold nothing but mids [classes],
-clip_ids [clips] and frame_scores [clips, 10, classes], scores of 0.96 s frames, in any order.
-Written to OUTPUT_DIR: results.csv (set, metric, value) and per_class_<set>.csv.
+With --eval_data the labels are the dataset's; with --framed_tsv the strong ones are those of the
+release's file, which alone do for the strong eval. Another system's file holds the scores of 0.96 s
+frames in any order: an npz of mids [classes], clip_ids [clips] and frame_scores
+[clips, 10, classes], or a Parquet file with a row a frame and the columns clip_id, frame (0 to 9)
+and one for each class, named by its mid.
+Written to OUTPUT_DIR: results.csv (set, metric, value), per_class_<set>.csv and its picture.
 """
 
 from absl import flags
 
 from audioset_strong import cli
 
-_SCORES = flags.DEFINE_string("scores", None, "The npz of scores.", required=True)
+_SCORES = flags.DEFINE_string("scores", None, "The npz or Parquet file of scores.", required=True)
 _EVAL_DATA = flags.DEFINE_multi_string(
     "eval_data", [], "Dataset whose labels to take; may be repeated. By default the file's own."
 )
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where to write CSVs.")
+_FRAMED_TSV = flags.DEFINE_multi_string(
+    "framed_tsv", [], "Framed label TSV with the strong labels; may be repeated."
+)
+_PLOT_CLASSES = flags.DEFINE_multi_string(
+    "plot_classes",
+    [],
+    "Mid or display name of a class whose ROC and precision-recall curves go to "
+    "OUTPUT_DIR/curves_<set>.png and .csv; may be repeated.",
+)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where to write tables and pictures.")
 _REPLICATES = flags.DEFINE_integer(
     "bootstrap_replicates", 200, "Of the 95% intervals; 0 for none.", lower_bound=0
 )
@@ -26,12 +39,17 @@ _REPLICATES = flags.DEFINE_integer(
 def main(argv: list[str]) -> None:
     """Measures, prints a table and writes it."""
     del argv
-    from audioset_strong.evaluation import saved
+    from audioset_strong import errors
+    from audioset_strong.evaluation import class_plots, saved
 
-    measured = saved.measure(_SCORES.value, _EVAL_DATA.value, _REPLICATES.value)
+    if _PLOT_CLASSES.value and not _OUTPUT_DIR.value:
+        raise errors.InputError("--plot_classes: goes with --output_dir")
+    labelled = saved.read(_SCORES.value, _EVAL_DATA.value, _FRAMED_TSV.value)
+    drawn = class_plots.find_classes(_PLOT_CLASSES.value, labelled.vocabulary)
+    measured = saved.measure(labelled, _REPLICATES.value)
     print(saved.to_text(measured))
     if _OUTPUT_DIR.value:
-        saved.write(measured, _OUTPUT_DIR.value)
+        saved.write(labelled, measured, _OUTPUT_DIR.value, drawn)
 
 
 def run() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from audioset_strong.analysis import tables
 from audioset_strong.drawing import new_figure
+from audioset_strong.evaluation import measures
 
 METRIC_TITLES = {"d_prime": "d'", "lwlrap": "lwlrap"}
 # One colour a row in every figure, told apart by colour-blind eyes too (Okabe and Ito 2008).
@@ -25,11 +26,6 @@ COLOURS = dict(
 _PAPER = "#CC79A7"
 _CLASSES_SHOWN = 40
 _NAME_LENGTH = 40  # longer class names are cut
-
-
-def set_title(set_name: str) -> str:
-    """A set's name for people: "Strong eval" for strong_eval."""
-    return set_name.replace("_", " ").capitalize()
 
 
 def table1(runs: Sequence[tables.Run]) -> matplotlib.figure.Figure:
@@ -55,7 +51,7 @@ def table1(runs: Sequence[tables.Run]) -> matplotlib.figure.Figure:
             axis.grid(axis="x", alpha=0.3)
             axis.set_xlabel(METRIC_TITLES[metric])
             if i == 0:
-                axis.set_title(set_title(set_name))
+                axis.set_title(measures.title_of(set_name))
     axes[0, 0].plot([], [], "o-", color="#444444", label="this run, 95% interval")
     axes[0, 0].plot([], [], "D", color=_PAPER, mfc="none", label="paper (AudioSet, ResNet-50)")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
@@ -80,7 +76,7 @@ def checkpoints(runs: Sequence[tables.Run]) -> matplotlib.figure.Figure:
             axis.grid(alpha=0.3)
             axis.set_ylabel(METRIC_TITLES[metric])
             if i == 0:
-                axis.set_title(set_title(set_name))
+                axis.set_title(measures.title_of(set_name))
             else:
                 axis.set_xlabel("step")
                 axis.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
@@ -112,7 +108,7 @@ def per_class(before: tables.Run, after: tables.Run, set_name: str) -> matplotli
     axis.set_yticks(y, names, parse_math=False)
     axis.set_ylim(-0.8, len(shown) - 0.2)
     axis.grid(alpha=0.3)
-    axis.set_xlabel(f"{set_title(set_name)} d'")
+    axis.set_xlabel(f"{measures.title_of(set_name)} d'")
     left_out = f", {len(shown)} of {len(merged)} classes" if len(shown) < len(merged) else ""
     figure.suptitle(f"{before.row.title} and {after.row.title} by class{left_out}")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)

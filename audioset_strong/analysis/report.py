@@ -8,6 +8,7 @@ import pandas as pd
 
 from audioset_strong import drawing, errors
 from audioset_strong.analysis import figures, page, sweep_figures, tables
+from audioset_strong.evaluation import measures
 
 _BEFORE, _AFTER = "weak_1_8m", "plus_strong"  # the rows whose classes are compared
 
@@ -85,7 +86,7 @@ def _class_figures(runs: Sequence[tables.Run]) -> dict[page.Picture, matplotlib.
     return {
         page.Picture(
             f"per_class_{set_name}",
-            f"{figures.set_title(set_name)} by class: before and after fine-tuning",
+            f"{measures.title_of(set_name)} by class: before and after fine-tuning",
             "Classes in the order of the change of d', which the grey lines show.",
         ): figures.per_class(before, after, set_name)
         for set_name in tables.SETS

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from audioset_strong import errors
 from audioset_strong.analysis import figures, tables
 from audioset_strong.drawing import new_figure
-from audioset_strong.evaluation import evaluator, selection
+from audioset_strong.evaluation import evaluator, measures, selection
 
 RESULTS_FILE = "results.csv"
 SEED = "train.seed"  # points that differ in it alone are repetitions of one experiment
@@ -177,7 +177,7 @@ def draw(
                     )
             if not panel.lines:
                 panel.text(0.5, 0.5, "not measured", ha="center", transform=panel.transAxes)
-            panel.set_title(figures.set_title(set_name))
+            panel.set_title(measures.title_of(set_name))
             panel.set_ylabel(figures.METRIC_TITLES[metric])
             panel.grid(alpha=0.3)
     fig3 = sweeps[0].figure_name == FIG3

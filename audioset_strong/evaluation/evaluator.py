@@ -1,13 +1,14 @@
 """Follows workdirs: every checkpoint is evaluated once on every eval set.
 
 Written to a workdir:
-    eval/results.csv               step, set, metric, value: also the record of what is done
-    eval/events.*                  TensorBoard scalars, tags "<set>/<metric>"
-    eval/per_class/<set>-<step>.csv
-    eval/per_class_<set>.csv       that of the selected checkpoint
-    eval/scores/<name>-<step>.npz  all scores, on demand (scoring.py)
-    eval/datasets.json             what was evaluated on
-    selection.json                 the checkpoint that stands for the model (selection.py)
+    eval/results.csv                   step, set, metric, value: also the record of what is done
+    eval/events.*                      TensorBoard scalars, tags "<set>/<metric>", and the pictures
+    eval/per_class/<set>-<step>.csv    every class, and .png: d' of all classes
+    eval/per_class_<set>.csv, .png     those of the selected checkpoint
+    eval/curves/<set>-<step>.csv, .png ROC and precision-recall curves of chosen classes, on demand
+    eval/scores/<name>-<step>.npz      all scores, on demand; or .parquet (score_files.py)
+    eval/datasets.json                 what was evaluated on
+    selection.json                     the checkpoint that stands for the model (selection.py)
 
 Evaluated with the moving average of the weights, the same goes to eval_ema/, and none is selected:
 selection.json is that of the weights themselves, whose results stand in eval/.
@@ -15,13 +16,12 @@ selection.json is that of the weights themselves, whose results stand in eval/.
 
 import contextlib
 import dataclasses
-import functools
 import json
 import os
 import pathlib
-import re
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -30,9 +30,8 @@ from absl import logging
 
 import gin
 from audioset_strong import errors, progress
-from audioset_strong.data import sampling
-from audioset_strong.data import source as source_lib
-from audioset_strong.evaluation import measures, scoring, selection
+from audioset_strong.evaluation import class_plots, measures, score_files, scoring, selection
+from audioset_strong.evaluation.eval_set import EvalSet, open_eval_set
 from audioset_strong.labels import vocabulary as vocabulary_lib
 from audioset_strong.training import checkpoints
 
@@ -42,100 +41,6 @@ RESULTS_FILE = "results.csv"
 COLUMNS = ["step", "set", "metric", "value"]
 _DATASETS_FILE = "datasets.json"
 _POLL_S = 2.0
-
-
-@dataclasses.dataclass(frozen=True)
-class EvalSet:
-    """A dataset to evaluate on, opened once for all checkpoints.
-
-    Attributes:
-      name: as in "weak_<name>", "strong_<name>".
-      kinds: of labels that its clips have: "weak", "strong".
-      num_clips: that are scored.
-      vocabulary: of its labels.
-      fingerprint: equal for equal datasets.
-      directories: of the converted datasets.
-      batch_size: clips a batch.
-      cached: whether the log-mel is kept in memory.
-    """
-
-    name: str
-    kinds: tuple[str, ...]
-    num_clips: int
-    vocabulary: vocabulary_lib.Vocabulary
-    fingerprint: str
-    directories: tuple[str, ...]
-    batch_size: int
-    cached: bool
-    smear: bool
-
-    def set_names(self) -> list[str]:
-        """What its sets are called in results: one for each kind."""
-        return [f"{kind}_{self.name}" for kind in self.kinds]
-
-    @functools.cached_property
-    def _dataset(self) -> tf.data.Dataset:
-        dataset = sampling.grid_patches(self.directories, self.batch_size, self.smear)
-        return dataset.cache() if self.cached else dataset
-
-    def batches(self) -> Iterator[dict[str, np.ndarray]]:
-        """Those of `sampling.grid_patches`.
-
-        Raises:
-          errors.InputError: a shard that is damaged or cut off.
-        """
-        try:
-            yield from self._dataset.as_numpy_iterator()
-        except tf.errors.DataLossError as error:
-            raise errors.InputError(
-                f"eval set {self.name!r}: a shard is damaged or cut off; convert it again ({error})"
-            ) from error
-
-
-def open_eval_set(
-    name: str,
-    directories: Sequence[str],
-    batch_size: int = 16,
-    cache_clips: int = 1000,
-    smear: bool = False,
-) -> EvalSet:
-    """Opens datasets under one name.
-
-    Args:
-      name: "eval" gives the sets "weak_eval" and "strong_eval", as far as the clips have labels.
-      directories: converted datasets.
-      batch_size: clips a batch.
-      cache_clips: up to so many clips the log-mel is kept in memory, 246 kB a clip.
-      smear: whether positive labels imply those of their ancestors, see `source_lib.Source`.
-
-    Raises:
-      errors.InputError: no dataset there, one without labels (or without an ontology to smear
-        them), or a name that is none.
-    """
-    if not re.fullmatch(r"\w+", name):
-        raise errors.InputError(f"eval set {name!r}: its name must be of letters, digits and _")
-    infos = source_lib.read_infos(directories)
-    kinds = []
-    if sum(info.weak_clips for info in infos):
-        kinds.append(measures.WEAK)
-    if sum(info.strong_clips for info in infos):
-        kinds.append(measures.STRONG)
-    if not kinds:
-        raise errors.InputError(f"{', '.join(directories)}: no clip with labels to evaluate on")
-    if smear:
-        source_lib.ancestor_matrix(directories, infos)  # can they be?
-    num_clips = sum(info.num_clips for info in infos)
-    return EvalSet(
-        name=name,
-        kinds=tuple(kinds),
-        num_clips=num_clips,
-        vocabulary=infos[0].vocabulary,
-        fingerprint=source_lib.fingerprint(directories) + ("-smeared" if smear else ""),
-        directories=tuple(directories),
-        batch_size=batch_size,
-        cached=num_clips <= cache_clips,
-        smear=smear,
-    )
 
 
 @gin.configurable(module="evaluator")
@@ -150,7 +55,9 @@ def evaluate_workdirs(
     batch_size: int = 16,
     cache_clips: int = 1000,
     bootstrap_replicates: int = 200,
-    save_scores: bool = False,
+    save_scores: str | None = None,
+    plot_classes: Sequence[str] = (),
+    framed_tsvs: Mapping[str, str | Sequence[str]] | None = None,
 ) -> None:
     """Evaluates the checkpoints of training runs, as they come or as they are.
 
@@ -167,7 +74,10 @@ def evaluate_workdirs(
       batch_size: clips scored at a time, ten patches each.
       cache_clips: datasets up to so many clips are kept in memory as log-mel.
       bootstrap_replicates: of the confidence intervals; 0 for none.
-      save_scores: whether to keep all scores.
+      save_scores: "npz" or "parquet" to keep all scores.
+      plot_classes: classes to draw ROC and precision-recall curves of, mids or display names.
+      framed_tsvs: name of an eval set -> framed TSVs with its strong labels, such as
+        `audioset_eval_strong_framed_posneg.tsv`; see `eval_set.open_eval_set`.
 
     Raises:
       errors.InputError: bad settings, no such workdir or dataset, another vocabulary, a checkpoint
@@ -191,18 +101,28 @@ def evaluate_workdirs(
             raise errors.InputError(
                 f"evaluate_workdirs.{setting} = {value!r}: must be a whole number, at least {least}"
             )
+    if save_scores not in (None, *score_files.FORMATS):
+        raise errors.InputError(
+            f"evaluate_workdirs.save_scores = {save_scores!r}: must be one of "
+            f"{', '.join(score_files.FORMATS)}"
+        )
+    framed_tsvs = framed_tsvs or {}
+    unknown = framed_tsvs.keys() - eval_sets.keys()
+    if unknown:
+        raise errors.InputError(f"framed labels of {min(unknown)!r}: there is no such eval set")
     opened = [
         open_eval_set(
-            name, (where,) if isinstance(where, str) else where, batch_size, cache_clips, smear
+            *(name, _listed(where), batch_size, cache_clips, smear),
+            framed_tsvs=_listed(framed_tsvs.get(name, ())),
         )
         for name, where in eval_sets.items()
     ]
+    # Every eval set has the classes of the model, which is checked below.
+    drawn = class_plots.find_classes(plot_classes, opened[0].vocabulary)
+    wanted = _Wanted(bootstrap_replicates, save_scores, drawn)
     follow = not run_once and checkpoint is None
     with contextlib.ExitStack() as stack:
-        runs = [
-            stack.enter_context(_Workdir(path, opened, bootstrap_replicates, save_scores, ema))
-            for path in workdirs
-        ]
+        runs = [stack.enter_context(_Workdir(path, opened, wanted, ema)) for path in workdirs]
         for run in runs:
             # A run to be followed need not have begun.
             run.check(may_be_missing=follow)
@@ -225,6 +145,19 @@ def evaluate_workdirs(
                 run.select()
 
 
+def _listed(paths: str | Sequence[str]) -> Sequence[str]:
+    return (paths,) if isinstance(paths, str) else paths
+
+
+@dataclasses.dataclass(frozen=True)
+class _Wanted:
+    """What is to be found out about each checkpoint."""
+
+    replicates: int  # of the bootstrap
+    save_scores: str | None  # the format
+    drawn: tuple[str, ...]  # mids of the classes with curves
+
+
 class _Workdir:
     """One training run and what is known of its checkpoints."""
 
@@ -232,16 +165,14 @@ class _Workdir:
         self,
         workdir: str,
         eval_sets: Sequence[EvalSet],
-        replicates: int,
-        save_scores: bool,
+        wanted: _Wanted,
         ema: bool = False,
     ):
         self._workdir = workdir
         self._ema = ema
-        self._directory = pathlib.Path(workdir) / (EMA_DIR if ema else EVAL_DIR)
+        self._directory = _results_directory(workdir, ema)
         self._eval_sets = eval_sets
-        self._replicates = replicates
-        self._save_scores = save_scores
+        self._wanted = wanted
         self._results = read_results(workdir, ema)
         self._loaded: checkpoints.LoadedModel | None = None
         self._predict: Callable | None = None
@@ -340,9 +271,13 @@ class _Workdir:
         selected = selection.select(self._results, listed)
         selection.write(self._workdir, selected)
         for set_name in sorted(set(self._results["set"])):
-            source = self._per_class_path(set_name, selected["step"])
-            if source.exists():
-                _write_text(self._directory / f"per_class_{set_name}.csv", source.read_text())
+            for ending in ("csv", "png"):
+                source = f"{self._stem('per_class', set_name, selected['step'])}.{ending}"
+                if os.path.exists(source):
+                    target = self._directory / f"per_class_{set_name}.{ending}"
+                    temporary = target.with_name(target.name + ".tmp")
+                    shutil.copyfile(source, temporary)
+                    temporary.replace(target)
 
     def _datasets(self) -> dict[str, str]:
         """The fingerprints of what was evaluated on, by name."""
@@ -359,7 +294,11 @@ class _Workdir:
             eval_set
             for eval_set in self._eval_sets
             if not done.issuperset(eval_set.set_names())
-            or (self._save_scores and not self._scores_path(eval_set.name, step).exists())
+            or (self._wanted.save_scores and not self._scores_path(eval_set.name, step).exists())
+            or not all(
+                class_plots.have_curves(self._stem("curves", name, step), self._wanted.drawn)
+                for name in eval_set.set_names()
+            )
         ]
 
     def _load(self, path: str) -> None:
@@ -376,7 +315,8 @@ class _Workdir:
             )
         )
         try:
-            (self._directory / "per_class").mkdir(parents=True, exist_ok=True)
+            for folder in ("per_class", *(["curves"] if self._wanted.drawn else [])):
+                (self._directory / folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise errors.InputError(
                 f"cannot write to {self._directory}: {error.strerror}"
@@ -392,22 +332,31 @@ class _Workdir:
             f"{self._workdir} at step {step} on {eval_set.name!r}",
             bar.update,
         )
-        if self._save_scores:
+        if self._wanted.save_scores:
             (self._directory / "scores").mkdir(exist_ok=True)
-            scores.save(str(self._scores_path(eval_set.name, step)))
-        rows = []
+            score_files.save(scores, str(self._scores_path(eval_set.name, step)))
+        rows: list[tuple[int, str, str, float]] = []
+        pictures = {}
         for kind, set_name in zip(eval_set.kinds, eval_set.set_names(), strict=True):
-            measured = measures.measure(scores, kind, set_name, self._replicates)
+            measured = measures.measure(scores, kind, set_name, self._wanted.replicates)
             if "d_prime" not in measured.values and set_name not in set(self._results["set"]):
                 logging.warning(
                     "%s has no explicit negatives: d_prime is left out, there is d_prime_implicit",
                     set_name,
                 )
-            table = measured.per_class
-            table.insert(1, "display_name", eval_set.vocabulary.names)
-            _write_text(self._per_class_path(set_name, step), table.to_csv(index=False))
+            title = f"{measures.title_of(set_name)}, step {step}"
+            stem = self._stem("per_class", set_name, step)
+            class_plots.write_per_class(measured, eval_set.vocabulary, title, stem)
+            pictures[f"{set_name}/per_class"] = stem
+            if self._wanted.drawn:
+                stem = self._stem("curves", set_name, step)
+                samples = measures.samples_of(scores, kind, set_name)
+                class_plots.write_curves(
+                    *(samples, eval_set.vocabulary, self._wanted.drawn, title, stem)
+                )
+                pictures[f"{set_name}/curves"] = stem
             rows += [(step, set_name, name, value) for name, value in measured.values.items()]
-        self._write_events(rows)
+        self._write_events(step, rows, pictures)
         datasets = self._datasets() | {eval_set.name: eval_set.fingerprint}
         checkpoints.write_json(self._directory / _DATASETS_FILE, datasets)
         # Last, in one go: what results.csv holds is whole.
@@ -416,21 +365,35 @@ class _Workdir:
         tables = [held[~replaced], pd.DataFrame(rows, columns=COLUMNS)]
         table = pd.concat([table for table in tables if len(table)])
         self._results = table.sort_values("step", kind="stable", ignore_index=True)
-        _write_text(self._directory / RESULTS_FILE, self._results.to_csv(index=False))
+        checkpoints.write_text(self._directory / RESULTS_FILE, self._results.to_csv(index=False))
 
-    def _write_events(self, rows: Sequence[tuple[int, str, str, float]]) -> None:
+    def _write_events(
+        self,
+        step: int,
+        rows: Sequence[tuple[int, str, str, float]],
+        pictures: Mapping[str, str],
+    ) -> None:
+        """Adds scalars, and pictures given by tag and path without ending."""
         if self._writer is None:
             self._writer = tf.summary.create_file_writer(str(self._directory))
         with self._writer.as_default():
-            for step, set_name, name, value in rows:
+            for _, set_name, name, value in rows:
                 tf.summary.scalar(f"{set_name}/{name}", value, step=step)
+            for tag, stem in pictures.items():
+                picture = tf.io.decode_png(pathlib.Path(f"{stem}.png").read_bytes(), channels=3)
+                tf.summary.image(tag, picture[tf.newaxis], step=step)
         self._writer.flush()
 
-    def _per_class_path(self, set_name: str, step: int) -> pathlib.Path:
-        return self._directory / "per_class" / f"{set_name}-{step}.csv"
+    def _stem(self, folder: str, set_name: str, step: int) -> str:
+        """The path of a checkpoint's table and picture, without ending."""
+        return str(self._directory / folder / f"{set_name}-{step}")
 
     def _scores_path(self, name: str, step: int) -> pathlib.Path:
-        return self._directory / "scores" / f"{name}-{step}.npz"
+        return self._directory / "scores" / f"{name}-{step}.{self._wanted.save_scores}"
+
+
+def _results_directory(workdir: str, ema: bool) -> pathlib.Path:
+    return pathlib.Path(workdir) / (EMA_DIR if ema else EVAL_DIR)
 
 
 def read_results(workdir: str, ema: bool = False) -> pd.DataFrame:
@@ -443,7 +406,7 @@ def read_results(workdir: str, ema: bool = False) -> pd.DataFrame:
     Raises:
       errors.InputError: a file that is no results.
     """
-    path = pathlib.Path(workdir) / (EMA_DIR if ema else EVAL_DIR) / RESULTS_FILE
+    path = _results_directory(workdir, ema) / RESULTS_FILE
     if not path.exists():
         return pd.DataFrame({"step": [], "set": [], "metric": [], "value": []}).astype(
             {"step": np.int64, "set": str, "metric": str, "value": np.float64}
@@ -460,7 +423,7 @@ def summary(workdir: str, ema: bool = False) -> str:
     steps = read_results(workdir, ema)["step"].nunique()
     selected = selection.read(workdir)
     picked = f"step {selected['step']} is selected" if selected else "none is selected"
-    path = pathlib.Path(workdir) / (EMA_DIR if ema else EVAL_DIR) / RESULTS_FILE
+    path = _results_directory(workdir, ema) / RESULTS_FILE
     return f"{workdir}: {steps} checkpoints evaluated, {picked}; results in {path}"
 
 
@@ -474,9 +437,3 @@ def _is_complete(path: str) -> bool:
     """Whether a checkpoint's files are there; they are deleted one after the other."""
     files = pathlib.Path(path).parent.glob(f"{os.path.basename(path)}.*")
     return {".index", ".data"} <= {file.suffix.partition("-")[0] for file in files}
-
-
-def _write_text(path: pathlib.Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)

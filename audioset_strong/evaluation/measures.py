@@ -17,6 +17,11 @@ from audioset_strong.evaluation import bootstrap, metrics, scoring
 WEAK, STRONG = "weak", "strong"
 
 
+def title_of(set_name: str) -> str:
+    """A set's name for people: "Strong eval" for strong_eval."""
+    return set_name.replace("_", " ").capitalize()
+
+
 @dataclasses.dataclass(frozen=True)
 class Measured:
     """One eval set, measured.
@@ -32,16 +37,23 @@ class Measured:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Samples:
-    """Samples of one eval set, and which clip each comes from."""
+class Samples:
+    """Samples of one eval set, and which clip each comes from.
 
-    scores: np.ndarray  # [samples, classes]
-    labels: np.ndarray  # int8 [samples, classes]
-    explicit: np.ndarray  # bool [samples, classes], explicit negatives of the sample's clip
-    clip: np.ndarray  # int64 [samples]
+    Attributes:
+      scores: float `[samples, classes]`.
+      labels: int8 `[samples, classes]`, 1 positive, 0 negative, -1 unknown.
+      explicit: bool `[samples, classes]`, explicit negatives of the sample's clip.
+      clip: int64 `[samples]`.
+    """
+
+    scores: np.ndarray
+    labels: np.ndarray
+    explicit: np.ndarray
+    clip: np.ndarray
 
 
-def _weak_samples(scores: scoring.Scores) -> _Samples:
+def _weak_samples(scores: scoring.Scores) -> Samples:
     """The weak eval: a sample is a clip, scored by the mean over its frames.
 
     Clips whose weak labels are not known are left out. A class both positive and explicitly
@@ -53,19 +65,36 @@ def _weak_samples(scores: scoring.Scores) -> _Samples:
     labels = np.full(positive.shape, metrics.UNKNOWN, np.int8)
     labels[explicit] = metrics.NEGATIVE
     labels[positive] = metrics.POSITIVE
-    return _Samples(scores.clip_scores()[known], labels, explicit, np.nonzero(known)[0])
+    return Samples(scores.clip_scores()[known], labels, explicit, np.nonzero(known)[0])
 
 
-def _strong_samples(scores: scoring.Scores) -> _Samples:
+def _strong_samples(scores: scoring.Scores) -> Samples:
     """The strong eval: a sample is a 0.96 s frame inside a clip whose strong labels are known."""
     known = scores.strong_known[:, np.newaxis] & scores.frame_valid
     clip = np.nonzero(known)[0]
-    return _Samples(
+    return Samples(
         scores.frame_scores[known],
         scores.frame_labels[known],
         scores.explicit_negatives()[clip],
         clip,
     )
+
+
+def samples_of(scores: scoring.Scores, kind: str, what: str) -> Samples:
+    """What the weak or the strong eval counts.
+
+    Args:
+      scores: of one model on one dataset.
+      kind: "weak" or "strong".
+      what: names the eval set in messages.
+
+    Raises:
+      errors.InputError: no sample of that kind.
+    """
+    samples = _weak_samples(scores) if kind == WEAK else _strong_samples(scores)
+    if not len(samples.clip):
+        raise errors.InputError(f"{what}: no clip with {kind} labels")
+    return samples
 
 
 def measure(scores: scoring.Scores, kind: str, what: str, replicates: int = 0) -> Measured:
@@ -80,9 +109,7 @@ def measure(scores: scoring.Scores, kind: str, what: str, replicates: int = 0) -
     Raises:
       errors.InputError: no sample of that kind, or no class with both positives and negatives.
     """
-    samples = _weak_samples(scores) if kind == WEAK else _strong_samples(scores)
-    if not len(samples.clip):
-        raise errors.InputError(f"{what}: no clip with {kind} labels")
+    samples = samples_of(scores, kind, what)
     labels, positive = samples.labels, samples.labels == metrics.POSITIVE
     implicit = metrics.class_metrics(samples.scores, positive)
     known = metrics.class_metrics(samples.scores, labels)
@@ -143,7 +170,7 @@ def _named(computed: metrics.ClassMetrics, suffix: str = "") -> dict[str, float]
 
 
 def _intervals(
-    samples: _Samples, ranking: metrics.RankingPrecision, replicates: int
+    samples: Samples, ranking: metrics.RankingPrecision, replicates: int
 ) -> dict[str, float]:
     """Bounds of d_prime, d_prime_implicit and lwlrap, as "<metric>_low" and "<metric>_high"."""
     clips, clip = np.unique(samples.clip, return_inverse=True)

@@ -119,6 +119,60 @@ def _auc_and_precision(positive: np.ndarray, negative: np.ndarray) -> tuple[floa
     return auc, float(np.mean(positives_from / (positives_from + negatives_from)))
 
 
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """What one class reaches at each threshold, all float64 `[points]`, from the highest down.
+
+    Points on the straight line between their neighbours in the ROC curve, where one negative after
+    the other comes in, are left out.
+
+    Attributes:
+      threshold: samples at or above it are detected; the first is infinite.
+      recall: share of the positives that are detected, the ROC curve's true positive rate.
+      false_positive_rate: share of the negatives that are detected.
+      precision: share of the detected that are positive; 1 where none is.
+    """
+
+    threshold: np.ndarray
+    recall: np.ndarray
+    false_positive_rate: np.ndarray
+    precision: np.ndarray
+
+
+def curve(scores: np.ndarray, labels: np.ndarray) -> Curve:
+    """The ROC and the precision-recall curve of one class.
+
+    Args:
+      scores: float `[samples]`.
+      labels: int8 (or bool) `[samples]`, 1 positive, 0 negative, -1 unknown.
+
+    Raises:
+      errors.InputError: as `class_metrics`; no positive or no negative.
+    """
+    scores, labels = (array[:, 0] for array in _checked(*_columns(scores, labels)))
+    known = labels != UNKNOWN
+    values, place = np.unique(scores[known], return_inverse=True)
+    hits, misses = (
+        np.concatenate([[0], np.cumsum(np.bincount(place[of_kind], minlength=len(values))[::-1])])
+        for of_kind in (labels[known] == POSITIVE, labels[known] == NEGATIVE)
+    )
+    if not (hits[-1] and misses[-1]):
+        raise errors.InputError("a curve needs both positives and negatives")
+    between = np.zeros(len(hits), bool)
+    between[1:-1] = (hits[1:-1] == hits[:-2]) & (hits[1:-1] == hits[2:])
+    hits, misses = hits[~between], misses[~between]
+    return Curve(
+        threshold=np.concatenate([[np.inf], values[::-1]])[~between],
+        recall=hits / hits[-1],
+        false_positive_rate=misses / misses[-1],
+        precision=np.where(hits + misses > 0, hits / np.maximum(hits + misses, 1), 1.0),
+    )
+
+
+def _columns(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    return tuple(np.asarray(array)[..., np.newaxis] for array in arrays)
+
+
 def d_prime(auc: np.ndarray | float, pairs: np.ndarray | float | None = None) -> np.ndarray:
     """d' = sqrt(2) * Phi^-1(AUC), the separation of two unit normals with that AUC.
 

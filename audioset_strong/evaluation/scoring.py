@@ -2,19 +2,15 @@
 
 import collections
 import dataclasses
-import os
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
-from absl import logging
 from scipy import special
 
 from audioset_strong import errors
 
 # The arrays of labels, as `sampling.grid_patches` names them: type and axes.
-_LABELS = {
+LABELS = {
     "frame_valid": (np.bool_, ("clips", "frames")),
     "weak_labels": (np.bool_, ("clips", "classes")),
     "weak_known": (np.bool_, ("clips",)),
@@ -23,12 +19,9 @@ _LABELS = {
     "frame_labels": (np.int8, ("clips", "frames", "classes")),
     "strong_known": (np.bool_, ("clips",)),
 }
-_ARRAYS = {"frame_scores": (np.floating, ("clips", "frames", "classes"))} | _LABELS
-# What numpy raises where a file is no npz, is damaged, or lacks an array.
-_UNREADABLE = (
-    *(OSError, ValueError, KeyError, EOFError, TypeError, AttributeError),
-    *(zipfile.BadZipFile, zlib.error),
-)
+ARRAYS = {"frame_scores": (np.floating, ("clips", "frames", "classes"))} | LABELS
+
+OnBatch = Callable[[int], None] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +72,7 @@ class Scores:
         """
         frames = self.frame_scores.shape[1] if self.frame_scores.ndim == 3 else 0
         sizes = {"clips": len(self.clip_ids), "frames": frames, "classes": len(self.mids)}
-        for name, (kind, axes) in _ARRAYS.items():
+        for name, (kind, axes) in ARRAYS.items():
             array, shape = getattr(self, name), tuple(sizes[axis] for axis in axes)
             if array.shape != shape or not np.issubdtype(array.dtype, kind):
                 raise errors.InputError(
@@ -87,8 +80,8 @@ class Scores:
                     f"{shape}, [{', '.join(axes)}]"
                 )
         for noun, names in (("clip", self.clip_ids), ("class", self.mids)):
-            if len(set(names)) < len(names):
-                raise errors.InputError(f"{what}: {noun} {_twice(names)} is there twice")
+            if twice(names) is not None:
+                raise errors.InputError(f"{what}: {noun} {twice(names)} is there twice")
         odd = self.frame_labels[(self.frame_labels < -1) | (self.frame_labels > 1)]
         if len(odd):
             raise errors.InputError(f"{what}: frame_labels: {odd[0]} in them; must be 1, 0 or -1")
@@ -99,34 +92,13 @@ class Scores:
                 f"{self.clip_ids[clip]} is {self.frame_scores[clip, frame, k]}; must be finite"
             )
 
-    def save(self, path: str) -> None:
-        """Writes a compressed npz that `load` reads, so that no reader sees half of it."""
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        temporary = f"{path}.tmp.npz"
-        np.savez_compressed(
-            temporary, mids=np.array(self.mids), clip_ids=np.array(self.clip_ids), **arrays
-        )
-        os.replace(temporary, path)
-
-    @classmethod
-    def load(cls, path: str) -> "Scores":
-        """Reads what `save` wrote, and checks it.
-
-        Raises:
-          errors.InputError: no such file, not an npz of scores, or bad values in it.
-        """
-        mids, clip_ids, arrays = _read(path, _ARRAYS)
-        scores = cls(mids, clip_ids, **arrays)
-        scores.check(path)
-        return scores
-
 
 def score(
     predict: Callable[[Mapping[str, np.ndarray]], np.ndarray],
     batches: Iterable[Mapping[str, np.ndarray]],
     mids: tuple[str, ...],
     what: str = "scores",
-    on_batch: Callable[[int], None] | None = None,
+    on_batch: OnBatch = None,
 ) -> Scores:
     """Scores every clip of a dataset in one pass.
 
@@ -140,19 +112,19 @@ def score(
     Raises:
       errors.InputError: no clip, duplicate clips, scores of another shape or that are no numbers.
     """
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in _ARRAYS}
-    clip_ids: list[str] = []
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in ARRAYS}
+    ids: list[str] = []
     for batch in batches:
         columns["frame_scores"].append(predict(batch))
-        for name in _LABELS:
+        for name in LABELS:
             columns[name].append(np.asarray(batch[name]))
-        clip_ids += _clip_ids(batch)
+        ids += clip_ids(batch)
         if on_batch:
             on_batch(len(batch["clip_id"]))
-    if not clip_ids:
+    if not ids:
         raise errors.InputError(f"{what}: the dataset has no clip")
     arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
-    scores = Scores(mids, tuple(clip_ids), **arrays)
+    scores = Scores(mids, tuple(ids), **arrays)
     scores.check(what)
     return scores
 
@@ -175,88 +147,12 @@ def of_model(
     return predict
 
 
-def of_file(
-    path: str,
-    batches: Iterable[Mapping[str, np.ndarray]],
-    mids: tuple[str, ...],
-    on_batch: Callable[[int], None] | None = None,
-) -> Scores:
-    """Scores that any system wrote, with the labels of a dataset.
-
-    Args:
-      path: an npz of mids `[classes]`, clip_ids `[clips]` and frame_scores float
-        `[clips, 10, classes]`, in any order. What the dataset lacks is left out, with a warning.
-      batches: of `sampling.grid_patches`.
-      mids: the classes of the dataset.
-      on_batch: called with the clips of each batch, for progress.
-
-    Raises:
-      errors.InputError: no such file, bad values in it, or a clip or class of the dataset that it
-        has no scores of.
-    """
-    file_mids, file_clip_ids, arrays = _read(path, ["frame_scores"])
-    frame_scores = arrays["frame_scores"]
-    expected = (len(file_clip_ids), len(file_mids))
-    if frame_scores.ndim != 3 or frame_scores.shape[::2] != expected:
-        raise errors.InputError(
-            f"{path}: frame_scores has shape {frame_scores.shape}; must be [clips, frames, "
-            f"classes] of {expected[0]} clips and {expected[1]} classes"
-        )
-    column = {mid: k for k, mid in enumerate(file_mids)}
-    row = {clip_id: i for i, clip_id in enumerate(file_clip_ids)}
-    for noun, names, index in (("class", file_mids, column), ("clip", file_clip_ids, row)):
-        if len(index) < len(names):
-            raise errors.InputError(f"{path}: {noun} {_twice(names)} is there twice")
-
-    def places(names: Iterable[str], index: Mapping[str, int], noun: str) -> list[int]:
-        missing = [name for name in names if name not in index]
-        if missing:
-            raise errors.InputError(f"{path}: no scores of {noun} {missing[0]} of the dataset")
-        return [index[name] for name in names]
-
-    columns = places(mids, column, "class")
-
-    def predict(batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        frames = batch["frame_valid"].shape[1]
-        if frame_scores.shape[1] != frames:
-            raise errors.InputError(
-                f"{path}: {frame_scores.shape[1]} frames a clip; the dataset has {frames}"
-            )
-        return frame_scores[places(_clip_ids(batch), row, "clip")][:, :, columns]
-
-    scores = score(predict, batches, mids, path, on_batch)
-    for noun, held, used in (
-        ("classes", file_mids, scores.mids),
-        ("clips", file_clip_ids, scores.clip_ids),
-    ):
-        if len(held) > len(used):
-            logging.warning(
-                "%s: %d %s are not in the dataset: left out", path, len(held) - len(used), noun
-            )
-    return scores
-
-
-def _read(
-    path: str, names: Iterable[str]
-) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, np.ndarray]]:
-    """The mids, the clip ids and the named arrays of an npz."""
-    try:
-        with np.load(path) as file:
-            arrays = {name: file[name] for name in names}
-            mids = tuple(str(mid) for mid in file["mids"])
-            clip_ids = tuple(str(clip_id) for clip_id in file["clip_ids"])
-    except FileNotFoundError as error:
-        raise errors.InputError(f"{path}: no such file") from error
-    except _UNREADABLE as error:
-        raise errors.InputError(f"{path}: no npz of scores: {error}") from error
-    return mids, clip_ids, arrays
-
-
-def _twice(names: Sequence[str]) -> str:
-    """The first name that stands there more than once."""
+def twice(names: Sequence[str]) -> str | None:
+    """The first name that stands there more than once, if any."""
     counts = collections.Counter(names)
-    return next(name for name in names if counts[name] > 1)
+    return next((name for name in names if counts[name] > 1), None)
 
 
-def _clip_ids(batch: Mapping[str, np.ndarray]) -> list[str]:
+def clip_ids(batch: Mapping[str, np.ndarray]) -> list[str]:
+    """Those of a batch of `sampling.grid_patches`."""
     return [clip_id.decode() for clip_id in np.asarray(batch["clip_id"]).tolist()]

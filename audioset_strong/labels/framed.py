@@ -1,6 +1,10 @@
-"""Framed labels as a table: the release's framed TSV, made from strong labels and negatives."""
+"""Framed labels: the release's framed TSV, made from strong labels and negatives, and read back."""
 
-from collections.abc import Callable, Collection, Sequence
+import collections
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,6 +13,7 @@ from absl import logging
 
 from audioset_strong import errors
 from audioset_strong.labels import framing, metadata
+from audioset_strong.labels import vocabulary as vocabulary_lib
 
 _BATCH_OVERLAPS = 1 << 21  # frames times segments of a batch: 16 MB as int64
 
@@ -157,6 +162,119 @@ def frame_files(
         table = table[table["present"]].reset_index(drop=True)
     metadata.write_framed_tsv(output, table)
     return table
+
+
+@dataclasses.dataclass(frozen=True)
+class FramedClips:
+    """The labels of framed TSVs, clip by clip.
+
+    Attributes:
+      source: names the files in messages.
+      clip_ids: those with rows, sorted.
+      fingerprint: equal for equal labels.
+    """
+
+    source: str
+    clip_ids: tuple[str, ...]
+    fingerprint: str
+    _clip: np.ndarray  # int64 [rows], index of the clip, rising
+    _frame: np.ndarray  # int64 [rows]
+    _label: np.ndarray  # int64 [rows], class index
+    _present: np.ndarray  # bool [rows]
+    _num_classes: int
+    _ancestors: np.ndarray | None
+
+    @functools.cached_property
+    def _index(self) -> Mapping[str, int]:
+        return {clip_id: i for i, clip_id in enumerate(self.clip_ids)}
+
+    def labels(self, clip_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The labels of clips.
+
+        Args:
+          clip_ids: `[clips]`; some of them may have no rows.
+
+        Returns:
+          bool `[clips]`, whether a clip has rows; int8 `[clips, 10, classes]`, 1 positive, 0
+          negative, -1 unknown; bool `[clips, classes]`, classes that are absent from every frame
+          of a clip that the files tell of: explicit negatives.
+        """
+        place = np.array([self._index.get(clip_id, -1) for clip_id in clip_ids], np.int64)
+        listed = place >= 0
+        labels = np.full((len(place), len(frame_grid()), self._num_classes), -1, np.int8)
+        first, last = (np.searchsorted(self._clip, place, side=end) for end in ("left", "right"))
+        for i in np.flatnonzero(listed):
+            rows = slice(first[i], last[i])
+            labels[i, self._frame[rows], self._label[rows]] = self._present[rows]
+        sounding = (labels == 1).any(axis=1)
+        negative = (labels == 0).any(axis=1) & ~sounding
+        if self._ancestors is not None:
+            positive = framing.smear(labels == 1, self._ancestors).numpy()
+            implied = framing.explicit_labels(positive, negative).numpy()
+            labels = np.maximum(labels, implied)
+        return listed, labels, negative
+
+
+def read_framed_clips(
+    paths: Sequence[str], mids: Sequence[str], ancestors: np.ndarray | None = None
+) -> FramedClips:
+    """Reads framed TSVs such as `audioset_eval_strong_framed_posneg.tsv` for evaluation.
+
+    Labels of other classes are left out, with a warning that counts them.
+
+    Args:
+      paths: the files; no clip, frame and class in two of them.
+      mids: the classes.
+      ancestors: bool `[classes, classes]`, to smear positive labels with; see `framing.smear`.
+
+    Raises:
+      errors.InputError: a malformed file, frames off the 0.96 s grid, a frame that is both PRESENT
+        and NOT_PRESENT, or no label of the classes.
+    """
+    source = ", ".join(paths)
+    table = pd.concat([metadata.read_framed_tsv(path) for path in paths], ignore_index=True)
+    off = (table["end_ms"] - table["start_ms"] != framing.FRAME_MS) | ~table["start_ms"].isin(
+        frame_grid()
+    )
+    twice = table.duplicated(["segment_id", "start_ms", "mid"])
+    for wrong, what in (
+        (off, f"no frame of the grid of {framing.FRAME_MS / 1000:g} s"),
+        (twice, "is there twice"),
+    ):
+        if wrong.any():
+            row = table[wrong].iloc[0]
+            start, end = (metadata.seconds(int(row[name])) for name in ("start_ms", "end_ms"))
+            raise errors.InputError(
+                f"{source}: {row['segment_id']}, {row['mid']} from {start} to {end} s: {what}"
+            )
+    label = pd.Index(mids, dtype=object).get_indexer(pd.Index(table["mid"], dtype=object))
+    if (label < 0).any():
+        outside = collections.Counter(table["mid"][label < 0].tolist())
+        if (label < 0).all():
+            raise errors.InputError(
+                f"{source}: none of its labels is one of the {len(mids)} classes"
+            )
+        logging.warning("%s: left out %s", source, vocabulary_lib.describe(outside, str))
+        table, label = table[label >= 0], label[label >= 0]
+    clip, clip_ids = pd.factorize(table["segment_id"], sort=True)
+    frame = (table["start_ms"] // framing.FRAME_MS).to_numpy()
+    present = table["present"].to_numpy()
+    order = np.lexsort((label, frame, clip))
+    clip, frame, label, present = (column[order] for column in (clip, frame, label, present))
+    digest = hashlib.sha256("\n".join([*clip_ids, *mids]).encode())
+    for column in (clip, frame, label, present):
+        digest.update(column.astype(np.int64).tobytes())
+    return FramedClips(
+        source=source,
+        clip_ids=tuple(clip_ids),
+        fingerprint=digest.hexdigest()[:16],
+        _clip=clip,
+        _frame=frame,
+        _label=label,
+        _present=present,
+        _num_classes=len(mids),
+        _ancestors=ancestors,
+    )
 
 
 def _pairs(table: pd.DataFrame) -> pd.MultiIndex:

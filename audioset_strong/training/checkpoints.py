@@ -46,11 +46,16 @@ class LoadedModel:
     step: int
 
 
-def write_json(path: pathlib.Path, value: object) -> None:
-    """Writes JSON so that no reader sees half a file."""
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a file so that no reader sees half of it."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
     temporary.replace(path)
+
+
+def write_json(path: pathlib.Path, value: object) -> None:
+    """The same for JSON."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def save_model_description(

@@ -6,7 +6,7 @@ from scipy import special
 
 from audioset_strong import errors
 from audioset_strong.data import sampling
-from audioset_strong.evaluation import evaluator, scoring
+from audioset_strong.evaluation import evaluator, score_files
 from audioset_strong.training import checkpoints
 from tests.datasets import toy_clips, write_dataset
 from tests.toy_training import train
@@ -25,7 +25,7 @@ def _evaluate(workdir, root, **settings):
         [str(workdir)],
         {"validation": str(root / "validation")},
         run_once=True,
-        save_scores=True,
+        save_scores="npz",
         bootstrap_replicates=0,
         **settings,
     )
@@ -48,7 +48,7 @@ def test_both_kinds_of_weights_are_evaluated_and_kept_apart(root, tmp_path):
         for step in (10, 20):
             path = str(run / "checkpoints" / f"step-{step}")
             model = checkpoints.load_model(str(run), path, ema).model
-            scores = scoring.Scores.load(str(run / folder / "scores" / f"validation-{step}.npz"))
+            scores = score_files.load(str(run / folder / "scores" / f"validation-{step}.npz"))
             wanted = special.expit(model.predict(log_mel, verbose=0)).reshape(12, 10, -1)
             np.testing.assert_allclose(scores.frame_scores, wanted, atol=1e-5)
             found.append(scores.frame_scores)

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing import event_accumulator
 
 from audioset_strong import errors, features
 from audioset_strong.data import source as source_lib
-from audioset_strong.evaluation import evaluator, saved, scoring
+from audioset_strong.evaluation import evaluator, saved, score_files, scoring
 from audioset_strong.labels import vocabulary
 from audioset_strong.models import resnet
 from audioset_strong.training import checkpoints, loop
@@ -80,7 +80,7 @@ def evaluated(data, trained, tmp_path_factory):
     """The run, evaluated on both sets, scores kept."""
     workdir = tmp_path_factory.mktemp("evaluated") / "run"
     shutil.copytree(trained, workdir)
-    evaluate(workdir, data, save_scores=True)
+    evaluate(workdir, data, save_scores="npz", plot_classes=["class 1", "/m/00", "class 3"])
     return workdir
 
 
@@ -168,9 +168,11 @@ def test_results_hold_every_checkpoint_once_on_every_set(evaluated):
 def test_event_files_hold_the_same_values_under_the_same_tags(evaluated):
     accumulator = event_accumulator.EventAccumulator(str(evaluated / "eval"), {"tensors": 0})
     accumulator.Reload()
+    pictures = {f"{name}/{what}" for name in SETS for what in ("per_class", "curves")}
     read = [
         (event.step, *tag.split("/"), float(tf.make_ndarray(event.tensor_proto)))
         for tag in accumulator.Tags()["tensors"]
+        if tag not in pictures
         for event in accumulator.Tensors(tag)
     ]
     key = ["step", "set", "metric"]
@@ -178,6 +180,14 @@ def test_event_files_hold_the_same_values_under_the_same_tags(evaluated):
     table = results(evaluated).sort_values(key, ignore_index=True)
     pd.testing.assert_frame_equal(events[key], table[key])
     np.testing.assert_allclose(events["value"], table["value"], rtol=1e-6)
+    for tag in pictures:
+        name, what = tag.split("/")
+        assert [event.step for event in accumulator.Tensors(tag)] == STEPS
+        shown = tf.make_ndarray(accumulator.Tensors(tag)[0].tensor_proto)[2]
+        written = (evaluated / "eval" / what / f"{name}-10.png").read_bytes()
+        np.testing.assert_array_equal(
+            tf.io.decode_png(shown), tf.io.decode_png(written, channels=3)
+        )
     tags = set(accumulator.Tags()["tensors"])
     assert {"weak_eval/d_prime", "weak_eval/lwlrap"} <= tags
     assert {"strong_eval/d_prime", "strong_eval/lwlrap"} <= tags
@@ -185,7 +195,7 @@ def test_event_files_hold_the_same_values_under_the_same_tags(evaluated):
 
 def test_saved_scores_are_what_the_checkpoint_gives_each_window(evaluated):
     for step in STEPS:
-        scores = scoring.Scores.load(str(evaluated / "eval" / "scores" / f"eval-{step}.npz"))
+        scores = score_files.load(str(evaluated / "eval" / "scores" / f"eval-{step}.npz"))
         assert sorted(scores.clip_ids) == [clip.clip_id for clip in EVAL_CLIPS]
         path = str(evaluated / "checkpoints" / f"step-{step}")
         model = checkpoints.load_model(str(evaluated), path).model
@@ -214,7 +224,7 @@ def labels_of(clip):
 
 @pytest.mark.parametrize("step", STEPS)
 def test_results_are_those_of_scikit_learn_on_the_saved_scores(evaluated, step):
-    scores = scoring.Scores.load(str(evaluated / "eval" / "scores" / f"eval-{step}.npz"))
+    scores = score_files.load(str(evaluated / "eval" / "scores" / f"eval-{step}.npz"))
     clips = {clip.clip_id: clip for clip in EVAL_CLIPS}
     ordered = [clips[clip_id] for clip_id in scores.clip_ids]
     frame_scores = scores.frame_scores[:, :4].astype(np.float64)
@@ -257,6 +267,107 @@ def test_results_are_those_of_scikit_learn_on_the_saved_scores(evaluated, step):
         assert value(evaluated, step, set_name, "lwlrap") == pytest.approx(lwlrap, abs=1e-9)
 
 
+def test_curves_are_those_of_the_chosen_classes_on_the_saved_scores(evaluated):
+    scores = score_files.load(str(evaluated / "eval" / "scores" / "eval-20.npz"))
+    clips = {clip.clip_id: clip for clip in EVAL_CLIPS}
+    labels = np.concatenate([labels_of(clips[clip_id]) for clip_id in scores.clip_ids])
+    samples = np.concatenate(scores.frame_scores[:, :4])
+    curves = pd.read_csv(evaluated / "eval" / "curves" / "strong_eval-20.csv")
+    # In the order in which they were asked for; of the last one there is no positive.
+    assert list(curves["mid"].unique()) == ["/m/01", "/m/00", "/m/03"]
+    assert list(curves["negatives"].unique()) == ["known", "none"]
+    for k in (0, 1):
+        rows = curves[curves["mid"] == f"/m/0{k}"]
+        known = labels[:, k] >= 0
+        wanted = sk.roc_auc_score(labels[known, k] == 1, samples[known, k])
+        area = np.trapz(rows["recall"], rows["false_positive_rate"])
+        assert area == pytest.approx(wanted, abs=1e-5)
+        for row in rows.itertuples():
+            detected = (samples[:, k] >= row.threshold * (1 - 1e-5)) & known
+            assert (labels[detected, k] == 1).sum() == round(row.recall * (labels[:, k] == 1).sum())
+
+
+def test_curves_of_more_classes_are_drawn_on_demand(evaluated, data, run, monkeypatch):
+    shutil.copytree(evaluated / "eval", run / "eval")
+    evaluate(run, data, eval_sets={"eval": str(data / "eval")}, plot_classes=["class 0", "/m/02"])
+    curves = pd.read_csv(run / "eval" / "curves" / "weak_eval-10.csv")
+    assert list(curves["mid"].unique()) == ["/m/00", "/m/02"]
+    monkeypatch.setattr(scoring, "score", None)  # those that are there are not drawn anew
+    evaluate(run, data, eval_sets={"eval": str(data / "eval")}, plot_classes=["/m/02"])
+
+
+def write_framed(path, clips, grid=(0, 960, 1920, 2880)):
+    """The released format, by hand: the labels of section 3.2 as rows."""
+    lines = ["segment_id\tstart_time_seconds\tend_time_seconds\tlabel\tpresent"]
+    for clip in clips:
+        for frame, label in np.argwhere(labels_of(clip) >= 0):
+            start = grid[frame]
+            word = "PRESENT" if labels_of(clip)[frame, label] else "NOT_PRESENT"
+            lines.append(
+                f"{clip.clip_id}\t{start / 1000}\t{(start + 960) / 1000}\t"
+                f"{VOCABULARY.mids[label]}\t{word}"
+            )
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def stripped(tmp_path_factory):
+    """The eval clips as shards that hold weak labels only."""
+    weak_only = [dataclasses.replace(c, segments=None, negatives=None) for c in EVAL_CLIPS]
+    return write_dataset(tmp_path_factory.mktemp("stripped") / "eval", weak_only, 2)
+
+
+def test_the_released_framed_file_takes_the_place_of_strong_labels(
+    server, evaluated, run, stripped, tmp_path
+):
+    framed = write_framed(tmp_path / "framed.tsv", EVAL_CLIPS)
+    process = server.start(
+        "evaluate",
+        *(f"--workdir={run}", f"--eval_data={stripped}", f"--framed_tsv={framed}"),
+        *("--checkpoint=step-20", "--save_scores=parquet"),
+    )
+    assert process.wait() == 0, process.stderr
+    wanted = results(evaluated)
+    wanted = wanted[(wanted["step"] == 20) & wanted["set"].str.endswith("_eval")]
+    pd.testing.assert_frame_equal(results(run), wanted.reset_index(drop=True), rtol=1e-12)
+
+    # Other labels under the same name are another eval set.
+    process = server.start("evaluate", f"--workdir={run}", f"--eval_data={stripped}", "--run_once")
+    assert process.wait() == 2
+    assert "'eval' was another dataset before" in process.stderr
+
+    # The file alone is enough for saved scores, of any system.
+    table = pd.read_parquet(run / "eval" / "scores" / "eval-20.parquet")
+    table[["clip_id", "frame", *VOCABULARY.mids]].to_parquet(tmp_path / "theirs.parquet")
+    process = server.start(
+        "score",
+        *(f"--scores={tmp_path / 'theirs.parquet'}", f"--framed_tsv={framed}"),
+        *(f"--output_dir={tmp_path / 'out'}", "--plot_classes=/m/01"),
+    )
+    assert process.wait() == 0, process.stderr
+    scored = pd.read_csv(tmp_path / "out" / "results.csv").set_index(["set", "metric"])["value"]
+    assert set(scored.index.get_level_values("set")) == {"strong_eval"}
+    for metric in ("d_prime", "lwlrap", "lwlrap_balanced", "mAP", "mAP_implicit", "samples"):
+        wanted = value(evaluated, 20, "strong_eval", metric)
+        assert scored[("strong_eval", metric)] == pytest.approx(wanted, rel=1e-12)
+    assert (tmp_path / "out" / "per_class_strong_eval.png").exists()
+    assert set(pd.read_csv(tmp_path / "out" / "curves_strong_eval.csv")["mid"]) == {"/m/01"}
+
+
+def test_framed_clips_that_are_not_there_are_counted(run, data, stripped, tmp_path, caplog):
+    framed = write_framed(tmp_path / "framed.tsv", [*EVAL_CLIPS[:20], *confusing_clips(3, 5000)])
+    evaluate(
+        *(run, data),
+        eval_sets={"eval": stripped},
+        framed_tsvs={"eval": framed},
+        checkpoint="step-20",
+    )
+    assert f"{framed}: 3 of its 23 clips are not in eval set 'eval': left out" in caplog.text
+    assert value(run, 20, "strong_eval", "samples") == 4 * 20
+    assert value(run, 20, "weak_eval", "samples") == 30
+
+
 def test_the_checkpoint_with_the_best_validation_is_selected(evaluated):
     selected = json.loads((evaluated / "selection.json").read_text())
     values = {step: value(evaluated, step, "strong_validation", "d_prime") for step in STEPS}
@@ -271,13 +382,16 @@ def test_the_checkpoint_with_the_best_validation_is_selected(evaluated):
     for set_name in SETS:
         chosen = (evaluated / "eval" / f"per_class_{set_name}.csv").read_text()
         assert chosen == (evaluated / "eval" / "per_class" / f"{set_name}-{best}.csv").read_text()
+        picture = (evaluated / "eval" / f"per_class_{set_name}.png").read_bytes()
+        source = evaluated / "eval" / "per_class" / f"{set_name}-{best}.png"
+        assert picture == source.read_bytes()
     assert checkpoints.resolve(str(evaluated))[1] == str(evaluated / selected["checkpoint"])
 
 
 def test_evaluated_again_nothing_is_done(evaluated, data, monkeypatch):
     monkeypatch.setattr(scoring, "score", None)
     held = {path: path.read_bytes() for path in evaluated.rglob("*") if path.is_file()}
-    evaluate(evaluated, data, save_scores=True)
+    evaluate(evaluated, data, save_scores="npz")
     evaluate(evaluated, data, run_once=False)  # it is finished: there is nothing to follow
     assert {path: path.read_bytes() for path in evaluated.rglob("*") if path.is_file()} == held
 
@@ -303,7 +417,7 @@ def test_what_is_missing_is_evaluated_and_only_that(evaluated, data, run, monkey
     )
     # A set of scores that was not kept is made anew.
     (run / "eval" / "scores" / "eval-10.npz").unlink()
-    evaluate(run, data, save_scores=True)
+    evaluate(run, data, save_scores="npz")
     assert scored[1:] == [f"{run} at step 10 on 'eval'"]
     assert (run / "eval" / "scores" / "eval-10.npz").exists()
     assert not results(run).duplicated(key).any()
@@ -440,14 +554,14 @@ def test_gin_binds_the_metric_and_the_settings(server, run, data):
         "--run_once",
         "--gin_param=select.metric = 'weak_validation/lwlrap'",
         "--gin_param=evaluate_workdirs.bootstrap_replicates = 0",
-        "--gin_param=evaluate_workdirs.save_scores = True",
+        "--gin_param=evaluate_workdirs.save_scores = 'parquet'",
     ]
     process = server.start("evaluate", *flags(run, data, *more))
     assert process.wait() == 0, process.stderr
     selected = json.loads((run / "selection.json").read_text())
     assert (selected["set"], selected["metric"]) == ("weak_validation", "lwlrap")
     assert not results(run)["metric"].str.endswith("_low").any()
-    assert (run / "eval" / "scores" / "validation-20.npz").exists()
+    assert (run / "eval" / "scores" / "validation-20.parquet").exists()
     assert process.stdout == (
         f"{run}: 2 checkpoints evaluated, step {selected['step']} is selected; "
         f"results in {run}/eval/results.csv\n"
@@ -456,7 +570,7 @@ def test_gin_binds_the_metric_and_the_settings(server, run, data):
 
 def test_saved_scores_give_the_same_results_without_the_model(server, evaluated, data, tmp_path):
     path = evaluated / "eval" / "scores" / "eval-20.npz"
-    scores = scoring.Scores.load(str(path))
+    scores = score_files.load(str(path))
     order = np.random.default_rng(0).permutation(len(scores.clip_ids))
     np.savez(
         tmp_path / "theirs.npz",
@@ -481,12 +595,14 @@ def test_saved_scores_give_the_same_results_without_the_model(server, evaluated,
         pd.testing.assert_frame_equal(pd.read_csv(tmp_path / output / "results.csv"), wanted)
         per_class = pd.read_csv(tmp_path / output / "per_class_weak_eval.csv")
         evaluated_ones = pd.read_csv(evaluated / "eval" / "per_class" / "weak_eval-20.csv")
-        pd.testing.assert_frame_equal(per_class, evaluated_ones.drop(columns="display_name"))
+        if output == "ours":  # no dataset tells the names
+            evaluated_ones["display_name"] = evaluated_ones["mid"]
+        pd.testing.assert_frame_equal(per_class, evaluated_ones)
 
 
 def test_score_prints_a_line_for_each_metric(evaluated, tmp_path):
     path = str(evaluated / "eval" / "scores" / "eval-20.npz")
-    lines = saved.to_text(saved.measure(path, replicates=200)).splitlines()
+    lines = saved.to_text(saved.measure(saved.read(path), replicates=200)).splitlines()
     assert lines[0].split() == ["weak_eval", "strong_eval"]
     cells = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines[1:]}
     low, middle, high = (
@@ -498,10 +614,11 @@ def test_score_prints_a_line_for_each_metric(evaluated, tmp_path):
 
 
 def test_scores_without_labels_are_one_line_and_exit_code_2(server, evaluated, tmp_path):
-    scores = scoring.Scores.load(str(evaluated / "eval" / "scores" / "eval-20.npz"))
+    scores = score_files.load(str(evaluated / "eval" / "scores" / "eval-20.npz"))
     nothing = np.zeros(len(scores.clip_ids), bool)
     path = tmp_path / "scores.npz"
-    dataclasses.replace(scores, weak_known=nothing, strong_known=nothing).save(str(path))
+    unlabelled = dataclasses.replace(scores, weak_known=nothing, strong_known=nothing)
+    score_files.save(unlabelled, str(path))
     for given, message in (
         (path, f"error: {path}: none of its 30 clips has labels\n"),
         (tmp_path / "nowhere.npz", f"error: {tmp_path / 'nowhere.npz'}: no such file\n"),
@@ -522,6 +639,10 @@ def bad(data, trained, tmp_path_factory):
     ]
     write_dataset(directory / "unlabelled", unlabelled, 1)
     write_dataset(directory / "one_class", toy_clips(1), 1)
+    write_framed(directory / "off_grid.tsv", EVAL_CLIPS, (500, 960, 1920, 2880))
+    write_framed(directory / "other_clips.tsv", confusing_clips(3, 5000))
+    text = (directory / "other_clips.tsv").read_text().replace("/m/0", "/m/9")
+    (directory / "other_classes.tsv").write_text(text)
     write_dataset(directory / "cut", toy_clips(4), 1)
     (shard,) = (directory / "cut").glob("*.tfrecord")
     shard.write_bytes(shard.read_bytes()[:-10])
@@ -565,6 +686,19 @@ def bad(data, trained, tmp_path_factory):
             "evaluate_workdirs.cache_clips = 'x'",
         ),
         (["--gin_param=evaluate_workdirs.batchsize = 1"], "batchsize"),
+        (
+            ["--gin_param=evaluate_workdirs.save_scores = 'csv'"],
+            "evaluate_workdirs.save_scores = 'csv': must be one of npz, parquet",
+        ),
+        (["--plot_classes=Horse"], "--plot_classes: 'Horse' is no mid and no display name of 4"),
+        (["--framed_tsv={bad}/off_grid.tsv"], "toy00001000_0, /m/00 from 0.5 to 1.46 s: no frame"),
+        (["--framed_tsv={bad}/other_classes.tsv"], "none of its labels is one of the 4 classes"),
+        (["--framed_tsv={bad}/other_clips.tsv"], "has rows of none of the 30 clips of eval set"),
+        (["--framed_tsv={bad}/nowhere.tsv"], "{bad}/nowhere.tsv: cannot be read"),
+        (
+            ["--gin_param=evaluate_workdirs.framed_tsvs = {{'test': 'x.tsv'}}"],
+            "framed labels of 'test': there is no such eval set",
+        ),
         (["--timeout_s=-1"], "timeout_s"),
     ],
 )

@@ -300,3 +300,46 @@ def test_arguments_are_left_as_they_are():
 def test_bad_arrays_are_told(function, scores, labels, message):
     with pytest.raises(errors.InputError, match=message):
         function(np.array(scores), np.array(labels))
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_curves_are_those_of_scikit_learn(ties):
+    rng = np.random.default_rng(5)
+    labels = rng.integers(-1, 2, 300).astype(np.int8)
+    scores = rng.normal(size=300) + labels
+    scores = np.round(scores, 1) if ties else scores
+    curve = metrics.curve(scores, labels)
+    known = labels >= 0
+    false_positives, true_positives, thresholds = sk.roc_curve(
+        labels[known], scores[known], drop_intermediate=False
+    )
+    wanted = {
+        t: (r, f) for t, r, f in zip(thresholds, true_positives, false_positives, strict=True)
+    }
+    got = zip(curve.threshold, curve.recall, curve.false_positive_rate, strict=True)
+    assert all(np.allclose(wanted[t], (r, f), atol=1e-12) for t, r, f in got)
+    assert np.trapz(curve.recall, curve.false_positive_rate) == pytest.approx(
+        sk.roc_auc_score(labels[known], scores[known]), abs=1e-12
+    )
+    precision, recall, at = sk.precision_recall_curve(labels[known], scores[known])
+    by_threshold = dict(zip(at, zip(precision[:-1], recall[:-1], strict=True), strict=True))
+    for t, p, r in list(zip(curve.threshold, curve.precision, curve.recall, strict=True))[1:]:
+        assert by_threshold[t] == pytest.approx((p, r), abs=1e-12)
+    first = np.unique(curve.recall, return_index=True)[1]
+    average = np.diff(curve.recall[first]) @ curve.precision[first][1:]
+    assert average == pytest.approx(sk.average_precision_score(labels[known], scores[known]))
+
+
+def test_a_curve_keeps_the_points_that_shape_it():
+    scores = np.array([9, 8, 7, 6, 5, 4, 3, 2.0])
+    curve = metrics.curve(scores, np.array([1, 0, 0, 0, 1, -1, 0, 0]))
+    np.testing.assert_array_equal(curve.threshold, [np.inf, 9, 6, 5, 2])
+    np.testing.assert_array_equal(curve.recall, [0, 0.5, 0.5, 1, 1])
+    np.testing.assert_array_equal(curve.false_positive_rate, [0, 0, 0.6, 0.6, 1])
+    np.testing.assert_array_equal(curve.precision, [1, 1, 0.25, 0.4, 2 / 7])
+
+
+@pytest.mark.parametrize("labels", [[1, 1, -1], [0, 0, -1]])
+def test_a_curve_of_one_kind_of_labels_is_refused(labels):
+    with pytest.raises(errors.InputError, match="needs both positives and negatives"):
+        metrics.curve(np.arange(3.0), np.array(labels))

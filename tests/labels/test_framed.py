@@ -167,3 +167,66 @@ def test_positives_alone_are_written_where_they_are_asked_for(tmp_path):
         "b_0\t0.96\t1.92\t/m/b\tPRESENT",
         "c_0\t0.0\t0.96\t/m/a\tPRESENT",
     ]
+
+
+class TestFramedClips:
+    HEADER = "segment_id\tstart_time_seconds\tend_time_seconds\tlabel\tpresent\n"
+    MIDS = ("/m/dog", "/m/animal", "/m/cat")
+
+    def read(self, path, rows, **settings):
+        """Rows of (clip, frame, mid, present)."""
+        lines = [
+            f"{clip}\t{frame * 0.96:.3f}\t{(frame + 1) * 0.96:.3f}\t{mid}\t{word}\n"
+            for clip, frame, mid, word in rows
+        ]
+        path.write_text(self.HEADER + "".join(lines))
+        return framed.read_framed_clips([str(path)], self.MIDS, **settings)
+
+    ROWS = (
+        ("b_0", 9, "/m/dog", "PRESENT"),
+        ("b_0", 0, "/m/dog", "NOT_PRESENT"),
+        ("b_0", 0, "/m/cat", "NOT_PRESENT"),
+        ("a_0", 3, "/m/cat", "PRESENT"),
+        ("c_0", 3, "/m/elsewhere", "PRESENT"),
+    )
+
+    def test_labels_stand_where_the_rows_say(self, tmp_path, caplog):
+        clips = self.read(tmp_path / "framed.tsv", self.ROWS)
+        assert clips.clip_ids == ("a_0", "b_0")
+        assert "left out 1 label of 1 class: /m/elsewhere (1)" in caplog.text
+        listed, labels, negative = clips.labels(["b_0", "unknown_0", "a_0", "c_0"])
+        np.testing.assert_array_equal(listed, [True, False, True, False])
+        wanted = np.full((4, 10, 3), -1)
+        wanted[0, 9, 0], wanted[0, 0, 0], wanted[0, 0, 2], wanted[2, 3, 2] = 1, 0, 0, 1
+        np.testing.assert_array_equal(labels, wanted)
+        np.testing.assert_array_equal(negative, [[0, 0, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0]])
+
+    def test_smeared_labels_imply_the_ancestors(self, tmp_path):
+        ancestors = np.eye(3, dtype=bool)
+        ancestors[0, 1] = True
+        clips = self.read(tmp_path / "framed.tsv", self.ROWS, ancestors=ancestors)
+        (animal,) = clips.labels(["b_0"])[1][:, :, 1]
+        np.testing.assert_array_equal(animal, [0] * 9 + [1])  # its other frames are negatives
+
+    def test_the_fingerprint_is_of_the_labels_in_any_order(self, tmp_path):
+        path = tmp_path / "framed.tsv"
+        first = self.read(path, self.ROWS).fingerprint
+        assert self.read(path, self.ROWS[::-1]).fingerprint == first
+        changed = (*self.ROWS[:3], ("a_0", 3, "/m/cat", "NOT_PRESENT"))
+        assert self.read(path, changed).fingerprint != first
+
+    @pytest.mark.parametrize(
+        ("rows", "message"),
+        [
+            ([("a_0", 0.5, "/m/dog", "PRESENT")], "a_0, /m/dog from 0.48 to 1.44 s: no frame of"),
+            (
+                [("a_0", 1, "/m/dog", "PRESENT"), ("a_0", 1, "/m/dog", "NOT_PRESENT")],
+                "line 3: duplicate row: a_0, 960, 1920, /m/dog stands further up",
+            ),
+            ([("a_0", 1, "/m/horse", "PRESENT")], "none of its labels is one of the 3 classes"),
+        ],
+    )
+    def test_what_is_no_framed_labels_is_told(self, tmp_path, rows, message):
+        with pytest.raises(errors.InputError, match=message) as told:
+            self.read(tmp_path / "framed.tsv", rows)
+        assert str(tmp_path / "framed.tsv") in str(told.value)
