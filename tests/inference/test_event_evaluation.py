@@ -1,0 +1,301 @@
+"""Event metrics of a trained model, from records to tables."""
+
+import dataclasses
+import warnings
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import special
+
+import audioset_strong
+from audioset_strong import errors, features
+from audioset_strong.evaluation import event_metrics
+from audioset_strong.inference import event_evaluation, export
+from audioset_strong.labels import vocabulary
+from tests import datasets, processes, trained
+
+with warnings.catch_warnings():  # of pkg_resources
+    warnings.simplefilter("ignore")
+    pytest.importorskip("sed_scores_eval")
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    return trained.write_workdir(tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture(scope="module")
+def model(workdir):
+    return audioset_strong.load_model(workdir)
+
+
+def _clips():
+    """Four clips of sounds, one of two seconds; the last has no strong labels."""
+    clips = datasets.toy_clips(6)
+    short = clips[1].audio[: 2 * 16_000 + 77]
+    clips[1] = dataclasses.replace(clips[1], audio=short, segments=((100, 1500, 1), (500, 900, 3)))
+    clips[2] = dataclasses.replace(clips[2], segments=())
+    return [*clips[:5], dataclasses.replace(clips[5], segments=None)]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return datasets.write_dataset(tmp_path_factory.mktemp("data") / "eval", _clips(), 2)
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """What `event_metrics.measure` was given: scores, events, seconds, ..."""
+    calls = []
+    real = event_metrics.measure
+
+    def measure(*args, **more):
+        calls.append(args)
+        return real(*args, **more)
+
+    monkeypatch.setattr(event_metrics, "measure", measure)
+    return calls
+
+
+def _median_by_hand(scores, width):
+    half = width // 2
+    padded = np.concatenate([scores[:1]] * half + [scores] + [scores[-1:]] * half)
+    return np.stack([np.median(padded[i : i + width], axis=0) for i in range(len(scores))])
+
+
+def _expected(model, hop_s, width):
+    """Scores, events and lengths of the clips with strong labels, without the driver."""
+    clips = [clip for clip in _clips() if clip.segments is not None]
+    scores = {
+        clip.clip_id: _median_by_hand(
+            model.predict(np.float32(clip.audio / 32768), 16_000, hop_s).scores, width
+        )
+        for clip in clips
+    }
+    events = {
+        clip.clip_id: [(start / 1000, end / 1000, label) for start, end, label in clip.segments]
+        for clip in clips
+    }
+    return scores, events, {clip.clip_id: len(clip.audio) / 16_000 for clip in clips}
+
+
+@pytest.mark.parametrize(
+    ("settings", "hop_s", "width", "threshold"),
+    [
+        ({}, 0.16, 3, 0.5),
+        ({"hop_s": 0.24, "median_s": 1.1, "threshold": 0.6, "batch_size": 3}, 0.24, 5, 0.6),
+        ({"median_s": 0.0}, 0.16, 1, 0.5),
+    ],
+)
+def test_tables_are_those_of_the_filtered_scores(
+    workdir, model, data, tmp_path, settings, hop_s, width, threshold
+):
+    measured = event_evaluation.evaluate_events(
+        workdir, [data], tmp_path / "new" / "out", **settings
+    )
+    expected = event_metrics.measure(
+        *_expected(model, hop_s, width), datasets.VOCABULARY, hop_s, 0.96, threshold
+    )
+    assert expected.values["clips"] == 5
+    assert expected.values["events"] == 5
+    assert 0 < expected.values["segment_f1_macro"] < 1
+    results = pd.read_csv(tmp_path / "new" / "out" / "results.csv").set_index("metric")["value"]
+    assert results["hop_s"] == hop_s
+    assert results["median_frames"] == width
+    # Scores differ by rounding, so thresholds and nothing else do.
+    assert results.drop(["hop_s", "median_frames"]).to_dict() == pytest.approx(expected.values)
+    table = pd.read_csv(tmp_path / "new" / "out" / "per_class.csv")
+    pd.testing.assert_frame_equal(table, expected.per_class, check_dtype=False, atol=1e-5)
+    assert table["mid"].tolist() == list(datasets.VOCABULARY.mids)
+    assert measured.values == pytest.approx(expected.values)
+    picture = matplotlib.image.imread(tmp_path / "new" / "out" / "psd_roc.png")
+    assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 50
+    names = sorted(path.name for path in (tmp_path / "new" / "out").iterdir())
+    assert names == ["per_class.csv", "psd_roc.png", "results.csv"]  # nothing half-written
+
+
+def _log_mel_scores(clip, hop_frames):
+    """Each window of a spectrogram rounded to float16, scored alone; silence behind the end."""
+    log_mel = features.log_mel(np.pad(np.float32(clip.audio / 32768), (0, 20_000))).numpy()
+    stored = -(-len(clip.audio) // 160)
+    log_mel[:stored] = log_mel[:stored].astype(np.float16)
+    starts = range(0, max(len(clip.audio) - 15_600, 0) + hop_frames * 160, hop_frames * 160)
+    patches = np.stack([log_mel[start // 160 :][:96] for start in starts])
+    return special.expit(np.float64(trained.network(seed=20)(patches, training=False)))
+
+
+@pytest.mark.parametrize("encoding", ["flac", "log_mel"])
+def test_every_encoding_gives_the_scores_of_its_windows(workdir, model, tmp_path, seen, encoding):
+    path = datasets.write_dataset(tmp_path / "eval", _clips(), 2, encoding)
+    # Batches of 7 frames: the last one of a clip is smaller.
+    event_evaluation.evaluate_events(
+        workdir, [path], tmp_path / "out", hop_s=0.17, median_s=0, batch_size=7
+    )
+    (scores, events, seconds, *_), *_ = seen
+    of_audio, *expected = _expected(model, 0.17, 1)
+    assert [events, seconds] == expected
+    clips = {clip.clip_id: clip for clip in _clips()}
+    assert scores.keys() == of_audio.keys()
+    for clip_id, frames in of_audio.items():
+        by_hand = frames if encoding == "flac" else _log_mel_scores(clips[clip_id], 17)
+        np.testing.assert_allclose(scores[clip_id], by_hand, atol=1e-3)
+        np.testing.assert_allclose(scores[clip_id], frames, atol=0.1)  # rounding changes little
+        assert np.ptp(frames, axis=0).max() > 0.2
+
+
+def test_datasets_are_taken_together_and_files_replaced(workdir, data, tmp_path):
+    whole = event_evaluation.evaluate_events(workdir, [data], tmp_path).values
+    clips = _clips()
+    parts = [
+        datasets.write_dataset(tmp_path / "data" / name, chosen, 1)
+        for name, chosen in (("b", clips[3:]), ("a", clips[:3]))
+    ]
+    assert event_evaluation.evaluate_events(workdir, parts, tmp_path).values == whole
+    event_evaluation.evaluate_events(workdir, parts[1:], tmp_path)
+    results = pd.read_csv(tmp_path / "results.csv").set_index("metric")["value"]
+    assert results["clips"] == 3
+    with pytest.raises(errors.InputError, match=f"{data}: clip toy00000000_0 is there twice"):
+        event_evaluation.evaluate_events(workdir, [parts[1], data], tmp_path)
+
+
+def test_an_exported_model_gives_the_same_but_takes_no_log_mel(workdir, data, tmp_path):
+    exported = str(tmp_path / "exported")
+    export.export(workdir, exported, with_tflite=False)
+    values = event_evaluation.evaluate_events(exported, [data], tmp_path / "out").values
+    direct = event_evaluation.evaluate_events(workdir, [data], tmp_path / "direct").values
+    assert values == pytest.approx(direct)
+    log_mel = datasets.write_dataset(tmp_path / "eval", _clips(), 1, "log_mel")
+    with pytest.raises(errors.InputError, match="exported: an exported model takes audio, but"):
+        event_evaluation.evaluate_events(exported, [log_mel], tmp_path / "out")
+
+
+def test_a_front_end_of_its_own_takes_no_log_mel(data, tmp_path):
+    workdir = trained.write_workdir(tmp_path / "run", config="log_mel.lower_hz = 300.0\n")
+    event_evaluation.evaluate_events(workdir, [data], tmp_path / "out")
+    log_mel = datasets.write_dataset(tmp_path / "eval", _clips(), 1, "log_mel")
+    with pytest.raises(errors.InputError, match=r"log_mel.lower_hz = 300.0, but .* default, 125"):
+        event_evaluation.evaluate_events(workdir, [log_mel], tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("median_s", "hop_s", "frames"),
+    [
+        (0.0, 0.16, 1),
+        (0.1, 0.16, 1),
+        (0.48, 0.16, 3),
+        (0.6, 0.16, 3),
+        (0.7, 0.16, 5),
+        (0.48, 0.96, 1),
+        (0.47, 0.01, 47),
+        (3.0, 0.96, 3),
+    ],
+)
+def test_the_filter_has_the_nearest_odd_number_of_frames(median_s, hop_s, frames):
+    got = event_evaluation.median_frames(median_s, hop_s)
+    assert got % 2 == 1
+    assert abs(got * hop_s - median_s) <= hop_s + 1e-9 or got == 1
+    assert got == frames
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hop_s": 0.015}, "hop 0.015 s: must be a multiple of 0.01 s"),
+        ({"hop_s": 1.0}, "hop 1.0 s"),
+        ({"hop_s": float("nan")}, "hop nan s"),
+        ({"median_s": -0.1}, "median_s -0.1: must be 0 s, for no filter, or more"),
+        ({"median_s": float("nan")}, "median_s nan"),
+        ({"median_s": float("inf")}, "median_s inf"),
+        ({"threshold": 0.0}, "threshold 0: must lie in"),
+        ({"threshold": 1.5}, "threshold 1.5"),
+        ({"threshold": float("nan")}, "threshold nan"),
+        ({"batch_size": 0}, "batch_size 0: must be at least 1"),
+        ({"model": "no/run"}, "no/run: no such model"),
+        ({"ema": True}, "moving average"),
+        ({"eval_data": ["no/data"]}, "no/data: no converted dataset"),
+        ({"eval_data": []}, "no dataset given"),
+    ],
+)
+def test_bad_settings_are_named_before_any_clip_is_read(
+    workdir, data, tmp_path, monkeypatch, change, message
+):
+    monkeypatch.setattr(event_evaluation.inspection, "clips", lambda *_: pytest.fail("was read"))
+    given = {"model": workdir, "eval_data": [data], "output_dir": tmp_path / "out"}
+    with pytest.raises(errors.InputError, match=message):
+        event_evaluation.evaluate_events(**given | change)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_package_that_is_missing_is_told_first(monkeypatch, tmp_path):
+    def missing(name):
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    monkeypatch.setattr(event_metrics.importlib, "import_module", missing)
+    with pytest.raises(errors.InputError, match="sed_scores_eval is missing"):
+        event_evaluation.evaluate_events("no/run", ["no/data"], tmp_path)
+
+
+def test_other_classes_unlabelled_clips_and_no_event_are_told(workdir, data, tmp_path):
+    clips = _clips()
+    other = vocabulary.Vocabulary(datasets.VOCABULARY.mids[::-1], datasets.VOCABULARY.names[::-1])
+    for name, listed, classes, message in (
+        (
+            "reversed",
+            clips,
+            other,
+            r"has other classes \(4\) than .*run \(4\), or in another order",
+        ),
+        ("weak", clips[5:], datasets.VOCABULARY, "weak: no clip with strong labels"),
+        ("silent", clips[2:3], datasets.VOCABULARY, "no event in any of 1 clips"),
+    ):
+        path = datasets.write_dataset(tmp_path / name, listed, 1, vocabulary=classes)
+        with pytest.raises(errors.InputError, match=message):
+            event_evaluation.evaluate_events(workdir, [path], tmp_path / "out")
+    log_mel = datasets.write_dataset(tmp_path / "log_mel", clips, 1, "log_mel")
+    with pytest.raises(errors.InputError, match=r"log_mel: encoding log_mel, but .*eval has pcm16"):
+        event_evaluation.evaluate_events(workdir, [data, log_mel], tmp_path / "out")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(errors.InputError, match="file: cannot be made"):
+        event_evaluation.evaluate_events(workdir, [data], tmp_path / "file")
+    assert not (tmp_path / "out" / "results.csv").exists()
+
+
+def test_a_model_that_gives_no_numbers_is_told(workdir, data, tmp_path, monkeypatch):
+    broken = np.full((5, datasets.CLASSES), np.nan, np.float32)
+    monkeypatch.setattr(
+        event_evaluation, "_of_audio", lambda *_: (datasets.VOCABULARY, lambda clip: broken)
+    )
+    with pytest.raises(errors.InputError, match="run: gives scores that are no numbers"):
+        event_evaluation.evaluate_events(workdir, [data], tmp_path)
+
+
+def test_the_binary_prints_the_metrics_and_names_mistakes(workdir, data, tmp_path):
+    with processes.Server() as server:
+        out = tmp_path / "out"
+        given = [f"--model={workdir}", f"--eval_data={data}", f"--output_dir={out}"]
+        done = server.start("score_events", *given, "--threshold=0.4", "--median_s=0")
+        assert done.wait() == 0, done.stderr
+        results = pd.read_csv(out / "results.csv").set_index("metric")["value"]
+        assert results["threshold"] == 0.4
+        assert results["median_frames"] == 1
+        head, *lines = done.stdout.strip().split("\n")
+        assert head.startswith("5 clips, 0.01 h, 5 events of 3 classes (1 without)")
+        shown = {line.split()[0]: float(line.split()[1]) for line in lines}
+        metrics = [name for name in results.index if name.startswith(("psds", "event_f", "segm"))]
+        assert sorted(shown) == sorted(metrics)
+        assert shown == pytest.approx(results[metrics].to_dict(), abs=1e-4)
+        assert "event_f1_macro" in done.stdout
+        assert "at 0.4" in done.stdout
+        for arguments, message in (
+            (given[:2], "Flag --output_dir must have a value"),
+            (given[1:], "Flag --model must have a value"),
+            ([given[0], given[2]], "Flag --eval_data must have a value"),
+            ([*given, "--hop_s=2"], "hop 2.0 s: must be a multiple"),
+        ):
+            failing = server.start("score_events", *arguments)
+            assert failing.wait() == 2
+            (line,) = failing.stderr.strip().split("\n")
+            assert line.startswith("error: ")
+            assert message in line
