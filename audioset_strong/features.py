@@ -53,4 +53,6 @@ def log_mel(
     mel_weights = tf.signal.linear_to_mel_weight_matrix(
         num_bands, fft_length // 2 + 1, sample_rate, lower_hz, upper_hz
     )
-    return tf.math.log(tf.tensordot(tf.abs(spectrum), mel_weights, 1) + offset)
+    # tf.abs guards against overflow with hypot, which takes more time than the FFT.
+    magnitude = tf.sqrt(tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum)))
+    return tf.math.log(tf.tensordot(magnitude, mel_weights, 1) + offset)

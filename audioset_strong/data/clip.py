@@ -269,9 +269,6 @@ def crop(
 ) -> tf.Tensor:
     """Cuts one window out of each parsed clip, padded with silence behind the clip's end.
 
-    PCM16 is cut out of the record as bytes, before anything is copied or decoded: to copy the
-    audio of ten seconds would take longer than all the rest. FLAC has to be decoded whole.
-
     Args:
       parsed: what `parse` returned.
       start: int64 `[batch]`, first sample of each window; within the clip.
@@ -284,6 +281,22 @@ def crop(
     Raises:
       errors.InputError: records without audio, of encoding "log_mel".
     """
+    return decode(cut(parsed, start, samples, encoding), samples)
+
+
+def cut(
+    parsed: dict[str, tf.Tensor], start: tf.Tensor, samples: int, encoding: str = PCM16
+) -> tf.Tensor:
+    """`crop` in a form that is cheap to pass on, for `decode`.
+
+    PCM16 is cut out of the record as bytes, before anything is copied or decoded: to copy the
+    audio of ten seconds would take longer than all the rest. The bytes stay a string, which is
+    passed on by reference where an array would be copied: through unbatching, shuffling and
+    batching. FLAC has to be decoded whole.
+
+    Returns:
+      string `[batch]`, shorter ones at a clip's end; of FLAC int16 `[batch, samples]`.
+    """
     if encoding == LOG_MEL:
         raise errors.InputError("no audio can be cut out of records of log_mel")
     if encoding == FLAC:
@@ -294,18 +307,24 @@ def crop(
             silence = tf.zeros([samples - tf.shape(decoded)[0]], tf.int16)
             return tf.concat([decoded, silence], 0)
 
-        cut = tf.map_fn(
+        windows = tf.map_fn(
             window,
             (_encoded_audio(parsed), start),
             fn_output_signature=tf.TensorSpec([samples], tf.int16),
         )
-        return tf.ensure_shape(cut, [None, samples])
+        return tf.ensure_shape(windows, [None, samples])
     length = tf.minimum(parsed["num_samples"] - start, samples)
     begin = _audio_offset(parsed["record"], 2 * parsed["num_samples"])
-    cut = tf.strings.substr(parsed["record"], begin + 2 * start, 2 * length)
+    return tf.strings.substr(parsed["record"], begin + 2 * start, 2 * length)
+
+
+def decode(pcm: tf.Tensor, samples: int) -> tf.Tensor:
+    """What `cut` gave, as int16 `[batch, samples]`; that itself is returned as it is."""
+    if pcm.dtype != tf.string:
+        return pcm
     # fixed_length pads with zero bytes, which are silence.
-    pcm = tf.io.decode_raw(cut, tf.int16, fixed_length=2 * samples)
-    return tf.ensure_shape(pcm, [None, samples])
+    decoded = tf.io.decode_raw(pcm, tf.int16, fixed_length=2 * samples)
+    return tf.ensure_shape(decoded, [None, samples])
 
 
 def crop_log_mel(parsed: dict[str, tf.Tensor], start_frame: tf.Tensor, frames: int) -> tf.Tensor:

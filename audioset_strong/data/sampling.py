@@ -55,7 +55,7 @@ def _segments(parsed: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Te
 
 
 def _to_float(pcm: tf.Tensor) -> tf.Tensor:
-    return tf.cast(pcm, tf.float32) / 32768.0
+    return tf.cast(clip_lib.decode(pcm, features.PATCH_SAMPLES), tf.float32) / 32768.0
 
 
 class _Sampler:
@@ -205,8 +205,8 @@ class _Sampler:
 
         Returns:
           Of the clips that have the labels that the policy asks for: clip_id string, start int64
-          (in samples), source int64, pcm int16 `[15600]` or log_mel float32 `[96, 64]`, labels bool
-          `[classes]` and on demand known_labels and augment_seed, each `[clips, ...]`, or
+          (in samples), source int64, pcm of `clip_lib.cut` or log_mel float32 `[96, 64]`, labels
+          bool `[classes]` and on demand known_labels and augment_seed, each `[clips, ...]`, or
           `[clips, copies, ...]` where there are several.
         """
         parsed = clip_lib.parse(serialized)
@@ -247,7 +247,7 @@ class _Sampler:
             patches["log_mel"] = clip_lib.crop_log_mel(parsed, frame, features.PATCH_FRAMES)
         else:
             patches["start"] = drawn % (last + 1)
-            patches["pcm"] = clip_lib.crop(
+            patches["pcm"] = clip_lib.cut(
                 parsed, patches["start"], features.PATCH_SAMPLES, stream.encoding
             )
         policy = stream.source.policy
@@ -460,11 +460,16 @@ def train_patches(
         }
         if known_labels:
             batch["known"] = batch.pop("known_labels")
-        return batch if features_on_device else to_model_input(batch)
+        if not features_on_device:
+            return to_model_input(batch)
+        return batch | {"pcm": clip_lib.decode(batch["pcm"], features.PATCH_SAMPLES)}
 
     batches = mixed.batch(batch_size, drop_remainder=True)
     batches = batches.map(to_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return batches.prefetch(tf.data.AUTOTUNE)
+    options = tf.data.Options()
+    # Batches are worked on side by side: to split the work on each of them, too, costs more.
+    options.threading.max_intra_op_parallelism = 1
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
 def _check_log_mel(features_on_device: bool, augment: augmentation.Augmentation) -> None:

@@ -169,7 +169,7 @@ def _stage(number: int) -> Callable[[str, int], Iterator[int]]:
             last = parsed["num_samples"] - _PATCH
             start = tf.random.uniform(tf.shape(last), 0, 2**31, tf.int64) % (last + 1)
             if number >= 2:
-                made["pcm"] = clip_lib.crop(parsed, start, _PATCH)
+                made["pcm"] = clip_lib.cut(parsed, start, _PATCH)
             if number >= 3:
                 segments = (
                     parsed["segment_start_ms"].to_tensor(-1) * 16,
@@ -186,11 +186,14 @@ def _stage(number: int) -> Callable[[str, int], Iterator[int]]:
             data = data.shuffle(4096)
         data = data.batch(batch_size)
         if number >= 5:
+
+            def log_mel(batch):
+                pcm = clip_lib.decode(batch["pcm"], _PATCH)
+                waveform = tf.cast(pcm, tf.float32) / 32768
+                return {"log_mel": features.log_mel(waveform), "labels": batch["labels"]}
+
             data = data.map(
-                lambda batch: (
-                    {"log_mel": features.log_mel(tf.cast(batch["pcm"], tf.float32) / 32768)}
-                    | {"labels": batch["labels"]}
-                ),
+                log_mel,
                 num_parallel_calls=tf.data.AUTOTUNE,
                 deterministic=True,
             )
