@@ -1,7 +1,7 @@
 """Patches a second of the training pipeline, stage by stage, beside what public loaders do.
 
 Example:
-  input_pipeline.py --clips=4000 --seconds=10
+  input_pipeline.py --clips=4000 --seconds=5
 
 Ten-second clips of speech-like noise are written as shards, then read by, in turn:
 
@@ -20,8 +20,8 @@ Ten-second clips of speech-like noise are written as shards, then read by, in tu
   numpy          a VGGish-style front end in numpy for each patch
   librosa        librosa.feature.melspectrogram for each patch (where librosa is installed)
 
-Each is timed in a process of its own, whose peak memory counts the interpreter and TensorFlow. The
-last line is all of it as JSON.
+Each is timed in a process of its own, whose peak memory counts the interpreter and TensorFlow; all
+are gone through --rounds times, and the medians count. The last line is all of it as JSON.
 """
 
 import json
@@ -29,6 +29,7 @@ import multiprocessing
 import os
 import pathlib
 import resource
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -39,7 +40,8 @@ from absl import flags
 from audioset_strong import cli
 
 _CLIPS = flags.DEFINE_integer("clips", 4000, "Clips of ten seconds.", lower_bound=64)
-_SECONDS = flags.DEFINE_float("seconds", 10.0, "Time of each measurement.", lower_bound=0.1)
+_SECONDS = flags.DEFINE_float("seconds", 5.0, "Time of each measurement.", lower_bound=0.1)
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Measurements of each.", lower_bound=1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Patches of a batch.", lower_bound=1)
 _SHARDS = flags.DEFINE_integer("shards", 8, "Shards of the dataset.", lower_bound=1)
 _CLASSES = 456
@@ -317,14 +319,17 @@ def main(argv: list[str]) -> None:
 
     with tempfile.TemporaryDirectory() as root:
         sizes = apart(_write, root, _CLIPS.value, _SHARDS.value)
-        rates, memory = {}, {}
-        for row in ROWS:
+        measured: dict[str, list[tuple[float, float]]] = {row: [] for row in ROWS}
+        for row in list(ROWS) * _ROUNDS.value:
             try:
-                rates[row], memory[row] = apart(
-                    _measure, row, root, _BATCH_SIZE.value, _SECONDS.value
-                )
+                found = apart(_measure, row, root, _BATCH_SIZE.value, _SECONDS.value)
             except ImportError as error:
                 print(f"{row}: left out ({error})")
+            else:
+                measured[row].append(found)
+    measured = {row: found for row, found in measured.items() if found}
+    rates = {row: statistics.median(rate for rate, _ in found) for row, found in measured.items()}
+    memory = {row: max(peak for _, peak in found) for row, found in measured.items()}
     rates["parts"] = 1 / (1 / rates["read"] + 1 / rates["log_mel"])
     print("pipeline        patches/s   of parts   of whole clip   peak MB")
     for row, rate in rates.items():
