@@ -30,7 +30,7 @@ _CLASSES = flags.DEFINE_integer("classes", 527, "Outputs.", lower_bound=1)
 _FIRST_STRIDE = flags.DEFINE_integer("first_stride", 2, "1 is the paper's.", lower_bound=1)
 _SMALL = flags.DEFINE_bool("small", False, "The demo's network, without the stock one beside it.")
 _STEPS = flags.DEFINE_integer("steps", 5, "Steps a turn.", lower_bound=1)
-_TURNS = flags.DEFINE_integer("turns", 3, "Turns of each row.", lower_bound=1)
+_TURNS = flags.DEFINE_integer("turns", 12, "Turns of each row.", lower_bound=1)
 _PRECISION = flags.DEFINE_enum(
     "precision", "float32", ["float32", "bfloat16", "float16"], "Of the layers' arithmetic."
 )
