@@ -38,7 +38,8 @@ setuptools.setup(
         "numpy>=1.26,<2",
         "pandas>=2.2",
         "pebble>=5.0",
-        "pyarrow>=15",
+        # pyarrow 26 needs NumPy 2 and does not say so to pip.
+        "pyarrow>=15,<26",
         "scipy>=1.12",
         "soundfile>=0.12",
         "soxr>=0.4",

@@ -92,14 +92,19 @@ def write_foreign(path, scores, **changes):
     return str(path)
 
 
-def test_scores_of_another_system_are_joined_by_clip_and_class(scores, tmp_path, caplog):
-    path = write_foreign(tmp_path / "theirs.npz", scores)
+def assert_joined(path, scores, caplog):
+    """Joined with the labels they are these scores; a class and a clip more are left out."""
     joined = score_files.ScoreFile(path).against(BATCHES, MIDS)
     assert (joined.mids, joined.clip_ids) == (scores.mids, scores.clip_ids)
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(joined, name), getattr(scores, name))
     assert f"{path}: 1 classes are not in the dataset: left out" in caplog.text
     assert f"{path}: 1 clips are not in the dataset: left out" in caplog.text
+
+
+def test_scores_of_another_system_are_joined_by_clip_and_class(scores, tmp_path, caplog):
+    path = write_foreign(tmp_path / "theirs.npz", scores)
+    assert_joined(path, scores, caplog)
 
 
 @pytest.mark.parametrize(
@@ -139,12 +144,7 @@ def test_a_data_frame_of_another_system_is_read_in_any_order(scores, tmp_path, c
     table = as_table(scores, **{"/m/x": 0.5})
     extra = table.head(10).assign(clip_id="unheard_0")
     pd.concat([table, extra]).sample(frac=1, random_state=0).to_parquet(path)  # with its index
-    joined = score_files.ScoreFile(path).against(BATCHES, MIDS)
-    assert (joined.mids, joined.clip_ids) == (scores.mids, scores.clip_ids)
-    for name in ARRAYS:
-        np.testing.assert_array_equal(getattr(joined, name), getattr(scores, name))
-    assert f"{path}: 1 classes are not in the dataset: left out" in caplog.text
-    assert f"{path}: 1 clips are not in the dataset: left out" in caplog.text
+    assert_joined(path, scores, caplog)
 
 
 def test_a_saved_parquet_is_a_table_for_anybody(scores, tmp_path):

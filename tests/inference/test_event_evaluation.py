@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from scipy import special
 
-import audioset_strong
 from audioset_strong import errors, features
 from audioset_strong.evaluation import event_metrics
 from audioset_strong.inference import event_evaluation, export
@@ -19,16 +18,6 @@ from tests import datasets, processes, trained
 with warnings.catch_warnings():  # of pkg_resources
     warnings.simplefilter("ignore")
     pytest.importorskip("sed_scores_eval")
-
-
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    return trained.write_workdir(tmp_path_factory.mktemp("runs") / "run")
-
-
-@pytest.fixture(scope="module")
-def model(workdir):
-    return audioset_strong.load_model(workdir)
 
 
 def _clips():

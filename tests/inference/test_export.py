@@ -38,11 +38,6 @@ def exported(workdir, tmp_path_factory):
     return export.export(workdir, str(tmp_path_factory.mktemp("out") / "exported"))
 
 
-@pytest.fixture(scope="module")
-def model(workdir):
-    return audioset_strong.load_model(workdir)
-
-
 def _sounds(samples=15_600):
     """A whisper beside a shout, and nothing at all: where quantised front ends fail."""
     rng = np.random.default_rng(0)

@@ -18,16 +18,6 @@ from audioset_strong.training import checkpoints
 from tests import audio_files, datasets, trained
 
 
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    return trained.write_workdir(tmp_path_factory.mktemp("runs") / "run")
-
-
-@pytest.fixture(scope="module")
-def model(workdir):
-    return audioset_strong.load_model(workdir)
-
-
 def _waveform(seconds, seed=0):
     envelope = np.sin(np.arange(round(seconds * 16_000)) / 14_000) ** 4
     noise = np.random.default_rng(seed).normal(0, 0.1, len(envelope))

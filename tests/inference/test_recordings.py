@@ -8,23 +8,12 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-import audioset_strong
 from audioset_strong import errors
 from audioset_strong.inference import events, recordings, writers
 from audioset_strong.labels import vocabulary
-from tests import audio_files, processes, trained
+from tests import audio_files, processes
 
 _ALL = tuple(writers.FORMATS)
-
-
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    return trained.write_workdir(tmp_path_factory.mktemp("runs") / "run")
-
-
-@pytest.fixture(scope="module")
-def model(workdir):
-    return audioset_strong.load_model(workdir)
 
 
 def _recording(path, seconds=6.0, rate=22_050):
