@@ -79,7 +79,8 @@ def checkpoints(runs: Sequence[tables.Run]) -> matplotlib.figure.Figure:
                 axis.set_title(measures.title_of(set_name))
             else:
                 axis.set_xlabel("step")
-                axis.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+                whole = matplotlib.ticker.MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10])
+                axis.xaxis.set_major_locator(whole)
     figure.legend(loc="outside lower center", ncols=len(runs), frameon=False)
     return figure
 

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Iterable, Sequence
 
 import matplotlib.figure
+import matplotlib.ticker
 import numpy as np
 import pandas as pd
 from scipy import integrate
@@ -141,7 +142,10 @@ def draw_per_class(table: pd.DataFrame, title: str) -> matplotlib.figure.Figure:
         ordered.set_title(f"{len(used)} classes")
     scattered.plot(used["positives"], used[column], ".", color=_BLUE)
     if len(used):
-        scattered.set_xscale("log")
+        scattered.set_xscale("log", subs=[2, 5])
+        scattered.xaxis.set_major_formatter("{x:,.0f}")
+        minor = matplotlib.ticker.LogFormatter(minor_thresholds=(2, 2))  # up to two decades
+        scattered.xaxis.set_minor_formatter(minor)
     scattered.set_title("by how often it is heard")
     scattered.set(xlabel="positive samples", ylabel=_axis_title(column))
     ordered.set_xlabel(_axis_title(column))
