@@ -59,6 +59,7 @@ setuptools.setup(
             "hypothesis>=6.100",
             "mypy>=1.11",
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "ruff>=0.8",
             "scikit-learn>=1.5",
             "setuptools>=70.1",  # a test builds the wheel

@@ -7,4 +7,5 @@ setup_venv '[test,beam,events]' '[test]'
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
-exec .venv/bin/python -m pytest "$@"
+# By file, for the tests of a file share what they train or convert.
+exec .venv/bin/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile "$@"

@@ -71,8 +71,10 @@ def test_stopping_it_stops_what_it_runs(tmp_path, sign):
         "time.sleep(60)\n"
     )
     parent = (
-        "import pathlib, sys\n"
+        "import pathlib, signal, sys\n"
         "from audioset_strong import cli, jobs\n"
+        # What a shell starts in the background ignores it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"child = jobs.Job('child', [sys.executable, '-c', {child!r}])\n"
         f"state = pathlib.Path({str(tmp_path / 'state')!r})\n"
         "def main(argv):\n"
