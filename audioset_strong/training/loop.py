@@ -12,7 +12,7 @@ import os
 import pathlib
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -160,9 +160,6 @@ def train(
         known_labels=loss_function.needs_known_labels,
     )
 
-    def batches_from(step: int) -> tf.data.Dataset:
-        return draw(batch_size, start_step=step)
-
     def show_inputs(step: int) -> None:
         # A stream of its own, read here and little shuffled: pictures of a few clips, soon there.
         few = draw(
@@ -174,17 +171,34 @@ def train(
         )
         watching.write_inputs(sampling.to_model_input(next(iter(few))), vocabulary, step)
 
-    def pipeline(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        # A batch for each replica, so a step takes as many of them as this pipeline has replicas.
-        here = strategy.num_replicas_in_sync // context.num_input_pipelines
+    replicas, pipelines = strategy.num_replicas_in_sync, 1
+
+    def pipeline(index: int, step: int) -> tf.data.Dataset:
+        # A batch for each replica, so a step takes as many of them as a pipeline has replicas.
         return draw(
-            context.get_per_replica_batch_size(batch_size),
-            start_step=step * here,
-            num_pipelines=context.num_input_pipelines,
-            pipeline_index=context.input_pipeline_id,
+            batch_size // replicas,
+            start_step=step * (replicas // pipelines),
+            num_pipelines=pipelines,
+            pipeline_index=index,
         )
 
-    batches = iter(strategy.distribute_datasets_from_function(pipeline))
+    def pipeline_here(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        nonlocal pipelines
+        pipelines = context.num_input_pipelines
+        return pipeline(context.input_pipeline_id, step)
+
+    def windows_of(step: int) -> list[dict[str, object]] | None:
+        """Those of all replicas in a step; None where a tf.data service chose them."""
+        if gin.get_bindings(sampling.train_patches).get("data_service"):
+            return None
+        return [
+            {"clip_id": clip_id.decode(), "start_sample": int(start)}
+            for index in range(pipelines)
+            for batch in pipeline(index, step).take(replicas // pipelines).as_numpy_iterator()
+            for clip_id, start in zip(batch["clip_id"], batch["start"], strict=True)
+        ]
+
+    batches = iter(strategy.distribute_datasets_from_function(pipeline_here))
     run_steps = step_lib.make(
         strategy,
         net,
@@ -238,7 +252,11 @@ def train(
                 ran = {k: v.numpy() for k, v in run_steps(batches, tf.constant(count)).items()}
             seconds = time.monotonic() - began
             if not np.isfinite([ran["loss"], ran["gradient_norm"]]).all():
-                raise _diverged(workdir, step, ran["loss"], ran["gradient_norm"], batches_from)
+                first = int(np.argmax(~np.isfinite(ran["loss"] + ran["gradient_norm"])))
+                at = {name: ran[name][first] for name in ("loss", "gradient_norm")}
+                if chief:
+                    _save_diverged(workdir, step + first + 1, at, windows_of(step + first))
+                raise _diverged(workdir, step + first + 1, at)
             step += count
             scalars = {
                 "loss": float(ran["loss"].mean()),
@@ -342,30 +360,23 @@ def _check_data(workdir: str, data: str, datasets: Sequence[str]) -> None:
         )
 
 
-def _diverged(
-    workdir: str,
-    step: int,
-    step_losses: np.ndarray,
-    norms: np.ndarray,
-    batches_from: Callable[[int], tf.data.Dataset],
-) -> errors.InputError:
-    """The error of a loss or gradient that is no number; saves which clips gave it."""
-    first = int(np.argmax(~np.isfinite(step_losses + norms)))
-    what, value = "loss", step_losses[first]
-    if np.isfinite(value):
-        what, value = "gradient norm", norms[first]
-    batch = next(batches_from(step + first).as_numpy_iterator())
+def _save_diverged(
+    workdir: str, step: int, values: Mapping[str, float], windows: list[dict[str, object]] | None
+) -> None:
+    told = {name: str(value) for name, value in values.items()}
     path = pathlib.Path(workdir) / DIVERGED_FILE
-    clips = [
-        {"clip_id": clip_id.decode(), "start_sample": int(start)}
-        for clip_id, start in zip(batch["clip_id"], batch["start"], strict=True)
-    ]
-    checkpoints.write_json(path, {"step": step + first + 1, what: str(value), "batch": clips})
+    checkpoints.write_json(path, {"step": step, **told, "batch": windows})
+
+
+def _diverged(workdir: str, step: int, values: Mapping[str, float]) -> errors.InputError:
+    """The error of a loss or gradient norm that is no number."""
+    name, value = next((n, v) for n, v in values.items() if not np.isfinite(v))
     sound = checkpoints.newest(workdir)
     start = f" and --init_from={sound[1]}" if sound else ""
     return errors.InputError(
-        f"{workdir}: the {what} is {value} at step {step + first + 1} (its clips are in {path}); "
-        f"go on with a lower learning rate, another --workdir{start}"
+        f"{workdir}: the {name.replace('_', ' ')} is {value} at step {step} (its clips are in "
+        f"{pathlib.Path(workdir) / DIVERGED_FILE}); go on with a lower learning rate, another "
+        f"--workdir{start}"
     )
 
 

@@ -12,6 +12,8 @@ import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
 from audioset_strong import errors
+from audioset_strong.data import sampling
+from audioset_strong.data import source as source_lib
 from audioset_strong.training import checkpoints, distribution
 from tests.datasets import toy_clips, write_dataset
 from tests.processes import Server
@@ -73,9 +75,9 @@ def test_two_devices_train_as_one_does_at_the_same_global_batch(
         "--gin_param=single.mask_unlabelled_classes = True",
     )
     one = server.start("train", *_flags(tmp_path / "one", data_dir, *more))
-    assert one.wait() == 0, one.stderr
     flags = _flags(tmp_path / "two", data_dir, *more, "--strategy=mirrored")
     two = server.start("train", *flags, prelude=_TWO_CPUS)
+    assert one.wait() == 0, one.stderr
     assert two.wait() == 0, two.stderr
     wanted, got = _losses(tmp_path / "one"), _losses(tmp_path / "two")
     assert sorted(got) == list(range(1, 13))
@@ -137,6 +139,27 @@ def test_two_processes_train_together(server, data_dir, tmp_path):
     assert steps == [4, 8, 12]
     assert sorted(_losses(tmp_path / "run")) == list(range(1, 13))
     assert len(list((tmp_path / "run" / "train").iterdir())) == 1  # one writes the events
+
+
+def test_a_loss_that_is_no_number_names_the_clips_of_both_processes(server, data_dir, tmp_path):
+    run = tmp_path / "run"
+    flags = _flags(run, data_dir, "--gin_param=warmup_cosine.learning_rate = 1e38")
+    workers = _start_workers(server, flags)
+    assert [worker.wait() for worker in workers] == [2, 2], workers[0].stderr + workers[1].stderr
+    told = json.loads((run / "diverged.json").read_text())
+    assert all(f"at step {told['step']} " in worker.stderr for worker in workers)
+    wanted = []
+    for index in range(2):
+        batches = sampling.train_patches(
+            [source_lib.Source((str(data_dir / "train"),), "strong")],
+            *(4, 0, told["step"] - 1, 2048),
+            num_pipelines=2,
+            pipeline_index=index,
+        )
+        batch = next(batches.as_numpy_iterator())
+        wanted += zip([i.decode() for i in batch["clip_id"]], batch["start"], strict=True)
+    got = [(window["clip_id"], window["start_sample"]) for window in told["batch"]]
+    assert got == wanted
 
 
 @pytest.mark.slow
