@@ -6,8 +6,9 @@ the dataset's matter, and not told by the record.
 """
 
 import dataclasses
+import functools
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -201,6 +202,17 @@ def _decoded(encoded: bytes, encoding: str, num_samples: int) -> dict[str, Any]:
     return {"audio": audio}
 
 
+def record_reader(paths: Iterable[str]) -> Callable[..., tf.data.Dataset]:
+    """`tf.data.TFRecordDataset` for shards of these paths, set for where they lie.
+
+    Local files are read right into the records: by way of its buffer of 256 kB each record would be
+    copied once more, and the system reads ahead in any case. On remote file systems, where each
+    read is a request, the buffer stays.
+    """
+    remote = any("://" in path for path in paths)
+    return functools.partial(tf.data.TFRecordDataset, buffer_size=None if remote else 0)
+
+
 def read_clips(path: str, encoding: str = PCM16) -> Iterator[Clip]:
     """The clips of one shard.
 
@@ -210,7 +222,7 @@ def read_clips(path: str, encoding: str = PCM16) -> Iterator[Clip]:
     """
     read = 0
     try:
-        for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
+        for record in record_reader([path])(path).as_numpy_iterator():
             yield deserialize(record, encoding)
             read += 1
     except tf.errors.OpError as error:

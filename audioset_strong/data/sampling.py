@@ -40,6 +40,7 @@ SAMPLES_PER_MS = features.SAMPLE_RATE // 1000
 FRAME_SAMPLES = framing.FRAME_MS * SAMPLES_PER_MS
 GRID_FRAMES = 10  # whole 0.96 s frames of a 10 s clip
 
+_OPEN_SHARDS = 8  # read in turn, a record of each; with fewer, cores wait for them
 _READ_BATCH = 16  # clips parsed and cropped by one op call
 _SERVICE_BATCH = 64  # patches sent by one call
 _MOST = np.iinfo(np.int64).max
@@ -77,6 +78,7 @@ class _Sampler:
         self._known_labels, self._augmented = known_labels, augmented
         self._skip, self._index = skip_corrupt_records, index
         self._some_unwanted = stream.examples < sum(stream.shards.values())
+        self._read = clip_lib.record_reader(stream.shards)
 
     def patches(self, consumed: int, shuffle_buffer: int, batch_size: int) -> tf.data.Dataset:
         """The endless patches of the source, from its `consumed`-th on."""
@@ -117,8 +119,8 @@ class _Sampler:
         # our seed alone and not on what the program has set globally.
         tf.compat.v1.set_random_seed(1)
         records = tf.data.Dataset.from_tensor_slices(self._shard_order(epoch)).interleave(
-            _skipping_reader(self.stream.shards) if self._skip else tf.data.TFRecordDataset,
-            cycle_length=min(4, len(self.stream.shards)),
+            _skipping_reader(self.stream.shards) if self._skip else self._read,
+            cycle_length=min(_OPEN_SHARDS, len(self.stream.shards)),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
@@ -166,7 +168,7 @@ class _Sampler:
         def read(number: tf.Tensor) -> tf.data.Dataset:
             epoch = number // shards
             path = self._shard_order(epoch)[number % shards]
-            return self._drawn(tf.data.TFRecordDataset(path), epoch, None)
+            return self._drawn(self._read(path), epoch, None)
 
         begin = consumed // self.stream.examples * shards
         patches = tf.data.Dataset.range(begin, _MOST).interleave(
@@ -285,6 +287,7 @@ def _whole_numbers(
 
 def _skipping_reader(shards: dict[str, int]) -> Callable[[tf.Tensor], tf.data.Dataset]:
     """A reader of shards that leaves out what follows a damaged record, and says so."""
+    read_shard = clip_lib.record_reader(shards)
     read: collections.Counter[str] = collections.Counter()
 
     def count(path: bytes, record: bytes) -> bytes:
@@ -302,7 +305,7 @@ def _skipping_reader(shards: dict[str, int]) -> Callable[[tf.Tensor], tf.data.Da
         def counted(record: tf.Tensor) -> tf.Tensor:
             return tf.ensure_shape(tf.numpy_function(count, [path, record], tf.string), [])
 
-        records = tf.data.TFRecordDataset(path).ignore_errors().map(counted)
+        records = read_shard(path).ignore_errors().map(counted)
         nothing = tf.data.Dataset.from_tensors("").filter(
             lambda _: tf.ensure_shape(tf.numpy_function(end, [path], tf.bool), [])
         )
@@ -316,7 +319,7 @@ def find_damage(datasets: Sequence[str]) -> str | None:
     for directory, info in zip(datasets, read_infos(datasets), strict=True):
         for path in info.shard_paths(directory):
             try:
-                for _ in tf.data.TFRecordDataset(path):
+                for _ in clip_lib.record_reader([path])(path):
                     pass
             except tf.errors.DataLossError as error:
                 reason = str(error).partition("\n")[0].rpartition("}} ")[2]
@@ -593,6 +596,6 @@ def grid_patches(
             "strong_known": parsed["strong_known"],
         }
 
-    records = tf.data.TFRecordDataset(paths)
+    records = clip_lib.record_reader(paths)(paths)
     batches = records.batch(batch_size).map(to_batch, num_parallel_calls=2, deterministic=True)
     return batches.prefetch(2)

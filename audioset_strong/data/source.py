@@ -312,7 +312,7 @@ def _measure(
         rate = tf.reduce_sum(balanced_rates(parsed, source, rates))
         return total[0] + clips, total[1] + rate
 
-    records = tf.data.TFRecordDataset(list(paths), num_parallel_reads=2).batch(64)
+    records = clip_lib.record_reader(paths)(list(paths), num_parallel_reads=2).batch(64)
     clips, rate = records.reduce((tf.constant(0, tf.int64), tf.constant(0.0, tf.float64)), add)
     return int(clips), float(rate)
 

@@ -248,7 +248,8 @@ def test_a_shard_gives_its_clips_in_order(shard):
         assert_same(got, want)
 
 
-def test_a_damaged_shard_gives_the_clips_before_the_damage_and_then_an_error(shard):
+@pytest.mark.parametrize("prefix", ["", "file://"])  # as remote ones are, by way of a buffer
+def test_a_damaged_shard_gives_the_clips_before_the_damage_and_then_an_error(shard, prefix):
     path, clips = shard
     good = path.read_bytes()
     size = len(good) // 5
@@ -258,7 +259,7 @@ def test_a_damaged_shard_gives_the_clips_before_the_damage_and_then_an_error(sha
         path.write_bytes(content)
         read = []
         with pytest.raises(errors.InputError, match=f"{path}: unreadable after {whole} records"):
-            read.extend(clip.clip_id for clip in clip_lib.read_clips(str(path)))
+            read.extend(clip.clip_id for clip in clip_lib.read_clips(f"{prefix}{path}"))
         assert read == [clip.clip_id for clip in clips[:whole]]
 
 
