@@ -40,7 +40,7 @@ def draw(
         raise errors.InputError(
             "no augmentation is on: bind for example Augmentation.time_masks = 2"
         )
-    waveform = np.stack([_loudest(clip.audio) for clip in shown])
+    waveform = np.stack([_loudest(clip.waveform) for clip in shown])
     off = dataclasses.replace(augment, **_OFF)
     alone = {"as it is": off} | {
         title: dataclasses.replace(off, **values) for title, values in _each(augment).items()
@@ -81,9 +81,8 @@ def _each(augment: augmentation.Augmentation) -> dict[str, dict[str, Any]]:
     }
 
 
-def _loudest(audio: np.ndarray) -> np.ndarray:
+def _loudest(samples: np.ndarray) -> np.ndarray:
     """The patch that begins where a second of the most energy does; float32 `[15600]`."""
-    samples = audio.astype(np.float32) / 32768
     samples = np.pad(samples, (0, max(features.PATCH_SAMPLES - len(samples), 0)))
     energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
     start = int(np.argmax(energy[features.PATCH_SAMPLES :] - energy[: -features.PATCH_SAMPLES]))

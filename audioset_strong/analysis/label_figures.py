@@ -92,9 +92,9 @@ def _spectrogram(axis: matplotlib.axes.Axes, shown: clip_lib.Clip) -> None:
     if shown.log_mel is not None:
         log_mel = shown.log_mel.values.astype(np.float32)
     else:
-        waveform = shown.audio.astype(np.float32) / 32768
         # A clip shorter than one window would have no spectrogram at all.
-        waveform = np.pad(waveform, (0, max(features.WINDOW_SAMPLES - len(waveform), 0)))
+        missing = max(features.WINDOW_SAMPLES - shown.num_samples, 0)
+        waveform = np.pad(shown.waveform, (0, missing))
         log_mel = features.log_mel(waveform, lower_hz=_LOWER_HZ, upper_hz=_UPPER_HZ).numpy()
     frames, bands = log_mel.shape
     hop = features.HOP_SAMPLES / features.SAMPLE_RATE

@@ -80,6 +80,11 @@ class Clip:
         return len(self.audio) if self.log_mel is None else self.log_mel.num_samples
 
     @property
+    def waveform(self) -> np.ndarray:
+        """The audio as float32 `[samples]` in [-1, 1)."""
+        return self.audio.astype(np.float32) / 32768
+
+    @property
     def seconds(self) -> float:
         """Duration."""
         return self.num_samples / self.sample_rate

@@ -193,8 +193,7 @@ def _of_audio(
     model = predictor.load_model(path, ema)
 
     def score(clip: clip_lib.Clip) -> np.ndarray:
-        waveform = clip.audio.astype(np.float32) / 32768
-        chunks = model.stream([waveform], hop_s, batch_size)
+        chunks = model.stream([clip.waveform], hop_s, batch_size)
         return np.concatenate([chunk.scores for chunk in chunks])
 
     return model.vocabulary, score

@@ -251,12 +251,18 @@ def train(
             with sampling.told_of_damage(datasets), distribution.told_of_lost_workers(strategy):
                 ran = {k: v.numpy() for k, v in run_steps(batches, tf.constant(count)).items()}
             seconds = time.monotonic() - began
-            if not np.isfinite([ran["loss"], ran["gradient_norm"]]).all():
-                first = int(np.argmax(~np.isfinite(ran["loss"] + ran["gradient_norm"])))
-                at = {name: ran[name][first] for name in ("loss", "gradient_norm")}
+            sound = np.isfinite([ran["loss"], ran["gradient_norm"]]).all(axis=0)
+            if not sound.all():
+                done = int(np.argmin(sound))  # steps before the first that is not
+                values = {name: ran[name][done] for name in ("loss", "gradient_norm")}
                 if chief:
-                    _save_diverged(workdir, step + first + 1, at, windows_of(step + first))
-                raise _diverged(workdir, step + first + 1, at)
+                    told = {
+                        "step": step + done + 1,
+                        **{name: str(value) for name, value in values.items()},
+                        "batch": windows_of(step + done),
+                    }
+                    checkpoints.write_json(pathlib.Path(workdir) / DIVERGED_FILE, told)
+                raise _diverged(workdir, step + done + 1, values)
             step += count
             scalars = {
                 "loss": float(ran["loss"].mean()),
@@ -358,14 +364,6 @@ def _check_data(workdir: str, data: str, datasets: Sequence[str]) -> None:
             f"{workdir}: began with other data than {', '.join(datasets)} (their "
             "dataset_info.json differ); give its own --data_dir, or take another --workdir"
         )
-
-
-def _save_diverged(
-    workdir: str, step: int, values: Mapping[str, float], windows: list[dict[str, object]] | None
-) -> None:
-    told = {name: str(value) for name, value in values.items()}
-    path = pathlib.Path(workdir) / DIVERGED_FILE
-    checkpoints.write_json(path, {"step": step, **told, "batch": windows})
 
 
 def _diverged(workdir: str, step: int, values: Mapping[str, float]) -> errors.InputError:
