@@ -12,6 +12,6 @@ if TYPE_CHECKING:
 
 def load_model(path: "str | os.PathLike", ema: bool = False) -> "predictor.Model":
     """Loads a trained model; see `inference.predictor.load_model`."""
-    from audioset_strong.inference import predictor  # imports TensorFlow
+    from audioset_strong.inference import predictor
 
     return predictor.load_model(path, ema)

@@ -3,12 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from audioset_strong.data import clip as clip_lib
-from audioset_strong.data import dataset_info
-from audioset_strong.labels import vocabulary
+from audioset_strong.labels import vocabularies
+from audioset_strong.records import clip_records, dataset_info
 
 CLASSES = 4
-VOCABULARY = vocabulary.Vocabulary(
+VOCABULARY = vocabularies.Vocabulary(
     tuple(f"/m/0{i}" for i in range(CLASSES)), tuple(f"class {i}" for i in range(CLASSES))
 )
 
@@ -18,7 +17,7 @@ def make_clip(
 ):
     """A clip whose samples tell where they come from: sample t of clip i is (i * 7 + t) % 30011."""
     audio = ((i * 7 + np.arange(int(seconds * 16000))) % 30011).astype(np.int16)
-    return clip_lib.Clip(
+    return clip_records.Clip(
         clip_id=f"video{i:06d}_{i * 1000}",
         audio=audio,
         sample_rate=16000,
@@ -36,7 +35,7 @@ def write_dataset(directory, clips, num_shards=3, encoding="pcm16", vocabulary=V
         chosen = clips[shard::num_shards]
         with tf.io.TFRecordWriter(str(directory / name)) as writer:
             for clip in chosen:
-                writer.write(clip_lib.serialize(clip, encoding))
+                writer.write(clip_records.serialize(clip, encoding))
         shards.append(
             {
                 "file": name,
@@ -58,7 +57,7 @@ def write_dataset(directory, clips, num_shards=3, encoding="pcm16", vocabulary=V
     info = dataset_info.DatasetInfo(
         name=directory.name,
         split="train",
-        schema_version=clip_lib.SCHEMA_VERSION,
+        schema_version=clip_records.SCHEMA_VERSION,
         sample_rate=16000,
         encoding=encoding,
         vocabulary=vocabulary,
@@ -82,7 +81,7 @@ def write_dataset(directory, clips, num_shards=3, encoding="pcm16", vocabulary=V
     return str(directory)
 
 
-def toy_clips(count: int, first: int = 0) -> list[clip_lib.Clip]:
+def toy_clips(count: int, first: int = 0) -> list[clip_records.Clip]:
     """Four-second clips that a tiny network can learn: class 0 is a tone, class 1 is noise.
 
     One of the two sounds for one to three seconds of a clip; the other is an explicit negative.
@@ -98,7 +97,7 @@ def toy_clips(count: int, first: int = 0) -> list[clip_lib.Clip]:
         noise = rng.normal(size=length * 16)
         audio[start * 16 : (start + length) * 16] += 0.1 * (noise if label else tone)
         clips.append(
-            clip_lib.Clip(
+            clip_records.Clip(
                 clip_id=f"toy{i:08d}_0",
                 audio=np.round(audio * 32767).clip(-32768, 32767).astype(np.int16),
                 sample_rate=16000,

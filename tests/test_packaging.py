@@ -55,7 +55,7 @@ def test_the_installed_package_finds_its_gin_files_from_any_directory(wheel, tmp
         "from audioset_strong.training import config, loop\n"  # loop registers what the files bind
         "text = config.parse(['table1/plus_strong.gin', 'demo/fine_tune.gin'], [])\n"
         "print(config.gin_directory())\n"
-        "print('mixture.mu = 0.8' in text)\n"
+        "print('weak_strong_mixture.mu = 0.8' in text)\n"
     )
     # -I: neither the working directory nor the clone may serve what the wheel should hold.
     code = f"import sys; sys.path.insert(0, {str(installed)!r})\n" + code

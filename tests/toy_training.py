@@ -2,7 +2,7 @@
 
 import os
 
-from audioset_strong.data import source as source_lib
+from audioset_strong.inputs import training_sources
 from audioset_strong.models import resnet
 from audioset_strong.training import loop
 
@@ -15,7 +15,7 @@ def tiny(num_classes, class_priors):
 
 def sources(data_dir):
     """The dataset "train" with its strong labels."""
-    return [source_lib.Source((os.path.join(data_dir, "train"),), "strong")]
+    return [training_sources.Source((os.path.join(data_dir, "train"),), "strong")]
 
 
 def train(workdir, data_dir, rate=1e-2, **settings):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from audioset_strong import features
+from audioset_strong.audio import features
 from audioset_strong.models import resnet
 from audioset_strong.training import checkpoints
 from tests import datasets

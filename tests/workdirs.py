@@ -29,7 +29,9 @@ def write_run(runs_dir, name, values, selected=None, mu=None):
             )
             table.to_csv(workdir / "eval" / "per_class" / f"{set_name}-{step}.csv", index=False)
     (workdir / "eval" / "results.csv").write_text("\n".join(lines) + "\n")
-    binding = f"mixture.mu = {mu}\n" if mu is not None else "single.policy = 'weak'\n"
+    binding = (
+        f"weak_strong_mixture.mu = {mu}\n" if mu is not None else "single_source.policy = 'weak'\n"
+    )
     (workdir / "config.gin").write_text("# Parameters:\n" + binding)
     if selected is not None:
         (workdir / "selection.json").write_text(json.dumps({"step": selected}))

@@ -15,7 +15,7 @@ import sys
 
 from absl import flags
 
-from audioset_strong import cli
+from audioset_strong.core import cli
 
 _AUDIO_DIR = flags.DEFINE_multi_string(
     "audio_dir",
@@ -103,10 +103,10 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace another conversion o
 def main(argv: list[str]) -> None:
     """Converts, then says what came out."""
     del argv
-    from audioset_strong.data import convert, plan
+    from audioset_strong.conversion import converter, plans
 
-    infos = convert.convert(
-        plan.Request(
+    infos = converter.convert(
+        plans.Request(
             audio_dirs=tuple(_AUDIO_DIR.value),
             audio_pattern=_AUDIO_PATTERN.value,
             class_labels=tuple(_CLASS_LABELS.value),
@@ -141,7 +141,7 @@ def main(argv: list[str]) -> None:
             f"{info.negative_clips} with explicit negatives"
         )
         told = ", ".join(f"{count} {status}" for status, count in info.statuses.items())
-        print(f"  {told}: see {_OUTPUT_DIR.value}/{info.name}/{convert.MANIFEST}")
+        print(f"  {told}: see {_OUTPUT_DIR.value}/{info.name}/{converter.MANIFEST}")
 
 
 def run() -> None:

@@ -6,7 +6,7 @@ checkpoint, and writes table and figures. An interrupted demo goes on where it w
 
 from absl import flags
 
-from audioset_strong import cli
+from audioset_strong.core import cli
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "demo_output", "Directory of all the demo writes.")
 _SIZE = flags.DEFINE_enum(
@@ -21,7 +21,7 @@ _MAX_PARALLEL = flags.DEFINE_integer(
 def main(argv: list[str]) -> None:
     """Runs the stages, then prints Table 1 and where everything lies."""
     del argv
-    from audioset_strong import demo
+    from audioset_strong.experiments import demo
 
     report = demo.run(_OUTPUT_DIR.value, _SIZE.value, _SEED.value, _MAX_PARALLEL.value)
     print((report / "table1.md").read_text())

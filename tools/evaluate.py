@@ -12,7 +12,7 @@ to WORKDIR/selection.json. Run again, it goes on where it was.
 
 from absl import flags
 
-from audioset_strong import cli
+from audioset_strong.core import cli
 
 _WORKDIR = flags.DEFINE_multi_string(
     "workdir", None, "Workdir of a train.py run; may be repeated.", required=True
@@ -34,7 +34,7 @@ _EMA = flags.DEFINE_bool(
     "ema", None, "Evaluate the weights' moving average; results go to WORKDIR/eval_ema."
 )
 _SAVE_SCORES = flags.DEFINE_enum(
-    "save_scores", None, ["npz", "parquet"], "Keep all scores in such files, for score.py."
+    "save_scores", None, ["npz", "parquet"], "Keep all scores in such files, for measure_scores.py."
 )
 _PLOT_CLASSES = flags.DEFINE_multi_string(
     "plot_classes",
@@ -58,10 +58,10 @@ def main(argv: list[str]) -> None:
     """Parses the bindings, evaluates and says where the results are."""
     del argv
     # Imported here so that --help does not wait for TensorFlow.
+    from audioset_strong.core import gin_files
     from audioset_strong.evaluation import evaluator
-    from audioset_strong.training import config
 
-    config.parse(_GIN_FILE.value, _GIN_PARAM.value)
+    gin_files.parse(_GIN_FILE.value, _GIN_PARAM.value)
     datasets = {"eval": _EVAL_DATA.value, "validation": _VALIDATION_DATA.value}
     arguments = {
         "eval_sets": {name: paths for name, paths in datasets.items() if paths} or None,

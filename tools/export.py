@@ -12,7 +12,7 @@ The SavedModel takes a waveform and returns scores, embeddings and log-mel, as Y
 
 from absl import flags
 
-from audioset_strong import cli
+from audioset_strong.core import cli
 
 _MODEL = flags.DEFINE_string(
     "model", None, "Checkpoint, or workdir with a selected one.", required=True

@@ -10,7 +10,7 @@ negative of the clip; its other frames are NOT_PRESENT. Rows are sorted by clip,
 
 from absl import flags
 
-from audioset_strong import cli
+from audioset_strong.core import cli
 
 _STRONG_TSV = flags.DEFINE_multi_string(
     "strong_tsv", None, "Strong label TSV; may be repeated.", required=True
@@ -38,9 +38,9 @@ _SKIP_BAD_ROWS = flags.DEFINE_bool(
 def main(argv: list[str]) -> None:
     """Writes the file and says what is in it."""
     del argv
-    from audioset_strong.labels import framed
+    from audioset_strong.labels import framed_labels
 
-    table = framed.frame_files(
+    table = framed_labels.frame_files(
         _OUTPUT.value,
         _STRONG_TSV.value,
         _NEGATIVES.value,
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
     )
     present = int(table["present"].sum())
     print(
-        f"{_OUTPUT.value}: {table['segment_id'].nunique()} clips, "
+        f"{_OUTPUT.value}: {table['clip_id'].nunique()} clips, "
         f"{table['mid'].nunique()} classes, {present} rows PRESENT, "
         f"{len(table) - present} NOT_PRESENT"
     )

@@ -11,7 +11,7 @@ class_labels.csv; recordings are cut into clips of ten seconds.
 
 from absl import flags
 
-from audioset_strong import cli
+from audioset_strong.core import cli
 
 _AUDIO_DIR = flags.DEFINE_string(
     "audio_dir", None, "Directory of recordings, searched with its subfolders.", required=True
@@ -31,9 +31,9 @@ _CLASS_LABELS = flags.DEFINE_multi_string(
 def main(argv: list[str]) -> None:
     """Imports, then says what came out."""
     del argv
-    from audioset_strong.data import import_labels
+    from audioset_strong.conversion import importing
 
-    imported = import_labels.import_labels(
+    imported = importing.import_labels(
         _AUDIO_DIR.value,
         _LABELS_DIR.value or _AUDIO_DIR.value,
         _OUTPUT_DIR.value,

@@ -11,7 +11,7 @@ import sys
 
 from absl import flags
 
-from audioset_strong import cli
+from audioset_strong.core import cli
 
 _DATASET = flags.DEFINE_string("dataset", None, "Directory of a converted dataset.", required=True)
 _CLIP = flags.DEFINE_multi_string("clip", [], "Segment id of a clip to show; may be repeated.")
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> None:
     del argv
     import itertools
 
-    from audioset_strong.data import dataset_info, inspection
+    from audioset_strong.records import dataset_info, inspection
 
     info = dataset_info.DatasetInfo.load(_DATASET.value)
     if _COUNTS.value:

@@ -12,7 +12,7 @@ priors of both (Fig. 2 of the paper) and the odds ratios between them.
 
 from absl import flags
 
-from audioset_strong import cli
+from audioset_strong.core import cli
 
 _WEAK_CSV = flags.DEFINE_multi_string("weak_csv", [], "Weak label CSV; may be repeated.")
 _STRONG_TSV = flags.DEFINE_multi_string("strong_tsv", [], "Strong label TSV; may be repeated.")

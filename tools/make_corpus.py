@@ -5,7 +5,7 @@ The same flags give the same files. An interrupted run goes on where it was.
 
 from absl import flags
 
-from audioset_strong import cli
+from audioset_strong.core import cli
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Directory of the corpus.", required=True)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything drawn.")
@@ -25,16 +25,16 @@ _NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Processes; 0: one a core.
 def main(argv: list[str]) -> None:
     """Makes the corpus."""
     del argv
-    from audioset_strong.data import synthetic
+    from audioset_strong.synthetic import embedded_corpus
 
-    corpus = synthetic.Corpus(
+    corpus = embedded_corpus.Corpus(
         seed=_SEED.value,
         train_weak_clips=_TRAIN_WEAK_CLIPS.value,
         train_strong_clips=_TRAIN_STRONG_CLIPS.value,
         eval_clips=_EVAL_CLIPS.value,
         num_classes=_NUM_CLASSES.value,
     )
-    synthetic.make_corpus(_OUTPUT_DIR.value, corpus, _NUM_WORKERS.value)
+    embedded_corpus.make_corpus(_OUTPUT_DIR.value, corpus, _NUM_WORKERS.value)
 
 
 def run() -> None:

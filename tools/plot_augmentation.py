@@ -10,7 +10,7 @@ A column is a clip; the first row shows it as it is, each other one a single aug
 
 from absl import flags
 
-from audioset_strong import cli
+from audioset_strong.core import cli
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "A converted dataset.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "PNG to write.", required=True)
@@ -27,17 +27,16 @@ def main(argv: list[str]) -> None:
     import itertools
     import pathlib
 
-    from audioset_strong import drawing
     from audioset_strong.analysis import augmentation_figure
-    from audioset_strong.data import augmentation, dataset_info
-    from audioset_strong.data import clip as clip_lib
-    from audioset_strong.training import config
+    from audioset_strong.core import drawing, gin_files
+    from audioset_strong.inputs import augmentation
+    from audioset_strong.records import clip_records, dataset_info
 
-    config.parse(_GIN_FILE.value, _GIN_PARAM.value)
+    gin_files.parse(_GIN_FILE.value, _GIN_PARAM.value)
     augment = augmentation.Augmentation()
     info = dataset_info.DatasetInfo.load(_DATA_DIR.value)
     clips = itertools.chain.from_iterable(
-        clip_lib.read_clips(path, info.encoding) for path in info.shard_paths(_DATA_DIR.value)
+        clip_records.read_clips(path, info.encoding) for path in info.shard_paths(_DATA_DIR.value)
     )
     first = list(itertools.islice(clips, 4))
     figure = augmentation_figure.draw(first, augment, _SEED.value)

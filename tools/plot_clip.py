@@ -13,7 +13,7 @@ explicit ones, of classes that were found absent from the clip.
 
 from absl import flags
 
-from audioset_strong import cli
+from audioset_strong.core import cli
 
 _CLIP = flags.DEFINE_string("clip", None, "Segment id, YTID_STARTMS.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "The PNG to write.", required=True)
@@ -43,8 +43,8 @@ def main(argv: list[str]) -> None:
     del argv
     import pathlib
 
-    from audioset_strong import drawing, errors
     from audioset_strong.analysis import label_clip, label_figures
+    from audioset_strong.core import drawing, errors
 
     if bool(_DATA_DIR.value) == bool(_AUDIO.value):
         raise errors.InputError("give either --data_dir, or --audio with metadata files")

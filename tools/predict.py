@@ -20,7 +20,7 @@ A recording that cannot be read does not stop the others; it is told at the end.
 
 from absl import flags
 
-from audioset_strong import cli
+from audioset_strong.core import cli
 
 _MODEL = flags.DEFINE_string(
     "model", None, "Checkpoint, workdir with a selected one, or exported model.", required=True
@@ -49,12 +49,12 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Frames scored at a time.")
 
 def main(argv: list[str]) -> None:
     """Scores the recordings, prints what is in them."""
-    from audioset_strong import errors
-    from audioset_strong.inference import events, predictor, recordings, writers
+    from audioset_strong.core import errors
+    from audioset_strong.inference import event_detection, predictor, recordings, writers
 
     model = predictor.load_model(_MODEL.value, _EMA.value)
     request = recordings.Request(
-        events=events.settings_for(
+        events=event_detection.settings_for(
             model.vocabulary,
             _THRESHOLD.value,
             _THRESHOLDS.value,

@@ -7,7 +7,7 @@ Example:
 RUNS_DIR holds a workdir for each row, named like its gin file: weak_67k, diffuse_67k, strong_67k,
 weak_1_8m, plus_diffuse, plus_strong, or the directory of a sweep.py of it; rows that are not there
 stay empty. Each SWEEP_DIR, the --output_dir of a sweep.py, adds its selected point and its curves:
-all sweeps over mixture.strong_fraction together as Fig. 3, those over mixture.mu as mu_sweep.png,
+all sweeps over weak_strong_mixture.strong_fraction together as Fig. 3, those over weak_strong_mixture.mu as mu_sweep.png,
 with Weak-1.8M and +Diffuse of RUNS_DIR as dashed lines. Written are table1.md, table1.csv,
 table1.tex, PNG figures, the figures' points and the best checkpoint for each metric as CSV, and
 index.html, a page with all of it, the classes and the configurations.
@@ -17,7 +17,7 @@ import pathlib
 
 from absl import flags
 
-from audioset_strong import cli
+from audioset_strong.core import cli
 
 _RUNS_DIR = flags.DEFINE_string("runs_dir", None, "Directory of the workdirs.", required=True)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where the report goes.", required=True)

@@ -2,7 +2,7 @@
 
 Example, the mu sweep of section 4.1 with three seeds:
   sweep.py --output_dir=runs/plus_strong --data_dir=data --gin_file=table1/plus_strong.gin \\
-      --init_from=runs/weak_1_8m --vary='mixture.mu = 0.0, 0.2, 0.4, 0.6, 0.8, 1.0' \\
+      --init_from=runs/weak_1_8m --vary='weak_strong_mixture.mu = 0.0, 0.2, 0.4, 0.6, 0.8, 1.0' \\
       --vary='train.seed = 0, 1, 2' --validation_data=data/train_strong_validation \\
       --eval_data=data/eval
 
@@ -17,12 +17,12 @@ import shlex
 
 from absl import flags
 
-from audioset_strong import cli
+from audioset_strong.core import cli
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Directory of the sweep.", required=True)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "As train.py's.", required=True)
 _VARY = flags.DEFINE_multi_string(
-    "vary", [], "Binding and values, 'mixture.mu = 0.0, 0.5, 1.0'; repeated for a grid."
+    "vary", [], "Binding and values, 'weak_strong_mixture.mu = 0.0, 0.5, 1.0'; repeated for a grid."
 )
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "As train.py's; may be repeated.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "As train.py's; may be repeated.")
@@ -41,11 +41,11 @@ _PRINT_COMMANDS = flags.DEFINE_bool("print_commands", False, "Print the command 
 def main(argv: list[str]) -> None:
     """Runs the sweep, draws its curves and says which point is best."""
     del argv
-    from audioset_strong import sweep as sweep_lib
+    from audioset_strong.experiments import sweeps
 
-    sweep = sweep_lib.Sweep(
+    sweep = sweeps.Sweep(
         output_dir=_OUTPUT_DIR.value,
-        vary=sweep_lib.parse_vary(_VARY.value),
+        vary=sweeps.parse_vary(_VARY.value),
         data_dir=_DATA_DIR.value,
         gin_files=tuple(_GIN_FILE.value),
         gin_params=tuple(_GIN_PARAM.value),
@@ -55,14 +55,14 @@ def main(argv: list[str]) -> None:
         metric=_METRIC.value,
     )
     if _PRINT_COMMANDS.value:
-        for job in sweep_lib.commands(sweep):
+        for job in sweeps.commands(sweep):
             print(shlex.join(job.command))
         return
-    sweep_lib.check_bindings(sweep)
-    table = sweep_lib.run(sweep, _MAX_PARALLEL.value)
-    written = sweep_lib.draw(sweep, table)
-    sweep_lib.write_hparams(sweep, table)
-    best = sweep_lib.select(sweep, table)
+    sweeps.check_bindings(sweep)
+    table = sweeps.run(sweep, _MAX_PARALLEL.value)
+    written = sweeps.draw(sweep, table)
+    sweeps.write_hparams(sweep, table)
+    best = sweeps.select(sweep, table)
     print(
         f"best of {table['run'].nunique()} runs: {best['workdir']}, step {best['step']}, ", end=""
     )

@@ -10,7 +10,7 @@ process, while the training runs or after it.
 
 from absl import flags
 
-from audioset_strong import cli
+from audioset_strong.core import cli
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of this run.", required=True)
 _DATA_DIR = flags.DEFINE_string(
@@ -36,7 +36,7 @@ flags.register_validator(
 )
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Gin file; may be repeated.")
 _GIN_PARAM = flags.DEFINE_multi_string(
-    "gin_param", [], "Gin binding, e.g. 'mixture.mu = 0.5'; may be repeated."
+    "gin_param", [], "Gin binding, e.g. 'weak_strong_mixture.mu = 0.5'; may be repeated."
 )
 
 
@@ -44,16 +44,17 @@ def main(argv: list[str]) -> None:
     """Parses the bindings, claims the workdir and trains."""
     del argv
     # Imported here so that --help does not wait for TensorFlow.
-    from audioset_strong.training import config, distribution, loop
+    from audioset_strong.core import gin_files
+    from audioset_strong.training import distribution, loop
 
     bindings = [f"train.data_dir = {_DATA_DIR.value!r}", *_GIN_PARAM.value]
     if _INIT_FROM.value:
         bindings.append(f"train.init_from = {_INIT_FROM.value!r}")
-    text = config.parse(_GIN_FILE.value, bindings)
+    text = gin_files.parse(_GIN_FILE.value, bindings)
     loop.check_bindings()
     strategy = distribution.make(_STRATEGY.value, _TPU.value)
     if distribution.is_chief(strategy):
-        config.claim_workdir(_WORKDIR.value, text)
+        gin_files.claim_workdir(_WORKDIR.value, text)
     steps = [int(step) for step in _PROFILE_STEPS.value or ()] or None
     loop.train(_WORKDIR.value, strategy=strategy, profile_steps=steps)
 

@@ -7,9 +7,10 @@ import matplotlib.figure
 import numpy as np
 import tensorflow as tf
 
-from audioset_strong import drawing, errors, features
-from audioset_strong.data import augmentation
-from audioset_strong.data import clip as clip_lib
+from audioset_strong.audio import features
+from audioset_strong.core import drawing, errors
+from audioset_strong.inputs import augmentation
+from audioset_strong.records import clip_records
 
 _EXAMPLES = 4
 _OFF: dict[str, Any] = {
@@ -21,7 +22,7 @@ _OFF: dict[str, Any] = {
 
 
 def draw(
-    clips: list[clip_lib.Clip], augment: augmentation.Augmentation, seed: int = 0
+    clips: list[clip_records.Clip], augment: augmentation.Augmentation, seed: int = 0
 ) -> matplotlib.figure.Figure:
     """Patches of clips in a column each: as they are, then with each augmentation alone.
 

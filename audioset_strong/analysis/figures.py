@@ -11,8 +11,8 @@ import matplotlib.ticker
 import numpy as np
 
 from audioset_strong.analysis import tables
-from audioset_strong.drawing import new_figure
-from audioset_strong.evaluation import measures
+from audioset_strong.core.drawing import new_figure
+from audioset_strong.evaluation import eval_metrics
 
 METRIC_TITLES = {"d_prime": "d'", "lwlrap": "lwlrap"}
 # One colour a row in every figure, told apart by colour-blind eyes too (Okabe and Ito 2008).
@@ -51,7 +51,7 @@ def table1(runs: Sequence[tables.Run]) -> matplotlib.figure.Figure:
             axis.grid(axis="x", alpha=0.3)
             axis.set_xlabel(METRIC_TITLES[metric])
             if i == 0:
-                axis.set_title(measures.title_of(set_name))
+                axis.set_title(eval_metrics.title_of(set_name))
     axes[0, 0].plot([], [], "o-", color="#444444", label="this run, 95% interval")
     axes[0, 0].plot([], [], "D", color=_PAPER, mfc="none", label="paper (AudioSet, ResNet-50)")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
@@ -76,7 +76,7 @@ def checkpoints(runs: Sequence[tables.Run]) -> matplotlib.figure.Figure:
             axis.grid(alpha=0.3)
             axis.set_ylabel(METRIC_TITLES[metric])
             if i == 0:
-                axis.set_title(measures.title_of(set_name))
+                axis.set_title(eval_metrics.title_of(set_name))
             else:
                 axis.set_xlabel("step")
                 whole = matplotlib.ticker.MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10])
@@ -109,7 +109,7 @@ def per_class(before: tables.Run, after: tables.Run, set_name: str) -> matplotli
     axis.set_yticks(y, names, parse_math=False)
     axis.set_ylim(-0.8, len(shown) - 0.2)
     axis.grid(alpha=0.3)
-    axis.set_xlabel(f"{measures.title_of(set_name)} d'")
+    axis.set_xlabel(f"{eval_metrics.title_of(set_name)} d'")
     left_out = f", {len(shown)} of {len(merged)} classes" if len(shown) < len(merged) else ""
     figure.suptitle(f"{before.row.title} and {after.row.title} by class{left_out}")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)

@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 import tensorflow as tf
 
-from audioset_strong import errors, features
-from audioset_strong.data import audio, convert, dataset_info, inspection
-from audioset_strong.data import clip as clip_lib
+from audioset_strong.audio import decoding, features
+from audioset_strong.conversion import converter
+from audioset_strong.core import errors
 from audioset_strong.labels import metadata
-from audioset_strong.labels.vocabulary import Vocabulary
+from audioset_strong.labels.vocabularies import Vocabulary
+from audioset_strong.records import clip_records, dataset_info, inspection
 
 
-def from_dataset(directory: str, clip_id: str) -> tuple[clip_lib.Clip, Vocabulary]:
+def from_dataset(directory: str, clip_id: str) -> tuple[clip_records.Clip, Vocabulary]:
     """A clip of a converted dataset, and what its class indices mean.
 
     Raises:
@@ -21,7 +22,7 @@ def from_dataset(directory: str, clip_id: str) -> tuple[clip_lib.Clip, Vocabular
     """
     info = dataset_info.DatasetInfo.load(directory)
     shards = info.shard_paths(directory)
-    manifest = os.path.join(directory, convert.MANIFEST)
+    manifest = os.path.join(directory, converter.MANIFEST)
     if tf.io.gfile.exists(manifest):  # tells the shard, so that not all have to be read
         listed = inspection.manifest_rows(directory)
         rows = [row for row in listed if row["clip_id"] == clip_id]
@@ -34,7 +35,7 @@ def from_dataset(directory: str, clip_id: str) -> tuple[clip_lib.Clip, Vocabular
             )
         shards = [path for path in shards if rows[0]["shard"] in os.path.basename(path)]
     for path in shards:
-        for clip in clip_lib.read_clips(path, info.encoding):
+        for clip in clip_records.read_clips(path, info.encoding):
             if clip.clip_id == clip_id:
                 return clip, info.vocabulary
     raise errors.InputError(f"{directory}: no clip {clip_id} in its shards")
@@ -49,7 +50,7 @@ def from_files(
     negatives: Sequence[str] = (),
     class_labels: Sequence[str] = (),
     skip_bad_rows: bool = False,
-) -> tuple[clip_lib.Clip, Vocabulary]:
+) -> tuple[clip_records.Clip, Vocabulary]:
     """A clip from its audio and from metadata files.
 
     Args:
@@ -67,11 +68,11 @@ def from_files(
     Raises:
       errors.InputError: malformed files, undecodable audio, or a clip that no file names.
     """
-    _, start_ms = metadata.split_segment_id(clip_id)
+    _, start_ms = metadata.split_clip_id(clip_id)
 
     def rows(reader: Callable, paths: Sequence[str]) -> pd.DataFrame | None:
         tables = [reader(path, skip_bad_rows=skip_bad_rows) for path in paths]
-        found = [table[table["segment_id"] == clip_id] for table in tables]
+        found = [table[table["clip_id"] == clip_id] for table in tables]
         found = [table for table in found if len(table)]
         return pd.concat(found, ignore_index=True) if found else None
 
@@ -97,14 +98,14 @@ def from_files(
     index = vocabulary.index
     length_ms = metadata.CLIP_MS if weak is None else int(weak["end_ms"].iloc[0]) - start_ms
     try:
-        waveform = audio.load(
-            audio_file, features.SAMPLE_RATE, start_ms / 1000, length_ms / 1000, audio.EITHER
+        waveform = decoding.load(
+            audio_file, features.SAMPLE_RATE, start_ms / 1000, length_ms / 1000, decoding.EITHER
         )
-    except (audio.AudioError, OSError) as error:
+    except (decoding.AudioError, OSError) as error:
         raise errors.InputError(f"{audio_file}: {error}") from error
-    clip = clip_lib.Clip(
+    clip = clip_records.Clip(
         clip_id=clip_id,
-        audio=audio.to_pcm16(waveform),
+        audio=decoding.to_pcm16(waveform),
         sample_rate=features.SAMPLE_RATE,
         weak_labels=_indices(index, weak_mids),
         segments=None

@@ -17,11 +17,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.backends import backend_agg
 
-from audioset_strong import drawing, features
 from audioset_strong.analysis import label_statistics
-from audioset_strong.data import clip as clip_lib
-from audioset_strong.labels import framed, framing
-from audioset_strong.labels.vocabulary import Vocabulary
+from audioset_strong.audio import features
+from audioset_strong.core import drawing
+from audioset_strong.labels import framed_labels, framing
+from audioset_strong.labels.vocabularies import Vocabulary
+from audioset_strong.records import clip_records
 
 Name = Callable[[str], str]  # mid -> display name
 
@@ -35,7 +36,7 @@ _LABELS_SHOWN, _PARTNERS_SHOWN = 12, 3  # of the odds ratios
 
 
 def clip(
-    shown: clip_lib.Clip, vocabulary: Vocabulary, rule: str = framing.RELEASED
+    shown: clip_records.Clip, vocabulary: Vocabulary, rule: str = framing.RELEASED
 ) -> matplotlib.figure.Figure:
     """Fig. 1: a clip's spectrogram above its weak, strong and framed labels.
 
@@ -88,7 +89,7 @@ def clip(
     return figure
 
 
-def _spectrogram(axis: matplotlib.axes.Axes, shown: clip_lib.Clip) -> None:
+def _spectrogram(axis: matplotlib.axes.Axes, shown: clip_records.Clip) -> None:
     if shown.log_mel is not None:
         log_mel = shown.log_mel.values.astype(np.float32)
     else:
@@ -115,7 +116,7 @@ def _spectrogram(axis: matplotlib.axes.Axes, shown: clip_lib.Clip) -> None:
     axis.tick_params(axis="x", labelbottom=False)
 
 
-def _segments(axis: matplotlib.axes.Axes, shown: clip_lib.Clip, classes: Sequence[int]) -> None:
+def _segments(axis: matplotlib.axes.Axes, shown: clip_records.Clip, classes: Sequence[int]) -> None:
     for start_ms, end_ms, label in shown.segments or ():
         axis.barh(
             classes.index(label),
@@ -131,13 +132,13 @@ def _segments(axis: matplotlib.axes.Axes, shown: clip_lib.Clip, classes: Sequenc
 
 def _frames(
     axis: matplotlib.axes.Axes,
-    shown: clip_lib.Clip,
+    shown: clip_records.Clip,
     classes: Sequence[int],
     num_classes: int,
     rule: str,
 ) -> None:
     segments = np.array(shown.segments or (), np.int64).reshape(1, -1, 3)
-    grid = framed.frame_grid()
+    grid = framed_labels.frame_grid()
     grid = grid[grid + framing.FRAME_MS / 2 <= 1000 * shown.seconds]  # half of each is audio
     positive = framing.frame_labels(
         segments[..., 0],
@@ -150,7 +151,7 @@ def _frames(
     )
     explicit = np.zeros((1, num_classes), bool)
     explicit[0, list(shown.negatives or ())] = True
-    labels = framing.explicit_labels(positive, explicit).numpy()[0]  # [frames, classes]
+    labels = framing.three_valued_labels(positive, explicit).numpy()[0]  # [frames, classes]
     for row, label in enumerate(classes):
         whole_clip = not (labels[:, label] > 0).any()  # no positive frame: not complementary
         for start, value in zip(grid / 1000, labels[:, label], strict=True):

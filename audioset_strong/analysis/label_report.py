@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 from absl import logging
 
-from audioset_strong import drawing, errors
 from audioset_strong.analysis import label_figures, label_statistics
+from audioset_strong.core import drawing, errors
 from audioset_strong.labels import metadata
 from audioset_strong.labels.ontology import Ontology
-from audioset_strong.labels.vocabulary import Vocabulary, describe
+from audioset_strong.labels.vocabularies import Vocabulary, describe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _read(
         tables = {path: reader(path, skip_bad_rows=request.skip_bad_rows) for path in paths}
         if clips is None:
             return tables
-        return {path: table[table["segment_id"].isin(clips)] for path, table in tables.items()}
+        return {path: table[table["clip_id"].isin(clips)] for path, table in tables.items()}
 
     def add(kind: str, tables: dict[str, pd.DataFrame], items: Callable) -> None:
         parts = {path: items(table) for path, table in tables.items()}

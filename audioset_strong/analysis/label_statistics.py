@@ -1,6 +1,6 @@
 """Statistics of labels: how many, how long, and how weak and strong ones go together.
 
-What is counted are items: tables with the columns segment_id and mid, an item a row. An item is a
+What is counted are items: tables with the columns clip_id and mid, an item a row. An item is a
 clip's label, a segment, or a frame, whatever the set. Source: sections 3.1 to 3.3 of the paper.
 """
 
@@ -12,7 +12,7 @@ import pandas as pd
 import scipy.sparse
 import scipy.special
 
-PAIR = ["segment_id", "mid"]
+PAIR = ["clip_id", "mid"]
 WEAK, STRONG = "weak_mid", "strong_mid"
 
 
@@ -20,12 +20,12 @@ def weak_items(weak: pd.DataFrame) -> pd.DataFrame:
     """Weak labels, an item each.
 
     Args:
-      weak: segment_id and labels (tuples of mids), see `metadata.read_weak_csv`.
+      weak: clip_id and labels (tuples of mids), see `metadata.read_weak_csv`.
     """
     lengths = weak["labels"].map(len).to_numpy(np.int64)
     return pd.DataFrame(
         {
-            "segment_id": weak["segment_id"].to_numpy().repeat(lengths),
+            "clip_id": weak["clip_id"].to_numpy().repeat(lengths),
             "mid": pd.Series(list(itertools.chain.from_iterable(weak["labels"])), dtype=str),
         }
     )
@@ -48,7 +48,7 @@ def summary(sets: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """
     rows = []
     for name, items in sets.items():
-        per_class, per_clip = items["mid"].value_counts(), items["segment_id"].value_counts()
+        per_class, per_clip = items["mid"].value_counts(), items["clip_id"].value_counts()
         rows.append(
             {
                 "set": name,
@@ -83,7 +83,7 @@ def items_per_clip(sets: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """
     tables = []
     for name, items in sets.items():
-        clips = items["segment_id"].value_counts().value_counts().sort_index()
+        clips = items["clip_id"].value_counts().value_counts().sort_index()
         tables.append(
             pd.DataFrame(
                 {
@@ -180,7 +180,7 @@ def odds_ratios(weak: pd.DataFrame, strong: pd.DataFrame, confidence: float = 0.
       ratio is 0, are left out. Sorted by low, the surest first.
     """
     weak, strong, num_clips = _in_common(weak, strong)
-    clip, _ = pd.factorize(pd.concat([weak["segment_id"], strong["segment_id"]]))
+    clip, _ = pd.factorize(pd.concat([weak["clip_id"], strong["clip_id"]]))
     has_weak, weak_mids = _indicator(clip[: len(weak)], weak["mid"], num_clips)
     has_strong, strong_mids = _indicator(clip[len(weak) :], strong["mid"], num_clips)
     together = scipy.sparse.coo_array(has_weak.T @ has_strong)
@@ -230,9 +230,9 @@ def top_pairs(ratios: pd.DataFrame, by: str, count: int) -> pd.DataFrame:
 
 def _in_common(weak: pd.DataFrame, strong: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, int]:
     """Each clip's classes, for the clips in both sets; and how many clips these are."""
-    strong = clip_items(strong[strong["segment_id"].isin(weak["segment_id"])])
-    weak = clip_items(weak[weak["segment_id"].isin(strong["segment_id"])])
-    return weak, strong, weak["segment_id"].nunique()
+    strong = clip_items(strong[strong["clip_id"].isin(weak["clip_id"])])
+    weak = clip_items(weak[weak["clip_id"].isin(strong["clip_id"])])
+    return weak, strong, weak["clip_id"].nunique()
 
 
 def _indicator(

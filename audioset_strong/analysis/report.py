@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import matplotlib.figure
 import pandas as pd
 
-from audioset_strong import drawing, errors
 from audioset_strong.analysis import figures, page, sweep_figures, tables
-from audioset_strong.evaluation import measures
+from audioset_strong.core import drawing, errors
+from audioset_strong.evaluation import eval_metrics
 
 _BEFORE, _AFTER = "weak_1_8m", "plus_strong"  # the rows whose classes are compared
 
@@ -19,8 +19,8 @@ def write(runs_dir: str, output_dir: str, sweep_dirs: Sequence[str] = ()) -> lis
     Args:
       runs_dir: holds the evaluated workdirs, named like the rows' gin files.
       output_dir: created where it does not exist.
-      sweep_dirs: of finished sweeps. Those over `mixture.strong_fraction` give fig3.png, those over
-        `mixture.mu` mu_sweep.png, and so on; CSV files beside them hold the points.
+      sweep_dirs: of finished sweeps. Those over `weak_strong_mixture.strong_fraction` give fig3.png, those over
+        `weak_strong_mixture.mu` mu_sweep.png, and so on; CSV files beside them hold the points.
 
     Returns:
       The files written.
@@ -86,7 +86,7 @@ def _class_figures(runs: Sequence[tables.Run]) -> dict[page.Picture, matplotlib.
     return {
         page.Picture(
             f"per_class_{set_name}",
-            f"{measures.title_of(set_name)} by class: before and after fine-tuning",
+            f"{eval_metrics.title_of(set_name)} by class: before and after fine-tuning",
             "Classes in the order of the change of d', which the grey lines show.",
         ): figures.per_class(before, after, set_name)
         for set_name in tables.SETS

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from audioset_strong import errors
 from audioset_strong.analysis import figures, tables
-from audioset_strong.drawing import new_figure
-from audioset_strong.evaluation import evaluator, measures, selection
+from audioset_strong.core import errors
+from audioset_strong.core.drawing import new_figure
+from audioset_strong.evaluation import eval_metrics, evaluator, selection
 
 RESULTS_FILE = "results.csv"
 SEED = "train.seed"  # points that differ in it alone are repetitions of one experiment
-STRONG_FRACTION = "mixture.strong_fraction"  # the horizontal axis of Fig. 3
+STRONG_FRACTION = "weak_strong_mixture.strong_fraction"  # the horizontal axis of Fig. 3
 FIG3 = "fig3"
 BASELINES = ("weak_1_8m", "plus_diffuse")  # rows of Table 1 that curves are held against
 _COLUMNS = ("run", *evaluator.COLUMNS)
@@ -177,7 +177,7 @@ def draw(
                     )
             if not panel.lines:
                 panel.text(0.5, 0.5, "not measured", ha="center", transform=panel.transAxes)
-            panel.set_title(measures.title_of(set_name))
+            panel.set_title(eval_metrics.title_of(set_name))
             panel.set_ylabel(figures.METRIC_TITLES[metric])
             panel.grid(alpha=0.3)
     fig3 = sweeps[0].figure_name == FIG3
@@ -206,7 +206,7 @@ def _sets(sweeps: Sequence[SweepResults]) -> list[str]:
 
 
 def short(binding: str) -> str:
-    """A binding without its module: "mu" for "mixture.mu"."""
+    """A binding without its module: "mu" for "weak_strong_mixture.mu"."""
     return binding.rpartition(".")[2]
 
 

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from audioset_strong import errors
+from audioset_strong.core import errors, gin_files
 from audioset_strong.evaluation import evaluator, selection
-from audioset_strong.training import config
 
 SETS = ("weak_eval", "strong_eval")
 METRICS = ("d_prime", "lwlrap")
@@ -129,10 +128,10 @@ def _workdir(path: pathlib.Path) -> pathlib.Path:
 
 def _read_config(workdir: pathlib.Path) -> str:
     try:
-        return (workdir / config.CONFIG_FILE).read_text()
+        return (workdir / gin_files.CONFIG_FILE).read_text()
     except FileNotFoundError as error:
         raise errors.InputError(
-            f"{workdir}: evaluated, but without {config.CONFIG_FILE}"
+            f"{workdir}: evaluated, but without {gin_files.CONFIG_FILE}"
         ) from error
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy import integrate
 
-from audioset_strong import drawing, errors
-from audioset_strong.evaluation import measures, metrics
-from audioset_strong.labels import vocabulary as vocabulary_lib
+from audioset_strong.core import drawing, errors
+from audioset_strong.evaluation import eval_metrics, metrics
+from audioset_strong.labels import vocabularies
 from audioset_strong.training import checkpoints
 
 _MOST_NAMED = 50  # of more classes the best and the worst are named
@@ -22,7 +22,7 @@ _BLUE = "#0072B2"
 _RED = "#D55E00"
 
 
-def find_classes(wanted: Iterable[str], vocabulary: vocabulary_lib.Vocabulary) -> tuple[str, ...]:
+def find_classes(wanted: Iterable[str], vocabulary: vocabularies.Vocabulary) -> tuple[str, ...]:
     """The mids of classes that are given by mid or by display name.
 
     Raises:
@@ -48,7 +48,7 @@ def find_classes(wanted: Iterable[str], vocabulary: vocabulary_lib.Vocabulary) -
 
 
 def curves(
-    samples: measures.Samples, vocabulary: vocabulary_lib.Vocabulary, mids: Sequence[str]
+    samples: eval_metrics.Samples, vocabulary: vocabularies.Vocabulary, mids: Sequence[str]
 ) -> pd.DataFrame:
     """ROC and precision-recall curves of classes.
 
@@ -173,7 +173,7 @@ def _as_plain_text(texts: Iterable[matplotlib.text.Text]) -> None:
 
 
 def write_per_class(
-    measured: measures.Measured, vocabulary: vocabulary_lib.Vocabulary, title: str, stem: str
+    measured: eval_metrics.Measured, vocabulary: vocabularies.Vocabulary, title: str, stem: str
 ) -> None:
     """Writes the table of `measures.Measured` with the classes' names, and its picture.
 
@@ -190,8 +190,8 @@ def write_per_class(
 
 
 def write_curves(
-    samples: measures.Samples,
-    vocabulary: vocabulary_lib.Vocabulary,
+    samples: eval_metrics.Samples,
+    vocabulary: vocabularies.Vocabulary,
     mids: Sequence[str],
     title: str,
     stem: str,

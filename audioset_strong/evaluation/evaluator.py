@@ -23,16 +23,16 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+import gin
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 from absl import logging
 
-import gin
-from audioset_strong import errors, progress
-from audioset_strong.evaluation import class_plots, measures, score_files, scoring, selection
-from audioset_strong.evaluation.eval_set import EvalSet, open_eval_set
-from audioset_strong.labels import vocabulary as vocabulary_lib
+from audioset_strong.core import errors, progress
+from audioset_strong.evaluation import class_plots, eval_metrics, score_files, scoring, selection
+from audioset_strong.evaluation.eval_sets import EvalSet, open_eval_set
+from audioset_strong.labels import vocabularies
 from audioset_strong.training import checkpoints
 
 EVAL_DIR = "eval"
@@ -51,7 +51,7 @@ def evaluate_workdirs(
     checkpoint: str | None = None,
     timeout_s: float | None = None,
     ema: bool = False,
-    smear: bool = False,
+    propagate_to_ancestors: bool = False,
     batch_size: int = 16,
     cache_clips: int = 1000,
     bootstrap_replicates: int = 200,
@@ -70,7 +70,7 @@ def evaluate_workdirs(
         single workdir). None is selected then.
       timeout_s: seconds without a new checkpoint after which following ends.
       ema: whether to evaluate the moving average of the weights (`train.ema_decay`), apart.
-      smear: whether positive labels imply those of their ancestors in the ontology.
+      propagate_to_ancestors: whether positive labels imply those of their ancestors in the ontology.
       batch_size: clips scored at a time, ten patches each.
       cache_clips: datasets up to so many clips are kept in memory as log-mel.
       bootstrap_replicates: of the confidence intervals; 0 for none.
@@ -112,7 +112,7 @@ def evaluate_workdirs(
         raise errors.InputError(f"framed labels of {min(unknown)!r}: there is no such eval set")
     opened = [
         open_eval_set(
-            *(name, _listed(where), batch_size, cache_clips, smear),
+            *(name, _listed(where), batch_size, cache_clips, propagate_to_ancestors),
             framed_tsvs=_listed(framed_tsvs.get(name, ())),
         )
         for name, where in eval_sets.items()
@@ -205,7 +205,7 @@ class _Workdir:
             logging.warning("%s: no run there yet; waiting for it", self._workdir)
             return
         description = checkpoints.read_description(self._workdir)
-        trained = vocabulary_lib.Vocabulary.from_json(description["vocabulary"])
+        trained = vocabularies.Vocabulary.from_json(description["vocabulary"])
         for eval_set in self._eval_sets:
             if eval_set.vocabulary.mids != trained.mids:
                 raise errors.InputError(
@@ -338,19 +338,19 @@ class _Workdir:
         rows: list[tuple[int, str, str, float]] = []
         pictures = {}
         for kind, set_name in zip(eval_set.kinds, eval_set.set_names(), strict=True):
-            measured = measures.measure(scores, kind, set_name, self._wanted.replicates)
+            measured = eval_metrics.measure(scores, kind, set_name, self._wanted.replicates)
             if "d_prime" not in measured.values and set_name not in set(self._results["set"]):
                 logging.warning(
                     "%s has no explicit negatives: d_prime is left out, there is d_prime_implicit",
                     set_name,
                 )
-            title = f"{measures.title_of(set_name)}, step {step}"
+            title = f"{eval_metrics.title_of(set_name)}, step {step}"
             stem = self._stem("per_class", set_name, step)
             class_plots.write_per_class(measured, eval_set.vocabulary, title, stem)
             pictures[f"{set_name}/per_class"] = stem
             if self._wanted.drawn:
                 stem = self._stem("curves", set_name, step)
-                samples = measures.samples_of(scores, kind, set_name)
+                samples = eval_metrics.samples_of(scores, kind, set_name)
                 class_plots.write_curves(
                     *(samples, eval_set.vocabulary, self._wanted.drawn, title, stem)
                 )

@@ -37,8 +37,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audioset_strong import errors
-from audioset_strong.labels import vocabulary as vocabulary_lib
+from audioset_strong.core import errors
+from audioset_strong.labels import vocabularies
 
 Event = tuple[float, float, int]  # onset and offset in seconds, class index
 
@@ -192,7 +192,7 @@ def measure(
     scores: Mapping[str, np.ndarray],
     events: Mapping[str, Sequence[Event]],
     seconds: Mapping[str, float],
-    vocabulary: vocabulary_lib.Vocabulary,
+    vocabulary: vocabularies.Vocabulary,
     hop_s: float,
     frame_s: float,
     threshold: float = 0.5,
@@ -309,7 +309,7 @@ def _summarised(
 
 def _over_classes(
     classes: Sequence[_ClassSummary],
-    vocabulary: vocabulary_lib.Vocabulary,
+    vocabulary: vocabularies.Vocabulary,
     num_events: np.ndarray,
 ) -> Measured:
     """The metrics over all classes with events, in the order of the vocabulary."""

@@ -14,7 +14,7 @@ import dataclasses
 import numpy as np
 from scipy import special
 
-from audioset_strong import errors
+from audioset_strong.core import errors
 
 POSITIVE, NEGATIVE, UNKNOWN = 1, 0, -1
 _CLASSES_AT_A_TIME = 32

@@ -19,7 +19,7 @@ import pyarrow as pa
 from absl import logging
 from pyarrow import parquet
 
-from audioset_strong import errors
+from audioset_strong.core import errors
 from audioset_strong.evaluation import scoring
 
 FORMATS = NPZ, PARQUET = ("npz", "parquet")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from scipy import special
 
-from audioset_strong import errors
+from audioset_strong.core import errors
 
 # The arrays of labels, as `sampling.grid_patches` names them: type and axes.
 LABELS = {

@@ -4,12 +4,12 @@ import json
 import pathlib
 from collections.abc import Sequence
 
+import gin
 import numpy as np
 import pandas as pd
 
-import gin
-from audioset_strong import errors
-from audioset_strong.training import checkpoints as checkpoints_lib
+from audioset_strong.core import errors
+from audioset_strong.training import checkpoints
 
 DEFAULT_METRIC = "strong_validation/d_prime"
 # Beginnings of the names of metrics of which more is better.
@@ -94,12 +94,12 @@ def _ordered(results: pd.DataFrame) -> pd.DataFrame:
 
 def write(workdir: str, selected: dict) -> None:
     """Writes `selection.json`, so that no reader sees half of it."""
-    checkpoints_lib.write_json(pathlib.Path(workdir) / checkpoints_lib.SELECTION_FILE, selected)
+    checkpoints.write_json(pathlib.Path(workdir) / checkpoints.SELECTION_FILE, selected)
 
 
 def read(workdir: str) -> dict | None:
     """What `write` wrote; None where nothing is selected."""
-    path = pathlib.Path(workdir) / checkpoints_lib.SELECTION_FILE
+    path = pathlib.Path(workdir) / checkpoints.SELECTION_FILE
     if not path.exists():
         return None
     try:

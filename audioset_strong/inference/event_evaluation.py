@@ -16,14 +16,13 @@ import pandas as pd
 import tensorflow as tf
 from scipy import ndimage
 
-from audioset_strong import drawing, errors, features, progress
-from audioset_strong.data import clip as clip_lib
-from audioset_strong.data import inspection
-from audioset_strong.data import source as source_lib
+from audioset_strong.audio import features
+from audioset_strong.core import drawing, errors, progress
 from audioset_strong.evaluation import event_metrics
-from audioset_strong.inference import events as events_lib
-from audioset_strong.inference import predictor, scorer
-from audioset_strong.labels import vocabulary as vocabulary_lib
+from audioset_strong.inference import event_detection, predictor, waveform_scorer
+from audioset_strong.inputs import training_sources
+from audioset_strong.labels import vocabularies
+from audioset_strong.records import clip_records, inspection
 from audioset_strong.training import checkpoints
 
 HOP_S = 0.16
@@ -31,7 +30,7 @@ MEDIAN_S = 0.48
 RESULTS, PER_CLASS, PICTURE = "results.csv", "per_class.csv", "psd_roc.png"
 
 # A clip -> its scores, float32 [frames, classes].
-ScoreClip = Callable[[clip_lib.Clip], np.ndarray]
+ScoreClip = Callable[[clip_records.Clip], np.ndarray]
 
 
 def evaluate_events(
@@ -69,15 +68,15 @@ def evaluate_events(
     event_metrics.check_installed()
     hop_frames = predictor.check_hop(hop_s)
     filtered_frames = median_frames(median_s, hop_s)
-    events_lib.check_threshold(threshold, "threshold")
+    event_detection.check_threshold(threshold, "threshold")
     if batch_size < 1:
         raise errors.InputError(f"batch_size {batch_size}: must be at least 1")
-    infos = source_lib.read_infos(eval_data)
+    infos = training_sources.read_infos(eval_data)
     num_clips = sum(info.strong_clips for info in infos)
     if not num_clips:
         raise errors.InputError(f"{', '.join(eval_data)}: no clip with strong labels")
     name = os.fspath(model)
-    if infos[0].encoding == clip_lib.LOG_MEL:
+    if infos[0].encoding == clip_records.LOG_MEL:
         vocabulary, score_clip = _of_log_mel(name, ema, hop_frames, batch_size)
     else:
         vocabulary, score_clip = _of_audio(name, ema, hop_s, batch_size)
@@ -111,7 +110,7 @@ def evaluate_events(
             seconds,
             vocabulary,
             hop_s,
-            scorer.FRAME_S,
+            waveform_scorer.FRAME_S,
             threshold,
             on_class=bar.update,
         )
@@ -188,11 +187,11 @@ def draw_psd_roc(measured: event_metrics.Measured, title: str) -> matplotlib.fig
 
 def _of_audio(
     path: str, ema: bool, hop_s: float, batch_size: int
-) -> tuple[vocabulary_lib.Vocabulary, ScoreClip]:
+) -> tuple[vocabularies.Vocabulary, ScoreClip]:
     """A model's classes, and what scores a clip with it."""
     model = predictor.load_model(path, ema)
 
-    def score(clip: clip_lib.Clip) -> np.ndarray:
+    def score(clip: clip_records.Clip) -> np.ndarray:
         chunks = model.stream([clip.waveform], hop_s, batch_size)
         return np.concatenate([chunk.scores for chunk in chunks])
 
@@ -201,7 +200,7 @@ def _of_audio(
 
 def _of_log_mel(
     path: str, ema: bool, hop_frames: int, batch_size: int
-) -> tuple[vocabulary_lib.Vocabulary, ScoreClip]:
+) -> tuple[vocabularies.Vocabulary, ScoreClip]:
     """The same for clips that are kept as log-mel, which goes past the model's front end."""
     if (pathlib.Path(path) / predictor.SAVED_MODEL_FILE).exists():
         raise errors.InputError(
@@ -210,7 +209,7 @@ def _of_log_mel(
         )
     workdir, checkpoint = checkpoints.resolve(path)
     parameters = inspect.signature(features.log_mel).parameters
-    for name, value in scorer.front_end_settings(workdir).items():
+    for name, value in waveform_scorer.front_end_settings(workdir).items():
         if value != parameters[name].default:
             raise errors.InputError(
                 f"{path}: trained with log_mel.{name} = {value}, but the datasets keep log-mel of "
@@ -227,9 +226,9 @@ def _of_log_mel(
     def score_patches(patches: tf.Tensor) -> tf.Tensor:
         return tf.sigmoid(tf.cast(loaded.model(patches, training=False), tf.float32))
 
-    def score(clip: clip_lib.Clip) -> np.ndarray:
+    def score(clip: clip_records.Clip) -> np.ndarray:
         assert clip.log_mel is not None
-        count = scorer.num_frames(clip.num_samples, hop_frames * features.HOP_SAMPLES)
+        count = waveform_scorer.num_frames(clip.num_samples, hop_frames * features.HOP_SAMPLES)
         length = (count - 1) * hop_frames + features.PATCH_FRAMES
         rows = np.repeat(silence, length, axis=0)
         stored = clip.log_mel.values[:length]
@@ -244,9 +243,9 @@ def _of_log_mel(
 
 def _check_vocabulary(
     model: str,
-    vocabulary: vocabulary_lib.Vocabulary,
+    vocabulary: vocabularies.Vocabulary,
     dataset: str,
-    other: vocabulary_lib.Vocabulary,
+    other: vocabularies.Vocabulary,
 ) -> None:
     if vocabulary.mids == other.mids:
         return

@@ -16,17 +16,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from audioset_strong import errors
-from audioset_strong.inference import model_card, scorer, tflite
+from audioset_strong.core import errors, gin_files
+from audioset_strong.inference import model_card, tflite, waveform_scorer
 from audioset_strong.labels import class_list
-from audioset_strong.training import checkpoints, config
+from audioset_strong.training import checkpoints
 
 CLASS_MAP_FILE = "class_map.csv"
 KERAS_FILE = "model.keras"
 TFLITE_DIR = "tflite"
 
 
-class ExportedModel(scorer.Scorer):
+class ExportedModel(waveform_scorer.Scorer):
     """A `scorer.Scorer` that brings its class map."""
 
     def __init__(self, network: keras.Model, front_end: Mapping[str, Any], class_map: str):
@@ -62,7 +62,7 @@ def export(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise errors.InputError(f"{output_dir}: there already; take another --output_dir")
     loaded = checkpoints.load_model(workdir, checkpoint, ema)
-    front_end = scorer.front_end_settings(workdir)
+    front_end = waveform_scorer.front_end_settings(workdir)
     partial = out.with_name(out.name + ".partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -94,7 +94,7 @@ def _write(
     network.save(directory / KERAS_FILE)
     weights = directory / checkpoints.EXPORT_DIR / f"step-{loaded.step}"
     tf.train.Checkpoint(model=network).write(str(weights))
-    for name in (checkpoints.MODEL_FILE, config.CONFIG_FILE):
+    for name in (checkpoints.MODEL_FILE, gin_files.CONFIG_FILE):
         source = pathlib.Path(workdir) / name
         if source.exists():
             shutil.copyfile(source, directory / name)

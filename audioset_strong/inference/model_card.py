@@ -9,11 +9,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from audioset_strong import errors
-from audioset_strong.data import dataset_info
+from audioset_strong.core import errors, gin_files
 from audioset_strong.evaluation import evaluator, selection
-from audioset_strong.inference import scorer
-from audioset_strong.training import checkpoints, config
+from audioset_strong.inference import waveform_scorer
+from audioset_strong.records import dataset_info
+from audioset_strong.training import checkpoints
 
 FILE_NAME = "model_card.md"
 
@@ -87,7 +87,7 @@ def make(workdir: str, loaded: checkpoints.LoadedModel, front_end: Mapping[str, 
       loaded: the model that is exported.
       front_end: arguments of `features.log_mel`.
     """
-    config_path = pathlib.Path(workdir) / config.CONFIG_FILE
+    config_path = pathlib.Path(workdir) / gin_files.CONFIG_FILE
     settings = config_path.read_text().strip() if config_path.exists() else "not known"
     vocabulary = loaded.vocabulary
     return _TEMPLATE.format(
@@ -96,7 +96,7 @@ def make(workdir: str, loaded: checkpoints.LoadedModel, front_end: Mapping[str, 
         chosen=_chosen(workdir, loaded.step),
         parameters=loaded.model.count_params(),
         classes=len(vocabulary),
-        depth=loaded.model.get_layer(scorer.EMBEDDING_LAYER).output.shape[-1],
+        depth=loaded.model.get_layer(waveform_scorer.EMBEDDING_LAYER).output.shape[-1],
         sample_rate=front_end["sample_rate"],
         bands=front_end["num_bands"],
         front_end=", ".join(f"{name} {value}" for name, value in front_end.items()),

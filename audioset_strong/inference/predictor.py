@@ -17,11 +17,10 @@ import numpy as np
 import soxr
 import tensorflow as tf
 
-from audioset_strong import errors, features
-from audioset_strong.data import audio, audio_stream
-from audioset_strong.inference import events as events_lib
-from audioset_strong.inference import scorer
-from audioset_strong.labels import vocabulary as vocabulary_lib
+from audioset_strong.audio import decoding, features, streams
+from audioset_strong.core import errors
+from audioset_strong.inference import event_detection, waveform_scorer
+from audioset_strong.labels import vocabularies
 from audioset_strong.training import checkpoints
 
 SAVED_MODEL_FILE = "saved_model.pb"
@@ -64,7 +63,7 @@ class Prediction:
     times: np.ndarray
     hop_s: float
     seconds: float
-    vocabulary: vocabulary_lib.Vocabulary
+    vocabulary: vocabularies.Vocabulary
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -87,7 +86,7 @@ class Prediction:
         threshold: float | np.ndarray = 0.5,
         hysteresis: float = 1.0,
         median_frames: int = 1,
-    ) -> list[events_lib.Event]:
+    ) -> list[event_detection.Event]:
         """When which sounds are heard; see `events.Settings`.
 
         Args:
@@ -102,8 +101,10 @@ class Prediction:
           errors.InputError: settings that make no events.
         """
         thresholds = np.broadcast_to(threshold, len(self.vocabulary))
-        settings = events_lib.Settings(thresholds, hysteresis, median_frames)
-        return events_lib.detect(self.scores, settings, self.seconds, self.hop_s, scorer.FRAME_S)
+        settings = event_detection.Settings(thresholds, hysteresis, median_frames)
+        return event_detection.detect(
+            self.scores, settings, self.seconds, self.hop_s, waveform_scorer.FRAME_S
+        )
 
 
 def frames_inside(times: np.ndarray, seconds: float) -> np.ndarray:
@@ -118,7 +119,7 @@ def frames_inside(times: np.ndarray, seconds: float) -> np.ndarray:
     Returns:
       bool `[frames]`.
     """
-    inside = times + scorer.FRAME_S / 2 <= seconds + 1e-6
+    inside = times + waveform_scorer.FRAME_S / 2 <= seconds + 1e-6
     return inside | (times == 0)
 
 
@@ -130,7 +131,7 @@ class Model:
       path: what it was loaded from.
     """
 
-    def __init__(self, owner: Any, vocabulary: vocabulary_lib.Vocabulary, path: str):
+    def __init__(self, owner: Any, vocabulary: vocabularies.Vocabulary, path: str):
         """Wraps what scores.
 
         Args:
@@ -148,7 +149,7 @@ class Model:
         return self.vocabulary.names
 
     def predict(
-        self, waveform: np.ndarray, sample_rate: float, hop_s: float = scorer.FRAME_S
+        self, waveform: np.ndarray, sample_rate: float, hop_s: float = waveform_scorer.FRAME_S
     ) -> Prediction:
         """Scores a waveform.
 
@@ -167,21 +168,21 @@ class Model:
             mono = soxr.resample(mono, rate, features.SAMPLE_RATE, quality="HQ")
         return self._collect(self.stream([mono], hop_s), hop_s, len(waveform) / rate)
 
-    def predict_file(self, path: str, hop_s: float = scorer.FRAME_S) -> Prediction:
+    def predict_file(self, path: str, hop_s: float = waveform_scorer.FRAME_S) -> Prediction:
         """Scores an audio or video file of any format.
 
         Raises:
           errors.InputError: a hop that is none, or a file without usable audio.
         """
         try:
-            return self._collect(self.stream(audio_stream.blocks(path), hop_s), hop_s)
-        except audio.AudioError as error:
+            return self._collect(self.stream(streams.blocks(path), hop_s), hop_s)
+        except decoding.AudioError as error:
             raise errors.InputError(f"{path}: {error}") from error
 
     def stream(
         self,
         blocks: Iterable[np.ndarray],
-        hop_s: float = scorer.FRAME_S,
+        hop_s: float = waveform_scorer.FRAME_S,
         batch_size: int = 32,
     ) -> Iterator[Chunk]:
         """Scores a recording piece by piece, in memory that does not grow with its length.
@@ -229,7 +230,7 @@ class Model:
                 held = held[batch_hop:]
         if not samples:
             raise errors.InputError("an empty waveform: there must be at least one sample")
-        left = scorer.num_frames(samples, hop) - frames
+        left = waveform_scorer.num_frames(samples, hop) - frames
         padded = np.zeros((left - 1) * hop + features.PATCH_SAMPLES, np.float32)
         padded[: len(held)] = held
         yield chunk(padded, -(-len(held) // features.HOP_SAMPLES))
@@ -265,7 +266,7 @@ def check_hop(hop_s: float) -> int:
         1 <= hop_frames <= features.PATCH_FRAMES
     ):
         raise errors.InputError(
-            f"hop {hop_s} s: must be a multiple of 0.01 s, from 0.01 to {scorer.FRAME_S}"
+            f"hop {hop_s} s: must be a multiple of 0.01 s, from 0.01 to {waveform_scorer.FRAME_S}"
         )
     return hop_frames
 
@@ -294,7 +295,7 @@ def check_waveform(waveform: Any) -> np.ndarray:
             f"a waveform with {array[bad[0]]} at sample {bad[0]}: all must be finite"
         )
     largest = float(np.abs(array).max())
-    if largest > audio.MAX_ABSOLUTE:
+    if largest > decoding.MAX_ABSOLUTE:
         raise errors.InputError(
             f"a waveform with samples up to {largest:g}: must be scaled to [-1, 1]"
         )
@@ -306,7 +307,7 @@ def _check_rate(sample_rate: float) -> float:
         rate = float(sample_rate)
     except (TypeError, ValueError):
         rate = 0.0
-    if not audio.MIN_RATE <= rate <= audio.MAX_RATE:
+    if not decoding.MIN_RATE <= rate <= decoding.MAX_RATE:
         raise errors.InputError(f"sample rate {sample_rate!r}: must be in Hz, 1000 to 768000")
     return rate
 
@@ -334,7 +335,7 @@ def load_model(path: str | os.PathLike, ema: bool = False) -> Model:
     ):
         raise errors.InputError(f"{name}: no such model; give a checkpoint, workdir or export")
     workdir, checkpoint = checkpoints.resolve(name)
-    made, loaded = scorer.from_checkpoint(workdir, checkpoint, ema)
+    made, loaded = waveform_scorer.from_checkpoint(workdir, checkpoint, ema)
     return Model(made, loaded.vocabulary, name)
 
 
@@ -346,5 +347,5 @@ def _load_saved_model(path: str) -> Model:
     except (OSError, ValueError, AttributeError, tf.errors.OpError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise errors.InputError(f"{path}: no SavedModel of export.py ({reason})") from error
-    vocabulary = vocabulary_lib.Vocabulary.from_files([class_map])
+    vocabulary = vocabularies.Vocabulary.from_files([class_map])
     return Model(loaded, vocabulary, path)

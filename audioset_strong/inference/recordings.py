@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from audioset_strong import errors, progress
-from audioset_strong.data import audio, audio_stream
-from audioset_strong.inference import events as events_lib
-from audioset_strong.inference import predictor, scorer, writers
+from audioset_strong.audio import decoding, streams
+from audioset_strong.core import errors, progress
+from audioset_strong.inference import event_detection, predictor, waveform_scorer, writers
 
 MEAN, MAX = "mean", "max"
 
@@ -32,10 +31,10 @@ class Request:
       overwrite: whether files that are there already are replaced.
     """
 
-    events: events_lib.Settings
+    events: event_detection.Settings
     output_dir: str | None = None
     formats: tuple[str, ...] = ()
-    hop_s: float = scorer.FRAME_S
+    hop_s: float = waveform_scorer.FRAME_S
     top_k: int = 5
     top_by: str = MEAN
     batch_size: int = 32
@@ -93,7 +92,7 @@ def predict(
                     )
     names = writers.unique_names(model.vocabulary)
     broken = []
-    total = round(sum(audio_stream.seconds(path) or 0.0 for path in bases))
+    total = round(sum(streams.seconds(path) or 0.0 for path in bases))
     with progress.bar("predicting", total or None, "s") as bar:
         for path, base in bases.items():
             bar.note(os.path.basename(path))
@@ -102,7 +101,7 @@ def predict(
                     result = _predict_one(model, path, request, open_writers, bar)
                     for writer in open_writers:
                         writer.finish(result)
-            except audio.AudioError as error:
+            except decoding.AudioError as error:
                 broken.append((path, str(error)))
                 continue
             except OSError as error:
@@ -156,12 +155,12 @@ def _predict_one(
     open_writers: Sequence[writers.Writer],
     bar: progress.Bar,
 ) -> writers.Result:
-    detector = events_lib.Detector(request.events, request.hop_s, scorer.FRAME_S)
+    detector = event_detection.Detector(request.events, request.hop_s, waveform_scorer.FRAME_S)
     classes = len(model.vocabulary)
     total, highest = np.zeros(classes), np.zeros(classes)
     frames = counted = 0
     seconds = 0.0
-    for chunk in model.stream(audio_stream.blocks(path), request.hop_s, request.batch_size):
+    for chunk in model.stream(streams.blocks(path), request.hop_s, request.batch_size):
         times = predictor.frame_times(frames, len(chunk.scores), request.hop_s)
         inside = predictor.frames_inside(times, chunk.seconds)
         total += chunk.scores[inside].sum(axis=0, dtype=np.float64)

@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import convert_to_constants
 
-from audioset_strong import features
-from audioset_strong.inference import scorer
+from audioset_strong.audio import features
+from audioset_strong.inference import waveform_scorer
 
 FLOAT32, FLOAT16, INT8 = "float32", "float16", "int8"
 KINDS = (FLOAT32, FLOAT16, INT8)
@@ -69,7 +69,7 @@ class _Window(tf.Module):
 
     def __init__(self, network: keras.Model, front_end: Mapping[str, Any]):
         super().__init__()
-        self._network = scorer.with_embedding(network)
+        self._network = waveform_scorer.with_embedding(network)
         self._front_end = front_end
 
     @tf.function(input_signature=[tf.TensorSpec([features.PATCH_SAMPLES], tf.float32, "waveform")])

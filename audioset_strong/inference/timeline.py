@@ -11,9 +11,9 @@ import matplotlib.figure
 import matplotlib.patches
 import numpy as np
 
-from audioset_strong import drawing, features
-from audioset_strong.inference import events as events_lib
-from audioset_strong.inference import scorer
+from audioset_strong.audio import features
+from audioset_strong.core import drawing
+from audioset_strong.inference import event_detection, waveform_scorer
 
 _COLUMNS = 2000  # more than a figure has pixels
 _EVENT_COLOUR = "#D55E00"
@@ -70,7 +70,7 @@ def draw(
     hop_s: float,
     classes: Sequence[int],
     names: Sequence[str],
-    events: Sequence[events_lib.Event] = (),
+    events: Sequence[event_detection.Event] = (),
 ) -> matplotlib.figure.Figure:
     """Draws a recording.
 
@@ -90,7 +90,7 @@ def draw(
     _spectrogram(top, log_mel)
     top.set_title(title, fontsize=10, loc="left")
     rows = scores.rows()
-    lead_s = (scorer.FRAME_S - hop_s) / 2  # a frame speaks for its middle
+    lead_s = (waveform_scorer.FRAME_S - hop_s) / 2  # a frame speaks for its middle
     image = bottom.imshow(
         rows[:, list(classes)].T,
         aspect="auto",

@@ -19,10 +19,9 @@ from typing import TextIO
 
 import numpy as np
 
-from audioset_strong import drawing
-from audioset_strong.inference import events as events_lib
-from audioset_strong.inference import predictor, scorer, timeline
-from audioset_strong.labels import vocabulary as vocabulary_lib
+from audioset_strong.core import drawing
+from audioset_strong.inference import event_detection, predictor, timeline, waveform_scorer
+from audioset_strong.labels import vocabularies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +38,10 @@ class Result:
     path: str
     seconds: float
     top: list[tuple[int, float]]
-    events: list[events_lib.Event]
+    events: list[event_detection.Event]
 
 
-def unique_names(vocabulary: vocabulary_lib.Vocabulary) -> list[str]:
+def unique_names(vocabulary: vocabularies.Vocabulary) -> list[str]:
     """Display names; where two classes share one, with their mids behind."""
     counts = collections.Counter(vocabulary.names)
     return [
@@ -94,7 +93,7 @@ class _FrameWriter(Writer):
         self._file = self._open()
 
     def add(self, times: np.ndarray, chunk: predictor.Chunk) -> None:
-        ends = np.minimum(times + scorer.FRAME_S, chunk.seconds)
+        ends = np.minimum(times + waveform_scorer.FRAME_S, chunk.seconds)
         for start, end, scores in zip(times.tolist(), ends.tolist(), chunk.scores, strict=True):
             self._frame(start, end, [f"{score:.6g}" for score in scores.tolist()])
 

@@ -13,9 +13,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from audioset_strong import errors
-from audioset_strong.labels import metadata
-from audioset_strong.labels import vocabulary as vocabulary_lib
+from audioset_strong.core import errors
+from audioset_strong.labels import metadata, vocabularies
 
 OWN_MID = "/own/"  # mids of classes that are in no class list begin so
 _BEYOND_MS = 100  # by which a label may reach over the end of its recording
@@ -75,7 +74,7 @@ def _milliseconds(field: str, where: str) -> int:
 
 
 def name_classes(
-    names: Iterable[str], known: vocabulary_lib.Vocabulary | None = None
+    names: Iterable[str], known: vocabularies.Vocabulary | None = None
 ) -> dict[str, tuple[str, str]]:
     """The classes that labels mean.
 
@@ -119,10 +118,10 @@ class Clips:
     """Labels of recordings, cut into clips.
 
     Attributes:
-      weak: segment_id, ytid (the recording), start_ms, end_ms (of the clip), labels (tuple of
+      weak: clip_id, ytid (the recording), start_ms, end_ms (of the clip), labels (tuple of
         mids); of the clips that have any.
-      strong: segment_id, start_ms, end_ms (within the clip), mid.
-      negatives: segment_id, mid; of the same clips.
+      strong: clip_id, start_ms, end_ms (within the clip), mid.
+      negatives: clip_id, mid; of the same clips.
       unlabelled: number of clips without any label, which AudioSet's formats cannot tell.
     """
 
@@ -156,7 +155,7 @@ def cut_into_clips(
         for begin in range(0, length_ms, metadata.CLIP_MS):
             end = min(begin + metadata.CLIP_MS, length_ms)
             inside = track[(track["start_ms"] < end) & (track["end_ms"] > begin)]
-            clip_id = metadata.segment_id(recording, begin)
+            clip_id = metadata.make_clip_id(recording, begin)
             segments = sorted(
                 {
                     (
@@ -175,8 +174,8 @@ def cut_into_clips(
             strong += [(clip_id, *segment) for segment in segments]
             negatives += [(clip_id, mid) for mid in mids if mid not in labels]
     return Clips(
-        pd.DataFrame(weak, columns=["segment_id", "ytid", "start_ms", "end_ms", "labels"]),
-        pd.DataFrame(strong, columns=["segment_id", "start_ms", "end_ms", "mid"]),
-        pd.DataFrame(negatives, columns=["segment_id", "mid"]),
+        pd.DataFrame(weak, columns=["clip_id", "ytid", "start_ms", "end_ms", "labels"]),
+        pd.DataFrame(strong, columns=["clip_id", "start_ms", "end_ms", "mid"]),
+        pd.DataFrame(negatives, columns=["clip_id", "mid"]),
         unlabelled,
     )

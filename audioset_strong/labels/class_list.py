@@ -3,10 +3,10 @@
 import csv
 import os
 
-from audioset_strong.labels import vocabulary as vocabulary_lib
+from audioset_strong.labels import vocabularies
 
 
-def write(path: str | os.PathLike, vocabulary: vocabulary_lib.Vocabulary) -> None:
+def write(path: str | os.PathLike, vocabulary: vocabularies.Vocabulary) -> None:
     """Writes index, mid, display_name, as `class_labels_indices.csv` and YAMNet's class map."""
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

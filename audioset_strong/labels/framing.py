@@ -3,16 +3,16 @@
 Training, evaluation and the TSV writer all call `frame_labels`. Times are integers in any unit
 common to segments and frames (milliseconds, or samples at 16 kHz), so that an overlap of exactly
 one half is decided exactly. Labels are then smeared (`smear`) and made three-valued
-(`explicit_labels`), in that order.
+(`three_valued_labels`), in that order.
 
 Source: section 3.2 of the paper. The default is the rule that reproduces Google's released framed
 labels; "paper" is the paper's wording read as a union over a class's segments.
 """
 
+import gin
 import tensorflow as tf
 
-import gin
-from audioset_strong import errors
+from audioset_strong.core import errors
 
 FRAME_MS = 960
 RELEASED, PAPER = "released", "paper"
@@ -73,7 +73,7 @@ def frame_labels(
     return (covered > 0) & (2 * covered >= tf.minimum(total, frame_length))
 
 
-def smear(labels: tf.Tensor, ancestors: tf.Tensor) -> tf.Tensor:
+def propagate_to_ancestors(labels: tf.Tensor, ancestors: tf.Tensor) -> tf.Tensor:
     """Labels with all that they imply by the ontology: what is a Bark is a Dog, too.
 
     Args:
@@ -87,7 +87,7 @@ def smear(labels: tf.Tensor, ancestors: tf.Tensor) -> tf.Tensor:
     return tf.tensordot(tf.cast(labels, tf.float32), implied, 1) > 0
 
 
-def explicit_labels(positive: tf.Tensor, clip_negative: tf.Tensor) -> tf.Tensor:
+def three_valued_labels(positive: tf.Tensor, clip_negative: tf.Tensor) -> tf.Tensor:
     """Three-valued labels with explicit and complementary negatives (section 3.2).
 
     In a clip with positive frames of a class its other frames are negatives of that class; a

@@ -22,13 +22,15 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
-from audioset_strong import errors
+from audioset_strong.core import errors
 
 CLIP_MS = 10_000  # clips last at most this; segment times are relative to the clip
+# What the release's files call the clip id; here it is `clip_id` everywhere else.
+_SEGMENT_ID_COLUMN = "segment_id"
 PRESENT, NOT_PRESENT = "PRESENT", "NOT_PRESENT"
-STRONG_HEADER = ("segment_id", "start_time_seconds", "end_time_seconds", "label")
+STRONG_HEADER = (_SEGMENT_ID_COLUMN, "start_time_seconds", "end_time_seconds", "label")
 FRAMED_HEADER = (*STRONG_HEADER, "present")
-NEGATIVES_HEADER = ("segment_id", "label")
+NEGATIVES_HEADER = (_SEGMENT_ID_COLUMN, "label")
 
 _MID = r"/[a-z]+/[a-z0-9_]+"
 _MIDS = f"{_MID}(?:,{_MID})*"
@@ -37,12 +39,12 @@ _MAX_SECONDS = 1e9  # longer than any video, and far from where int64 millisecon
 _EXTRA = "extra"  # a column more than there should be, so that a longer row shows
 
 
-def segment_id(ytid: str, start_ms: int) -> str:
+def make_clip_id(ytid: str, start_ms: int) -> str:
     """The release's clip id: video id and start of the clip in ms."""
     return f"{ytid}_{start_ms}"
 
 
-def split_segment_id(clip_id: str) -> tuple[str, int]:
+def split_clip_id(clip_id: str) -> tuple[str, int]:
     """(video id, start in ms) of a clip id; the video id may itself hold underscores.
 
     Raises:
@@ -136,21 +138,23 @@ class _Table:
                 f"{path}, line {number}: {line.rstrip()[:80]!r} is no row of {what}; "
                 f"its columns are {', '.join(columns)}"
             )
-        names = [*columns, _EXTRA]
-        rows = _parse(raw, begin, names, separator)
+        names = ["clip_id" if name == _SEGMENT_ID_COLUMN else name for name in columns]
+        rows = _parse(raw, begin, [*names, _EXTRA], separator)
         if rows is None:
-            rows, self._bad = _parse_by_line(raw, begin, names, separator, number)
+            rows, self._bad = _parse_by_line(raw, begin, [*names, _EXTRA], separator, number)
         rows.index = pd.RangeIndex(number, number + len(rows))
-        blank = np.logical_and.reduce([rows[name] == "" for name in columns])
-        self.rows = rows[~(blank | rows[columns[0]].str.startswith("#"))]
-        for name in columns:
+        blank = np.logical_and.reduce([rows[name] == "" for name in names])
+        self.rows = rows[~(blank | rows[names[0]].str.startswith("#"))]
+        for name, column in zip(names, columns, strict=True):
             self.complain(
                 self.rows[name] == "",
-                lambda row, name=name: f"no {name}; the columns are {', '.join(columns)}",
+                lambda row, column=column: f"no {column}; the columns are {', '.join(columns)}",
             )
         self.complain(
             self.rows[_EXTRA] != "",
-            lambda row: f"{row.extra!r} is too much; the columns are {', '.join(columns)}",
+            lambda row: (
+                f"{row.extra!r} is an unexpected extra column; the columns are {', '.join(columns)}"
+            ),
         )
 
     def complain(self, bad: pd.Series | np.ndarray, say: Callable) -> None:
@@ -280,10 +284,10 @@ def _check_mids(table: _Table, column: str, pattern: str = _MID) -> None:
     )
 
 
-def _check_segment_ids(table: _Table) -> None:
+def _check_clip_ids(table: _Table) -> None:
     table.complain(
-        ~_matches(table.rows["segment_id"], _SEGMENT_ID),
-        lambda row: f"segment_id {row.segment_id!r} is not YTID_STARTMS",
+        ~_matches(table.rows["clip_id"], _SEGMENT_ID),
+        lambda row: f"segment_id {row.clip_id!r} is not YTID_STARTMS",
     )
 
 
@@ -306,7 +310,7 @@ def read_weak_csv(path: str, skip_bad_rows: bool = False) -> pd.DataFrame:
       skip_bad_rows: leave malformed rows out instead of raising.
 
     Returns:
-      segment_id str, ytid str, start_ms int64, end_ms int64 (of the clip in its video), labels
+      clip_id str, ytid str, start_ms int64, end_ms int64 (of the clip in its video), labels
       (tuple of distinct mids); a clip a row.
 
     Raises:
@@ -318,15 +322,15 @@ def read_weak_csv(path: str, skip_bad_rows: bool = False) -> pd.DataFrame:
     _check_mids(table, "positive_labels", _MIDS)
     rows = table.rows
     starts = zip(rows["ytid"].tolist(), rows["start_ms"].tolist(), strict=True)
-    rows["segment_id"] = [segment_id(ytid, start_ms) for ytid, start_ms in starts]
-    _check_segment_ids(table)
-    _check_unique(table, ["segment_id"])
+    rows["clip_id"] = [make_clip_id(ytid, start_ms) for ytid, start_ms in starts]
+    _check_clip_ids(table)
+    _check_unique(table, ["clip_id"])
     good = table.finish(skip_bad_rows)
     texts = good["positive_labels"].tolist()
     # Interned, so that a mid is one string however many clips it labels.
     lists = {text: tuple(dict.fromkeys(map(sys.intern, text.split(",")))) for text in set(texts)}
     good["labels"] = pd.Series([lists[text] for text in texts], good.index, dtype=object)
-    return _select(good, ["segment_id", "ytid", "start_ms", "end_ms", "labels"])
+    return _select(good, ["clip_id", "ytid", "start_ms", "end_ms", "labels"])
 
 
 def read_strong_tsv(path: str, skip_bad_rows: bool = False) -> pd.DataFrame:
@@ -337,7 +341,7 @@ def read_strong_tsv(path: str, skip_bad_rows: bool = False) -> pd.DataFrame:
       skip_bad_rows: leave malformed rows out instead of raising.
 
     Returns:
-      segment_id str, start_ms int64, end_ms int64 (within the clip), mid str; a segment a row.
+      clip_id str, start_ms int64, end_ms int64 (within the clip), mid str; a segment a row.
       Segments of one label may overlap, and be as short as 1 ms.
 
     Raises:
@@ -345,7 +349,7 @@ def read_strong_tsv(path: str, skip_bad_rows: bool = False) -> pd.DataFrame:
     """
     table = _Table(path, "a strong label TSV", STRONG_HEADER, "\t", STRONG_HEADER)
     good = _finish_segments(table, skip_bad_rows)
-    return _select(good, ["segment_id", "start_ms", "end_ms", "mid"])
+    return _select(good, ["clip_id", "start_ms", "end_ms", "mid"])
 
 
 def read_framed_tsv(path: str, skip_bad_rows: bool = False) -> pd.DataFrame:
@@ -356,7 +360,7 @@ def read_framed_tsv(path: str, skip_bad_rows: bool = False) -> pd.DataFrame:
       skip_bad_rows: leave malformed rows out instead of raising.
 
     Returns:
-      segment_id str, start_ms int64, end_ms int64 (of the frame), mid str, present bool; a frame
+      clip_id str, start_ms int64, end_ms int64 (of the frame), mid str, present bool; a frame
       and label a row.
 
     Raises:
@@ -369,15 +373,15 @@ def read_framed_tsv(path: str, skip_bad_rows: bool = False) -> pd.DataFrame:
     )
     good = _finish_segments(table, skip_bad_rows)
     good["present"] = good["present"] == PRESENT
-    return _select(good, ["segment_id", "start_ms", "end_ms", "mid", "present"])
+    return _select(good, ["clip_id", "start_ms", "end_ms", "mid", "present"])
 
 
 def _finish_segments(table: _Table, skip_bad_rows: bool) -> pd.DataFrame:
     """What the rows of strong and framed TSVs have in common."""
-    _check_segment_ids(table)
+    _check_clip_ids(table)
     _check_mids(table, "label")
     _add_times(table, "start_time_seconds", "end_time_seconds", CLIP_MS)
-    _check_unique(table, ["segment_id", "start_ms", "end_ms", "label"])
+    _check_unique(table, ["clip_id", "start_ms", "end_ms", "label"])
     return table.finish(skip_bad_rows).rename(columns={"label": "mid"})
 
 
@@ -390,21 +394,21 @@ def read_negatives(path: str, skip_bad_rows: bool = False) -> pd.DataFrame:
       skip_bad_rows: leave malformed rows out instead of raising.
 
     Returns:
-      segment_id str, mid str; a pair a row, each once.
+      clip_id str, mid str; a pair a row, each once.
 
     Raises:
       errors.InputError: a file of another format, or a malformed or repeated row.
     """
     *_, first = _first_row(_read_bytes(path))
     separator = "\t" if "\t" in first else ","
-    table = _Table(path, "a list of negatives", NEGATIVES_HEADER, separator, ("segment_id",))
-    _check_segment_ids(table)
+    table = _Table(path, "a list of negatives", NEGATIVES_HEADER, separator, (_SEGMENT_ID_COLUMN,))
+    _check_clip_ids(table)
     _check_mids(table, "label", _MIDS)
-    _check_unique(table, ["segment_id", "label"])
+    _check_unique(table, ["clip_id", "label"])
     good = table.finish(skip_bad_rows)
     pairs = good.assign(mid=good["label"].str.split(",")).explode("mid").astype({"mid": str})
-    pairs = pairs.drop_duplicates(["segment_id", "mid"], ignore_index=True)
-    return _select(pairs, ["segment_id", "mid"])
+    pairs = pairs.drop_duplicates(["clip_id", "mid"], ignore_index=True)
+    return _select(pairs, ["clip_id", "mid"])
 
 
 def negatives_from_framed(framed: pd.DataFrame) -> pd.DataFrame:
@@ -414,10 +418,10 @@ def negatives_from_framed(framed: pd.DataFrame) -> pd.DataFrame:
       framed: what `read_framed_tsv` returned.
 
     Returns:
-      segment_id str, mid str; sorted.
+      clip_id str, mid str; sorted.
     """
-    present = framed.groupby(["segment_id", "mid"], sort=True)["present"].any().reset_index()
-    return present.loc[~present["present"], ["segment_id", "mid"]].reset_index(drop=True)
+    present = framed.groupby(["clip_id", "mid"], sort=True)["present"].any().reset_index()
+    return present.loc[~present["present"], ["clip_id", "mid"]].reset_index(drop=True)
 
 
 def read_class_list(path: str) -> pd.DataFrame:
@@ -470,10 +474,10 @@ def read_clip_list(path: str) -> list[str]:
     ids: dict[str, None] = {}
     for number, line in enumerate(read_text(path).split("\n"), 1):
         field = line.replace("\t", ",").partition(",")[0].strip()
-        if not field or line.startswith("#") or (not ids and field == "segment_id"):
+        if not field or line.startswith("#") or (not ids and field == _SEGMENT_ID_COLUMN):
             continue
         try:
-            split_segment_id(field)
+            split_clip_id(field)
         except errors.InputError as error:
             raise errors.InputError(f"{path}, line {number}: {error}") from error
         ids[field] = None
@@ -524,14 +528,14 @@ def write_framed_tsv(path: str, framed: pd.DataFrame) -> None:
 
     Args:
       path: of the file.
-      framed: segment_id, start_ms, end_ms, mid, present.
+      framed: clip_id, start_ms, end_ms, mid, present.
 
     Raises:
       errors.InputError: a path that cannot be written.
     """
     times = {ms: seconds(ms) for column in ("start_ms", "end_ms") for ms in framed[column].unique()}
     rows = zip(
-        framed["segment_id"],
+        framed["clip_id"],
         framed["start_ms"].map(times),
         framed["end_ms"].map(times),
         framed["mid"],

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from audioset_strong import errors
+from audioset_strong.core import errors
 from audioset_strong.labels import metadata
 
 
@@ -88,7 +88,7 @@ class Ontology:
 
 
 def ancestor_matrix(ancestors: Sequence[Sequence[int]]) -> np.ndarray:
-    """What `framing.smear` multiplies labels with.
+    """What `framing.propagate_to_ancestors` multiplies labels with.
 
     Args:
       ancestors: of each class, see `Ontology.ancestor_indices`.

@@ -8,11 +8,12 @@ output a class. The strong-labels paper trains all its models with it (section 4
 
 from collections.abc import Sequence
 
+import gin
 import keras
 import numpy as np
 
-import gin
-from audioset_strong import errors, features
+from audioset_strong.audio import features
+from audioset_strong.core import errors
 
 _BOTTLENECK_EXPANSION = 4
 

@@ -22,8 +22,8 @@ import tempfile
 import keras
 import tensorflow as tf
 
-from audioset_strong import errors
-from audioset_strong.labels import vocabulary as vocabulary_lib
+from audioset_strong.core import errors
+from audioset_strong.labels import vocabularies
 from audioset_strong.training import optimizers
 
 MODEL_FILE = "model.json"
@@ -42,7 +42,7 @@ class LoadedModel:
     """A trained model: log_mel float32 `[n, 96, 64]` -> logits float32 `[n, classes]`."""
 
     model: keras.Model
-    vocabulary: vocabulary_lib.Vocabulary
+    vocabulary: vocabularies.Vocabulary
     step: int
 
 
@@ -59,7 +59,7 @@ def write_json(path: pathlib.Path, value: object) -> None:
 
 
 def save_model_description(
-    workdir: str, model: keras.Model, vocabulary: vocabulary_lib.Vocabulary, data: str
+    workdir: str, model: keras.Model, vocabulary: vocabularies.Vocabulary, data: str
 ) -> None:
     """Writes what `load_model` needs besides a checkpoint.
 
@@ -254,7 +254,7 @@ def load_model(workdir: str, checkpoint: str | None = None, ema: bool = False) -
         checkpoint = listed[-1][1]
     model = keras.models.model_from_json(json.dumps(description["architecture"]))
     load_weights(model, checkpoint, ema)
-    vocabulary = vocabulary_lib.Vocabulary.from_json(description["vocabulary"])
+    vocabulary = vocabularies.Vocabulary.from_json(description["vocabulary"])
     return LoadedModel(model, vocabulary, int(os.path.basename(checkpoint).split("-")[-1]))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from audioset_strong import errors
+from audioset_strong.core import errors
 
 ONE_DEVICE, MIRRORED, MULTI_WORKER, TPU = "one_device", "mirrored", "multi_worker", "tpu"
 STRATEGIES = (ONE_DEVICE, MIRRORED, MULTI_WORKER, TPU)
@@ -76,11 +76,11 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     return not is_multi_worker(strategy) or strategy.cluster_resolver.task_id == 0
 
 
-def anywhere(strategy: tf.distribute.Strategy, value: bool) -> bool:
+def any_worker(strategy: tf.distribute.Strategy, value: bool) -> bool:
     """Whether `value` holds in any worker; all of them must ask alike."""
     if not is_multi_worker(strategy):
         return value
-    with told_of_lost_workers(strategy):
+    with reporting_lost_workers(strategy):
         return bool(_sum_over_workers(strategy, tf.constant(float(value))) > 0)
 
 
@@ -104,7 +104,7 @@ def first(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
 
 
 @contextlib.contextmanager
-def told_of_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
+def reporting_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
     """Turns what TensorFlow says of a worker that is gone into the user's error."""
     try:
         yield

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from absl import logging
 
-from audioset_strong import errors
-from audioset_strong.labels import vocabulary as vocabulary_lib
+from audioset_strong.core import errors
+from audioset_strong.labels import vocabularies
 from audioset_strong.training import checkpoints
 
 REPORT_FILE = "initialization.json"
@@ -16,7 +16,7 @@ _OUTPUT_LAYER = "logits"
 
 
 def start_from(
-    net: keras.Model, vocabulary: vocabulary_lib.Vocabulary, init_from: str
+    net: keras.Model, vocabulary: vocabularies.Vocabulary, init_from: str
 ) -> dict[str, object]:
     """Loads trained weights into a network.
 
@@ -36,7 +36,7 @@ def start_from(
       errors.InputError: no such model, another architecture, or no class in common.
     """
     workdir, checkpoint = checkpoints.resolve(init_from)
-    held = vocabulary_lib.Vocabulary.from_json(checkpoints.read_description(workdir)["vocabulary"])
+    held = vocabularies.Vocabulary.from_json(checkpoints.read_description(workdir)["vocabulary"])
     kept = [mid for mid in vocabulary.mids if mid in held.index]
     report: dict[str, object] = {
         "init_from": init_from,

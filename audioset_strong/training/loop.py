@@ -14,28 +14,26 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+import gin
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-import gin
-from audioset_strong import errors, progress
-from audioset_strong.data import sampling
-from audioset_strong.data import source as source_lib
-from audioset_strong.models import complexity, resnet
-from audioset_strong.models import precision as precision_lib
+from audioset_strong.core import errors, progress
+from audioset_strong.inputs import sampling, training_sources
+from audioset_strong.models import complexity, precisions, resnet
 from audioset_strong.training import (
     checkpoints,
     distribution,
     initialization,
     losses,
+    monitoring,
     optimizers,
     process,
     schedules,
-    watching,
 )
-from audioset_strong.training import step as step_lib
+from audioset_strong.training.step import make_step
 
 DIVERGED_FILE = "diverged.json"
 
@@ -44,14 +42,14 @@ DIVERGED_FILE = "diverged.json"
 def train(
     workdir: str,
     data_dir: str = gin.REQUIRED,
-    sources: Callable[[str], Sequence[source_lib.Source]] = gin.REQUIRED,
+    sources: Callable[[str], Sequence[training_sources.Source]] = gin.REQUIRED,
     model: Callable[..., keras.Model] = resnet.resnet,
     batch_size: int = gin.REQUIRED,
     total_steps: int = gin.REQUIRED,
     checkpoint_every: int = gin.REQUIRED,
     resume_every_s: float = 600.0,
     steps_per_call: int = 20,
-    learning_rate: Callable[..., object] = schedules.constant,
+    learning_rate: Callable[..., object] = schedules.constant_schedule,
     optimizer: Callable[..., keras.optimizers.Optimizer] = optimizers.adam,
     loss: Callable[[], losses.SigmoidCrossEntropy] = losses.SigmoidCrossEntropy,
     clip_norm: float | None = None,
@@ -113,28 +111,28 @@ def train(
         },
         {"inputs_every": inputs_every, "histograms_every": histograms_every},
         {
-            "sources": (sources, "@mixture"),
+            "sources": (sources, "@weak_strong_mixture"),
             "model": (model, "@resnet"),
-            "learning_rate": (learning_rate, "@constant"),
+            "learning_rate": (learning_rate, "@constant_schedule"),
             "optimizer": (optimizer, "@adam"),
             "loss": (loss, "@SigmoidCrossEntropy"),
         },
         seed,
     )
     _check_numerics(precision, clip_norm, batch_size, strategy)
-    watching.check_profile_steps(profile_steps)
+    monitoring.check_profile_steps(profile_steps)
     if checkpoints.is_finished(workdir):
         logging.info("%s: already trained", workdir)
         return
     keras.utils.set_random_seed(seed)
     opened = sources(data_dir)
     datasets = [path for source in opened for path in source.datasets]
-    vocabulary = source_lib.read_infos(datasets)[0].vocabulary
-    data = source_lib.fingerprint(datasets)
-    priors = source_lib.class_priors(opened) if prior_bias else None
+    vocabulary = training_sources.read_infos(datasets)[0].vocabulary
+    data = training_sources.fingerprint(datasets)
+    priors = training_sources.class_priors(opened) if prior_bias else None
     loss_function = loss()
     with strategy.scope():
-        with precision_lib.layers_in(precision):
+        with precisions.layers_in(precision):
             net = model(num_classes=len(vocabulary), class_priors=priors)
         built = optimizers.build(optimizer, learning_rate(total_steps), net)
         step_variable = tf.Variable(0, dtype=tf.int64, name="step")
@@ -163,13 +161,13 @@ def train(
     def show_inputs(step: int) -> None:
         # A stream of its own, read here and little shuffled: pictures of a few clips, soon there.
         few = draw(
-            watching.PICTURES,
+            monitoring.PICTURES,
             start_step=step,
             shuffle_buffer=32,
             patches_per_clip=1,
             data_service=None,
         )
-        watching.write_inputs(sampling.to_model_input(next(iter(few))), vocabulary, step)
+        monitoring.write_inputs(sampling.to_model_input(next(iter(few))), vocabulary, step)
 
     replicas, pipelines = strategy.num_replicas_in_sync, 1
 
@@ -199,7 +197,7 @@ def train(
         ]
 
     batches = iter(strategy.distribute_datasets_from_function(pipeline_here))
-    run_steps = step_lib.make(
+    run_steps = make_step(
         strategy,
         net,
         built,
@@ -233,13 +231,13 @@ def train(
         stop = stack.enter_context(process.StopSignals())
         bar = stack.enter_context(progress.bar("training", total_steps, "step", initial=step))
         profile = stack.enter_context(
-            watching.Profile(os.path.join(workdir, "train"), profile_steps if chief else None)
+            monitoring.Profile(os.path.join(workdir, "train"), profile_steps if chief else None)
         )
         if chief:
             show_inputs(step)
         saved_step, saved_at = step, time.monotonic()
         traced = False
-        while step < total_steps and not distribution.anywhere(strategy, bool(stop.received)):
+        while step < total_steps and not distribution.any_worker(strategy, bool(stop.received)):
             profile.at(step)
             # Calls end at multiples of steps_per_call wherever the run began: a curve does not show
             # where it was stopped.
@@ -248,7 +246,7 @@ def train(
             ends += [end for end in profile.ends() if end > step]
             count = min(*ends, total_steps) - step
             began = time.monotonic()
-            with sampling.told_of_damage(datasets), distribution.told_of_lost_workers(strategy):
+            with sampling.reporting_damage(datasets), distribution.reporting_lost_workers(strategy):
                 ran = {k: v.numpy() for k, v in run_steps(batches, tf.constant(count)).items()}
             seconds = time.monotonic() - began
             sound = np.isfinite([ran["loss"], ran["gradient_norm"]]).all(axis=0)
@@ -273,16 +271,16 @@ def train(
                 scalars["examples_per_second"] = count * batch_size / seconds
                 scalars["input_wait_share"] = float(ran["wait_s"].sum()) / seconds
             traced = True
-            watching.write_scalars(scalars, step)
+            monitoring.write_scalars(scalars, step)
             if histograms_every and step % histograms_every == 0:
-                watching.write_histograms(net, step)
+                monitoring.write_histograms(net, step)
             if chief and inputs_every and step % inputs_every == 0:
                 show_inputs(step)
             bar.update(count)
             bar.note(f"loss {scalars['loss']:.4f}")
             keep = step % checkpoint_every == 0 or step == total_steps
             due = time.monotonic() - saved_at > resume_every_s
-            if keep or distribution.anywhere(strategy, due):
+            if keep or distribution.any_worker(strategy, due):
                 checkpoints.save(saved, workdir, step, keep, chief)
                 writer.flush()
                 saved_step, saved_at = step, time.monotonic()
@@ -337,9 +335,9 @@ def _check_settings(
 def _check_numerics(
     precision: str, clip_norm: float | None, batch_size: int, strategy: tf.distribute.Strategy
 ) -> None:
-    if precision not in precision_lib.PRECISIONS:
+    if precision not in precisions.PRECISIONS:
         raise errors.InputError(
-            f"train.precision = {precision!r}: must be one of {', '.join(precision_lib.PRECISIONS)}"
+            f"train.precision = {precision!r}: must be one of {', '.join(precisions.PRECISIONS)}"
         )
     if clip_norm is not None and not clip_norm > 0:
         raise errors.InputError(f"train.clip_norm = {clip_norm}: must be positive")

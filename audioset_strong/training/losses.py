@@ -2,10 +2,10 @@
 
 import dataclasses
 
+import gin
 import tensorflow as tf
 
-import gin
-from audioset_strong import errors
+from audioset_strong.core import errors
 
 
 @gin.configurable(module="losses")

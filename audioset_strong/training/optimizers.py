@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
+import gin
 import keras
 import tensorflow as tf
 
-import gin
-from audioset_strong import errors
+from audioset_strong.core import errors
 
 
 @gin.configurable

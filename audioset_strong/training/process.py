@@ -9,7 +9,7 @@ from typing import Any
 
 from absl import logging
 
-from audioset_strong import errors
+from audioset_strong.core import errors
 
 
 @contextlib.contextmanager

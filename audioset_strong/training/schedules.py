@@ -3,14 +3,14 @@
 import math
 from collections.abc import Sequence
 
+import gin
 import keras
 
-import gin
-from audioset_strong import errors
+from audioset_strong.core import errors
 
 
 @gin.configurable
-def constant(total_steps: int, learning_rate: float = 1e-3) -> float:
+def constant_schedule(total_steps: int, learning_rate: float = 1e-3) -> float:
     """The same learning rate at every step."""
     del total_steps
     return learning_rate
@@ -48,7 +48,7 @@ def warmup_cosine(
 
 
 @gin.configurable
-def steps(
+def step_schedule(
     total_steps: int,
     learning_rate: float = 1e-3,
     boundaries: Sequence[float] = (0.5, 0.75),
@@ -67,9 +67,9 @@ def steps(
         positive.
     """
     if list(boundaries) != sorted(set(boundaries)) or not all(0 < b < 1 for b in boundaries):
-        raise errors.InputError(f"steps.boundaries = {boundaries}: must rise within (0, 1)")
+        raise errors.InputError(f"step_schedule.boundaries = {boundaries}: must rise within (0, 1)")
     if not factor > 0:
-        raise errors.InputError(f"steps.factor = {factor}: must be positive")
+        raise errors.InputError(f"step_schedule.factor = {factor}: must be positive")
     return keras.optimizers.schedules.PiecewiseConstantDecay(
         [round(boundary * total_steps) for boundary in boundaries],
         [learning_rate * factor**i for i in range(len(boundaries) + 1)],

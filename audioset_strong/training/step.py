@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 import keras
 import tensorflow as tf
 
-from audioset_strong.data import sampling
+from audioset_strong.inputs import sampling
 from audioset_strong.training import distribution, losses, optimizers
 
 
-def make(
+def make_step(
     strategy: tf.distribute.Strategy,
     net: keras.Model,
     optimizer: keras.optimizers.Optimizer,

@@ -4,9 +4,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from audioset_strong import errors
 from audioset_strong.analysis import augmentation_figure
-from audioset_strong.data import augmentation
+from audioset_strong.core import errors
+from audioset_strong.inputs import augmentation
 from tests.datasets import make_clip, write_dataset
 from tests.processes import Server
 

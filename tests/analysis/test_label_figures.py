@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audioset_strong import errors
 from audioset_strong.analysis import label_clip, label_figures, label_statistics
-from audioset_strong.data import clip as clip_lib
-from audioset_strong.labels.vocabulary import Vocabulary
+from audioset_strong.core import errors
+from audioset_strong.labels.vocabularies import Vocabulary
+from audioset_strong.records import clip_records
 from tests.datasets import make_clip, write_dataset
 
 CLASSES = Vocabulary(
@@ -35,7 +35,7 @@ def row_names(axis):
 @pytest.fixture
 def shown():
     noise = np.random.default_rng(0).integers(-3000, 3000, 160_000).astype(np.int16)
-    return clip_lib.Clip(
+    return clip_records.Clip(
         clip_id="abc_30000",
         audio=noise,
         sample_rate=16_000,
@@ -81,7 +81,7 @@ def test_every_label_of_a_clip_has_its_place(shown):
 
 
 def test_frames_that_begin_after_a_short_clip_s_end_are_not_drawn(shown):
-    short = clip_lib.Clip("a_0", shown.audio[:80_000], 16_000, None, ((0, 2000, 1),), None)
+    short = clip_records.Clip("a_0", shown.audio[:80_000], 16_000, None, ((0, 2000, 1),), None)
     _, weak, _, framed = label_figures.clip(short, CLASSES).axes
     assert len(bars(framed)) == 5  # 4.8-5.76 s is audio for 0.2 s only
     assert not bars(weak)
@@ -89,7 +89,7 @@ def test_frames_that_begin_after_a_short_clip_s_end_are_not_drawn(shown):
 
 
 def test_a_clip_shorter_than_a_window_can_be_drawn(shown):
-    tiny = clip_lib.Clip("a_0", shown.audio[:100], 16_000, (), (), ())
+    tiny = clip_records.Clip("a_0", shown.audio[:100], 16_000, (), (), ())
     spectrogram, weak, *_ = label_figures.clip(tiny, CLASSES).axes
     assert spectrogram.get_images()[0].get_array().shape == (64, 1)
     assert [text.get_text() for text in weak.texts] == ["no weak label"]
@@ -104,7 +104,7 @@ def priors_table(weak, strong, clips=1000):
         pairs = [(f"c{i}", mid) for mid, ids in zip(mids, chosen, strict=True) for i in ids]
         # One clip for each that every class is in makes all clips common to both.
         everywhere = [(f"c{i}", "/m/all") for i in range(clips)]
-        return pd.DataFrame(pairs + everywhere, columns=["segment_id", "mid"]).astype(str)
+        return pd.DataFrame(pairs + everywhere, columns=["clip_id", "mid"]).astype(str)
 
     return label_statistics.priors(items(weak), items(strong))
 

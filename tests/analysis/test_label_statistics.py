@@ -11,7 +11,7 @@ from audioset_strong.analysis import label_statistics
 
 
 def items(*pairs):
-    return pd.DataFrame(pairs, columns=["segment_id", "mid"]).astype(str)
+    return pd.DataFrame(pairs, columns=["clip_id", "mid"]).astype(str)
 
 
 WEAK = items(("a", "/m/1"), ("a", "/m/2"), ("b", "/m/1"), ("c", "/m/3"), ("only_weak", "/m/1"))
@@ -24,14 +24,14 @@ SEGMENTS = pd.DataFrame(
         ("c", 100, 350, "/m/4"),
         ("only_strong", 0, 99, "/m/1"),
     ],
-    columns=["segment_id", "start_ms", "end_ms", "mid"],
+    columns=["clip_id", "start_ms", "end_ms", "mid"],
 )
 STRONG = label_statistics.clip_items(SEGMENTS)
 
 
 def test_weak_labels_become_an_item_each():
     weak = pd.DataFrame(
-        {"segment_id": ["a", "b", "c"], "labels": [("/m/1", "/m/2"), ("/m/1",), ("/m/3", "/m/1")]}
+        {"clip_id": ["a", "b", "c"], "labels": [("/m/1", "/m/2"), ("/m/1",), ("/m/3", "/m/1")]}
     )
     assert label_statistics.weak_items(weak).to_numpy().tolist() == [
         ["a", "/m/1"],

@@ -9,31 +9,36 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audioset_strong import errors, sweep
 from audioset_strong.analysis import figures, report, sweep_figures, tables
+from audioset_strong.core import errors
 from audioset_strong.evaluation import selection
+from audioset_strong.experiments import sweeps
 from tests.processes import Server
 from tests.workdirs import write_run
 
-FRACTIONS = ["mixture.strong_fraction = 0.1, 0.5, 1.0", "train.seed = 0, 1"]
+FRACTIONS = ["weak_strong_mixture.strong_fraction = 0.1, 0.5, 1.0", "train.seed = 0, 1"]
 
 
 def write_sweep(directory, vary, value_of):
     """A finished sweep; `value_of(point)` is d' on the strong eval and on the validation data."""
-    grid = sweep.Sweep(str(directory), sweep.parse_vary(vary), "data")
+    grid = sweeps.Sweep(str(directory), sweeps.parse_vary(vary), "data")
     for point in grid.points():
         value = value_of(point)
         scores = {"strong_eval/d_prime": value, "strong_validation/d_prime": value}
         scores |= {"weak_eval/lwlrap": value / 4}
-        write_run(directory / "runs", sweep.point_name(point), scores, selected=20)
-    table = sweep.collect(grid)
+        write_run(directory / "runs", sweeps.point_name(point), scores, selected=20)
+    table = sweeps.collect(grid)
     table.to_csv(directory / "results.csv", index=False)
-    selection.write(str(directory), sweep.select(grid, table))
+    selection.write(str(directory), sweeps.select(grid, table))
     return directory
 
 
 def by_fraction(point):
-    return 1.0 + float(point["mixture.strong_fraction"]) / 2 + 0.2 * float(point["train.seed"])
+    return (
+        1.0
+        + float(point["weak_strong_mixture.strong_fraction"]) / 2
+        + 0.2 * float(point["train.seed"])
+    )
 
 
 class Page(html.parser.HTMLParser):
@@ -181,7 +186,7 @@ def test_the_report_is_tables_pictures_and_a_page_with_all_of_it(runs_dir, tmp_p
     assert "src='http" not in page  # needs no other file
     assert "Never heard" in page
     assert "No validation data: the last checkpoint stands for Strong-67k." in page
-    assert "mixture.mu = 0.8" in page
+    assert "weak_strong_mixture.mu = 0.8" in page
     for path in written:
         if path.suffix == ".png":
             picture = matplotlib.image.imread(path)
@@ -217,7 +222,7 @@ def test_names_are_escaped_in_latex_and_html(runs_dir, tmp_path):
     )
     per_class = runs_dir / "weak_1_8m" / "eval" / "per_class" / "weak_eval-10.csv"
     per_class.write_text('mid,display_name,d_prime\n/m/a,"<b>Bark</b> & $x$",1\n/m/b,None,0.5\n')
-    odd = write_sweep(tmp_path / "<i>&_$x$", ["mixture.mu = 0.1, 0.2"], lambda _: 1.0)
+    odd = write_sweep(tmp_path / "<i>&_$x$", ["weak_strong_mixture.mu = 0.1, 0.2"], lambda _: 1.0)
     report.write(str(runs_dir), str(tmp_path / "out"), [str(odd)])
     text = (tmp_path / "out" / "index.html").read_text()
     assert "<b>" not in text
@@ -281,8 +286,8 @@ def test_fig_3_shows_means_and_deviations_over_seeds_and_the_baselines(runs_dir,
     strong = write_sweep(tmp_path / "plus_strong", FRACTIONS, by_fraction)
     other = write_sweep(
         tmp_path / "other",
-        [*FRACTIONS, "mixture.mu = 0.5, 0.8"],
-        lambda point: by_fraction(point) - float(point["mixture.mu"]),
+        [*FRACTIONS, "weak_strong_mixture.mu = 0.5, 0.8"],
+        lambda point: by_fraction(point) - float(point["weak_strong_mixture.mu"]),
     )
     runs = tables.read_runs(str(runs_dir))
     baselines = [run for run in runs if run.row.name in sweep_figures.BASELINES]
@@ -320,8 +325,10 @@ def test_fig_3_shows_means_and_deviations_over_seeds_and_the_baselines(runs_dir,
 def test_a_sweep_of_mu_has_a_ring_at_the_selected_point(tmp_path):
     swept = write_sweep(
         tmp_path / "plus_strong",
-        ["mixture.mu = 0.8, 0.0, 0.4", "single.policy = 'a', 'b'"],
-        lambda point: 1.0 + float(point["mixture.mu"]) * ("b" in point["single.policy"]),
+        ["weak_strong_mixture.mu = 0.8, 0.0, 0.4", "single_source.policy = 'a', 'b'"],
+        lambda point: (
+            1.0 + float(point["weak_strong_mixture.mu"]) * ("b" in point["single_source.policy"])
+        ),
     )
     (results,) = sweep_figures.read([str(swept)])
     drawn = sweep_figures.draw([results])
@@ -344,8 +351,10 @@ def test_sweeps_stand_on_the_report(runs_dir, tmp_path):
     strong = write_sweep(tmp_path / "fig3" / "plus_strong", FRACTIONS, by_fraction)
     mu = write_sweep(
         tmp_path / "mu" / "plus_strong",
-        ["mixture.mu = 0.2, 0.8", "train.seed = 0, 1"],
-        lambda point: 1.0 + float(point["mixture.mu"]) + 0.1 * float(point["train.seed"]),
+        ["weak_strong_mixture.mu = 0.2, 0.8", "train.seed = 0, 1"],
+        lambda point: (
+            1.0 + float(point["weak_strong_mixture.mu"]) + 0.1 * float(point["train.seed"])
+        ),
     )
     out = tmp_path / "out"
     written = report.write(str(runs_dir), str(out), [str(strong), str(mu)])
@@ -368,7 +377,9 @@ def test_sweeps_stand_on_the_report(runs_dir, tmp_path):
         ["0.2", "1.250", "2"],
     ] in page.tables
     points = pd.read_csv(out / "fig3.csv")
-    row = points[(points["mixture.strong_fraction"] == 0.5) & (points["set"] == "strong_eval")]
+    row = points[
+        (points["weak_strong_mixture.strong_fraction"] == 0.5) & (points["set"] == "strong_eval")
+    ]
     assert row["mean"].tolist() == pytest.approx([1.35])
     assert row["std"].tolist() == pytest.approx([0.1 * 2**0.5])
     assert row["sweep"].tolist() == ["+Strong"]
@@ -386,7 +397,7 @@ def test_equal_names_in_one_figure_are_told_apart_by_their_paths(tmp_path):
 
 def test_a_sweep_without_numbers_has_candidates_and_no_figure(runs_dir, tmp_path):
     words = write_sweep(
-        tmp_path / "words", ["single.policy = 'a', 'b'"], lambda p: 1.0 + ("b" in str(p))
+        tmp_path / "words", ["single_source.policy = 'a', 'b'"], lambda p: 1.0 + ("b" in str(p))
     )
     written = report.write(str(runs_dir), str(tmp_path / "out"), [str(words)])
     assert not [path for path in written if "sweep" in path.name]

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from audioset_strong import errors
-from audioset_strong.evaluation import class_plots, measures
-from audioset_strong.labels.vocabulary import Vocabulary
+from audioset_strong.core import errors
+from audioset_strong.evaluation import class_plots, eval_metrics
+from audioset_strong.labels.vocabularies import Vocabulary
 
 VOCABULARY = Vocabulary(
     ("/m/dog", "/m/cat", "/m/rain", "/m/rain2", "/m/none"), ("Dog", "Cat", "Rain", "Rain", "$5, $6")
@@ -23,7 +23,7 @@ def samples():
     labels[:, 2:4] = 1
     labels[:, 4] = -1
     scores = rng.random((200, 5)) + 0.3 * labels
-    return measures.Samples(scores, labels, labels == 0, np.arange(200))
+    return eval_metrics.Samples(scores, labels, labels == 0, np.arange(200))
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import special
 
-from audioset_strong import errors
-from audioset_strong.data import sampling
+from audioset_strong.core import errors
 from audioset_strong.evaluation import evaluator, score_files
+from audioset_strong.inputs import sampling
 from audioset_strong.training import checkpoints
 from tests.datasets import toy_clips, write_dataset
 from tests.toy_training import train

@@ -16,10 +16,11 @@ from scipy import stats
 from sklearn import metrics as sk
 from tensorboard.backend.event_processing import event_accumulator
 
-from audioset_strong import errors, features
-from audioset_strong.data import source as source_lib
-from audioset_strong.evaluation import evaluator, saved, score_files, scoring
-from audioset_strong.labels import vocabulary
+from audioset_strong.audio import features
+from audioset_strong.core import errors
+from audioset_strong.evaluation import evaluator, offline, score_files, scoring
+from audioset_strong.inputs import training_sources
+from audioset_strong.labels import vocabularies
 from audioset_strong.models import resnet
 from audioset_strong.training import checkpoints, loop
 from tests.datasets import VOCABULARY, make_clip, toy_clips, write_dataset
@@ -64,7 +65,9 @@ def trained(data, tmp_path_factory):
     loop.train(
         str(workdir),
         data_dir=str(data),
-        sources=lambda data_dir: [source_lib.Source((os.path.join(data_dir, "train"),), "strong")],
+        sources=lambda data_dir: [
+            training_sources.Source((os.path.join(data_dir, "train"),), "strong")
+        ],
         model=tiny,
         batch_size=16,
         total_steps=STEPS[-1],
@@ -602,7 +605,7 @@ def test_saved_scores_give_the_same_results_without_the_model(server, evaluated,
 
 def test_score_prints_a_line_for_each_metric(evaluated, tmp_path):
     path = str(evaluated / "eval" / "scores" / "eval-20.npz")
-    lines = saved.to_text(saved.measure(saved.read(path), replicates=200)).splitlines()
+    lines = offline.to_text(offline.measure(offline.read(path), replicates=200)).splitlines()
     assert lines[0].split() == ["weak_eval", "strong_eval"]
     cells = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines[1:]}
     low, middle, high = (
@@ -632,7 +635,7 @@ def test_scores_without_labels_are_one_line_and_exit_code_2(server, evaluated, t
 def bad(data, trained, tmp_path_factory):
     """A directory of bad things, each named for what is wrong with it."""
     directory = tmp_path_factory.mktemp("bad")
-    others = vocabulary.Vocabulary(VOCABULARY.mids[::-1], VOCABULARY.names[::-1])
+    others = vocabularies.Vocabulary(VOCABULARY.mids[::-1], VOCABULARY.names[::-1])
     write_dataset(directory / "other_order", toy_clips(4), 1, vocabulary=others)
     unlabelled = [
         make_clip(i, seconds=1, weak=None, segments=None, negatives=None) for i in range(2)

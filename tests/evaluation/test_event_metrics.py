@@ -6,10 +6,10 @@ import warnings
 import numpy as np
 import pytest
 
-from audioset_strong import errors
+from audioset_strong.core import errors
 from audioset_strong.evaluation import event_metrics
-from audioset_strong.inference import events as events_lib
-from audioset_strong.labels import vocabulary
+from audioset_strong.inference import event_detection
+from audioset_strong.labels import vocabularies
 
 with warnings.catch_warnings():  # of pkg_resources
     warnings.simplefilter("ignore")
@@ -21,7 +21,7 @@ HOP_S, FRAME_S = 0.5, 1.5
 
 
 def _vocabulary(count):
-    return vocabulary.Vocabulary(
+    return vocabularies.Vocabulary(
         tuple(f"/m/{i}" for i in range(count)), tuple(f"class {i}" for i in range(count))
     )
 
@@ -136,7 +136,7 @@ def test_f1_is_that_of_sed_eval_on_the_events_of_inference(threshold):
         labels, t_collar=0.2, percentage_of_length=0.2, event_matching_type="optimal"
     )
     by_segment = sed_eval.sound_event.SegmentBasedMetrics(labels, time_resolution=1.0)
-    settings = events_lib.Settings(np.full(len(classes), threshold))
+    settings = event_detection.Settings(np.full(len(classes), threshold))
 
     def as_list(listed):
         return [
@@ -150,7 +150,7 @@ def test_f1_is_that_of_sed_eval_on_the_events_of_inference(threshold):
         ]
 
     for clip_id, truth in _merged(events, seconds).items():
-        found = events_lib.detect(scores[clip_id], settings, seconds[clip_id], HOP_S, FRAME_S)
+        found = event_detection.detect(scores[clip_id], settings, seconds[clip_id], HOP_S, FRAME_S)
         found = [(e.start_s, e.end_s, e.label) for e in found if e.label < 3]
         by_event.evaluate(as_list(truth), as_list(found))
         by_segment.evaluate(
@@ -313,7 +313,7 @@ def test_neither_order_nor_type_nor_company_make_a_difference(dtype):
     kept = {clip_id: frames.copy() for clip_id, frames in scores.items()}
     order = np.random.default_rng(0).permutation(len(scores))
     names = {f"{order[i]:02d}": clip_id for i, clip_id in enumerate(scores)}
-    classes_reversed = vocabulary.Vocabulary(classes.mids[::-1], classes.names[::-1])
+    classes_reversed = vocabularies.Vocabulary(classes.mids[::-1], classes.names[::-1])
     second = event_metrics.measure(
         {new: scores[old][:, ::-1].astype(np.float64) for new, old in names.items()},
         {new: [(a, b, 3 - k) for a, b, k in events[old][::-1]] for new, old in names.items()},

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as np_st
 from scipy import stats
 from sklearn import metrics as sk
 
-from audioset_strong import errors
+from audioset_strong.core import errors
 from audioset_strong.evaluation import metrics
 
 NAN = float("nan")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audioset_strong import errors
+from audioset_strong.core import errors
 from audioset_strong.evaluation import score_files, scoring
 from tests.grid_batches import ARRAYS, BATCHES, MIDS, two_logits
 

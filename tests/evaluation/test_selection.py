@@ -2,12 +2,12 @@
 
 import json
 
+import gin
 import numpy as np
 import pandas as pd
 import pytest
 
-import gin
-from audioset_strong import errors
+from audioset_strong.core import errors
 from audioset_strong.evaluation import selection
 from audioset_strong.training import checkpoints
 

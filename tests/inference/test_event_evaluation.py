@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from scipy import special
 
-from audioset_strong import errors, features
+from audioset_strong.audio import features
+from audioset_strong.core import errors
 from audioset_strong.evaluation import event_metrics
 from audioset_strong.inference import event_evaluation, export
-from audioset_strong.labels import vocabulary
+from audioset_strong.labels import vocabularies
 from tests import datasets, processes, trained
 
 with warnings.catch_warnings():  # of pkg_resources
@@ -228,7 +229,7 @@ def test_a_package_that_is_missing_is_told_first(monkeypatch, tmp_path):
 
 def test_other_classes_unlabelled_clips_and_no_event_are_told(workdir, data, tmp_path):
     clips = _clips()
-    other = vocabulary.Vocabulary(datasets.VOCABULARY.mids[::-1], datasets.VOCABULARY.names[::-1])
+    other = vocabularies.Vocabulary(datasets.VOCABULARY.mids[::-1], datasets.VOCABULARY.names[::-1])
     for name, listed, classes, message in (
         (
             "reversed",

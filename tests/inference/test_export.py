@@ -11,7 +11,8 @@ from scipy import special
 from tensorflow.lite.python import schema_py_generated as schema
 
 import audioset_strong
-from audioset_strong import errors, features
+from audioset_strong.audio import features
+from audioset_strong.core import errors
 from audioset_strong.inference import export, tflite
 from audioset_strong.labels import metadata
 from audioset_strong.training import checkpoints
@@ -163,7 +164,7 @@ def test_the_model_card_tells_data_settings_metrics_and_classes(exported):
         "Fingerprint of the datasets: `0123abcd`.",
         "| strong_eval | d_prime | 1.25 | 1.150 to 1.450 |",
         "| weak_eval | lwlrap | 0.625 | 0.525 to 0.825 |",
-        "single.datasets = ['train_toy']",
+        "single_source.datasets = ['train_toy']",
         "| 3 | /m/03 | class 3 |",
         "## Intended use",
         "## Limits",

@@ -10,10 +10,11 @@ import tensorflow as tf
 from scipy import special
 
 import audioset_strong
-from audioset_strong import errors, features
-from audioset_strong.data import audio, sampling
+from audioset_strong.audio import decoding, features
+from audioset_strong.core import errors
 from audioset_strong.evaluation import scoring
-from audioset_strong.inference import predictor, scorer
+from audioset_strong.inference import predictor, waveform_scorer
+from audioset_strong.inputs import sampling
 from audioset_strong.training import checkpoints
 from tests import audio_files, datasets, trained
 
@@ -114,7 +115,7 @@ def test_other_rates_are_resampled(model):
 def test_files_of_any_format(model, tmp_path, suffix):
     path = str(audio_files.write(tmp_path / f"a{suffix}", audio_files.melody(25, 44_100), 44_100))
     got = model.predict_file(path, 0.48)
-    expected = model.predict(audio.load(path), 16_000, 0.48)
+    expected = model.predict(decoding.load(path), 16_000, 0.48)
     assert abs(len(got.scores) - len(expected.scores)) <= 1
     # Resampled in blocks; and an encoder's padding at the end may be cut elsewhere.
     np.testing.assert_allclose(got.scores[:48], expected.scores[:48], atol=5e-3)
@@ -227,7 +228,7 @@ def test_what_is_no_model_is_told(tmp_path):
 def test_a_model_that_gives_no_numbers_is_told(tmp_path):
     net = trained.network()
     net.get_layer("logits").bias.assign([np.nan] * datasets.CLASSES)
-    made = scorer.Scorer(net, scorer.front_end_settings(str(tmp_path)))
+    made = waveform_scorer.Scorer(net, waveform_scorer.front_end_settings(str(tmp_path)))
     model = predictor.Model(made, datasets.VOCABULARY, "runs/diverged")
     with pytest.raises(errors.InputError, match="runs/diverged: gives scores that are no numbers"):
         model.predict(_waveform(1), 16_000)

@@ -8,9 +8,9 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from audioset_strong import errors
-from audioset_strong.inference import events, recordings, writers
-from audioset_strong.labels import vocabulary
+from audioset_strong.core import errors
+from audioset_strong.inference import event_detection, recordings, writers
+from audioset_strong.labels import vocabularies
 from tests import audio_files, processes
 
 _ALL = tuple(writers.FORMATS)
@@ -24,7 +24,7 @@ def _recording(path, seconds=6.0, rate=22_050):
 
 def _request(model, tmp_path=None, formats=(), threshold=0.5, **settings):
     output_dir = str(tmp_path / "out") if formats else None
-    chosen = events.settings_for(model.vocabulary, threshold)
+    chosen = event_detection.settings_for(model.vocabulary, threshold)
     return recordings.Request(chosen, output_dir, formats, **settings)
 
 
@@ -71,7 +71,7 @@ def test_every_format_tells_of_the_same_scores(model, tmp_path):
     assert [list(line["scores"].values()) for line in lines] == table[:, 2:].tolist()
     assert list(lines[0]["scores"]) == header[2:]
 
-    found = events.detect(expected.scores, request.events, 6.0, 0.48, 0.96)
+    found = event_detection.detect(expected.scores, request.events, 6.0, 0.48, 0.96)
     assert len(found) > 1
     with open(f"{base}.events.csv", newline="") as file:
         listed = list(csv.DictReader(file))
@@ -192,13 +192,13 @@ def test_a_directory_that_cannot_be_written_is_told(model, tmp_path):
     ],
 )
 def test_settings_are_checked_before_any_work(model, settings, message):
-    request = recordings.Request(events.settings_for(model.vocabulary), **settings)
+    request = recordings.Request(event_detection.settings_for(model.vocabulary), **settings)
     with pytest.raises(errors.InputError, match=message):
         recordings.predict(model, ["a.wav"], request)
 
 
 def test_classes_that_share_a_name_are_told_apart_by_mid():
-    classes = vocabulary.Vocabulary(("/m/0a", "/m/0b", "/m/0c"), ("Bark", "Bark", "Meow"))
+    classes = vocabularies.Vocabulary(("/m/0a", "/m/0b", "/m/0c"), ("Bark", "Bark", "Meow"))
     assert writers.unique_names(classes) == ["Bark /m/0a", "Bark /m/0b", "Meow"]
 
 

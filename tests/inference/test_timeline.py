@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from audioset_strong.inference import events, timeline
+from audioset_strong.inference import event_detection, timeline
 
 
 @hypothesis.given(
@@ -30,7 +30,10 @@ def test_scores_and_events_stand_where_they_are_heard(hop_s, lead_s):
     spectrogram, values = rng.normal(size=(1000, 64)), rng.uniform(size=(10, 4))
     log_mel.add(spectrogram)
     scores.add(values)
-    found = [events.Event(1.0, 2.5, 3, 0.9, 0.8), events.Event(0.0, 1.0, 2, 0.9, 0.8)]
+    found = [
+        event_detection.Event(1.0, 2.5, 3, 0.9, 0.8),
+        event_detection.Event(0.0, 1.0, 2, 0.9, 0.8),
+    ]
     names = ["a", "b", "c" * 50, "d"]
     figure = timeline.draw("x.wav", 10.0, log_mel, scores, hop_s, [3, 1], names, found)
     top, bottom, *_ = figure.axes

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from audioset_strong import errors
-from audioset_strong.labels import audacity, class_list, metadata, vocabulary
+from audioset_strong.core import errors
+from audioset_strong.labels import audacity, class_list, metadata, vocabularies
 
 
 def _track(path, text):
@@ -47,7 +47,7 @@ def test_a_line_of_another_form_is_named(tmp_path, line, message):
 
 
 def test_names_are_those_of_a_class_list_or_classes_of_their_own():
-    known = vocabulary.Vocabulary(("/m/0bt9lr", "/m/09x0r"), ("Dog", "Speech"))
+    known = vocabularies.Vocabulary(("/m/0bt9lr", "/m/09x0r"), ("Dog", "Speech"))
     classes = audacity.name_classes(["dog", "/m/09x0r", "Our Doorbell!", "\u9ce5", "Dog"], known)
     assert classes == {
         "dog": ("/m/0bt9lr", "Dog"),
@@ -92,7 +92,7 @@ def test_labels_are_cut_at_the_borders_of_the_clips():
 
 def test_clips_without_a_label_are_counted():
     clips = audacity.cut_into_clips(_tracks(40_000, (12_000, 13_000, "bark")), _CLASSES)
-    assert clips.weak["segment_id"].tolist() == ["yard_10000"]
+    assert clips.weak["clip_id"].tolist() == ["yard_10000"]
     assert clips.unlabelled == 3
 
 
@@ -104,7 +104,7 @@ def test_a_label_may_end_a_little_behind_its_recording_but_not_far():
 
 
 def test_a_class_list_is_read_back_whatever_the_names_hold(tmp_path):
-    classes = vocabulary.Vocabulary(("/m/0a", "/own/b"), ('Whack, "thwack"', "Vogel \u00fc"))
+    classes = vocabularies.Vocabulary(("/m/0a", "/own/b"), ('Whack, "thwack"', "Vogel \u00fc"))
     class_list.write(tmp_path / "classes.csv", classes)
     table = metadata.read_class_list(str(tmp_path / "classes.csv"))
     assert (tuple(table["mid"]), tuple(table["display_name"])) == (classes.mids, classes.names)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
 
-from audioset_strong import errors
+from audioset_strong.core import errors
 from audioset_strong.labels import framing
 
 CLASSES = 3
@@ -186,7 +186,7 @@ def test_other_frames_of_a_class_that_is_heard_are_its_negatives():
     positive[2, :, 1] = True  # class 1 is heard all through clip 2
     negative = np.zeros((3, CLASSES), bool)
     negative[1, 2] = True  # class 2 is an explicit negative of clip 1
-    labels = framing.explicit_labels(positive, negative).numpy()
+    labels = framing.three_valued_labels(positive, negative).numpy()
     assert labels.dtype == np.int8
     np.testing.assert_array_equal(labels[0, :, 0], [0, 1, 0, 0])
     np.testing.assert_array_equal(labels[2, :, 1], [1, 1, 1, 1])
@@ -197,7 +197,7 @@ def test_other_frames_of_a_class_that_is_heard_are_its_negatives():
 
 def test_a_positive_frame_outweighs_an_explicit_negative_of_its_clip():
     positive = np.array([[[True], [False]]])
-    labels = framing.explicit_labels(positive, np.array([[True]])).numpy()
+    labels = framing.three_valued_labels(positive, np.array([[True]])).numpy()
     np.testing.assert_array_equal(labels, [[[1], [0]]])
 
 
@@ -205,8 +205,8 @@ def test_smeared_labels_hold_for_the_ancestors_and_before_the_negatives_are_draw
     # 0 is a kind of 1.
     ancestors = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 1]], bool)
     positive = np.array([[[1, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1]]], bool)
-    smeared = framing.smear(positive, ancestors)
+    smeared = framing.propagate_to_ancestors(positive, ancestors)
     np.testing.assert_array_equal(smeared, [[[1, 1, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1]]])
-    labels = framing.explicit_labels(smeared, np.zeros((1, 3), bool)).numpy()
+    labels = framing.three_valued_labels(smeared, np.zeros((1, 3), bool)).numpy()
     np.testing.assert_array_equal(labels[0, :, 1], [1, 1, 0, 0])
     np.testing.assert_array_equal(labels[0, :, 0], [1, 0, 0, 0])

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import strategies as st
 
-from audioset_strong import errors
+from audioset_strong.core import errors
 from audioset_strong.labels import metadata
 
 WEAK = """\
@@ -57,7 +57,7 @@ def test_weak_csv_gives_clips_with_their_labels(tmp_path):
         ("_a_JHxphWEs_0", "_a_JHxphWEs", 0, 9500, ("/m/09x0r",)),
         ("YPJHxphWEs1_122700", "YPJHxphWEs1", 122700, 132700, ("/m/09x0r", "/g/122z_qxw")),
     ]
-    assert list(table.columns) == ["segment_id", "ytid", "start_ms", "end_ms", "labels"]
+    assert list(table.columns) == ["clip_id", "ytid", "start_ms", "end_ms", "labels"]
     assert table["start_ms"].dtype == table["end_ms"].dtype == "int64"
 
 
@@ -73,7 +73,7 @@ def test_strong_tsv_gives_segments_overlapping_and_of_a_millisecond_too(tmp_path
         ("_a_JHxphWEs_0", 4340, 4341, "/m/073cg4"),
     ]
     table = metadata.read_strong_tsv(write(tmp_path, STRONG))
-    assert list(table.columns) == ["segment_id", "start_ms", "end_ms", "mid"]
+    assert list(table.columns) == ["clip_id", "start_ms", "end_ms", "mid"]
     assert records(table) == expected
     headless = STRONG.partition("\n")[2]
     assert records(metadata.read_strong_tsv(write(tmp_path, headless))) == expected
@@ -180,8 +180,12 @@ BAD_ROWS = [
     ("weak", "abc", "no start_seconds; the columns are"),
     ("weak", ', 30.000, 40.000, "/m/a"', "no ytid; the columns are"),
     ("weak", 'a c, 30.000, 40.000, "/m/a"', "segment_id 'a c_30000' is not YTID_STARTMS"),
-    ("weak", "abc, 30.000, 40.000, /m/a, /m/b", "'/m/b' is too much; the columns are"),
-    ("weak", "abc, 30.000, 40.000, /m/a, /m/b, /m/c", "'/m/b,/m/c' is too much"),
+    (
+        "weak",
+        "abc, 30.000, 40.000, /m/a, /m/b",
+        "'/m/b' is an unexpected extra column; the columns are",
+    ),
+    ("weak", "abc, 30.000, 40.000, /m/a, /m/b, /m/c", "'/m/b,/m/c' is an unexpected extra column"),
     ("weak", 'abc, 30.000, 40.000, "/m/a', "does not fall into columns"),
     ("weak", '_a_JHxphWEs, 0.000, 10.000, "/m/a"', "duplicate row: _a_JHxphWEs_0 stands further"),
     (
@@ -199,10 +203,18 @@ BAD_ROWS = [
     ("strong", "abc_0\t9.0\t10.0\t/m/a,/m/b", "'/m/a,/m/b' is no mid such as"),
     ("strong", "abc\t9.0\t10.0\t/m/a", "segment_id 'abc' is not YTID_STARTMS"),
     ("strong", "abc_3.5\t9.0\t10.0\t/m/a", "segment_id 'abc_3.5' is not YTID_STARTMS"),
-    ("strong", "abc_0\t9.0\t10.0", "no label; the columns are segment_id, start_time_seconds"),
+    ("strong", "abc_0\t9.0\t10.0", "no label; the columns are clip_id, start_time_seconds"),
     ("strong", "abc_0\t\t10.0\t/m/a", "no start_time_seconds; the columns are"),
-    ("strong", "abc_0\t9.0\t10.0\t/m/a\tPRESENT", "'PRESENT' is too much; the columns are"),
-    ("strong", "abc_0\t9.0\t10.0\t/m/a\tb\tc", "'b\\tc' is too much; the columns are"),
+    (
+        "strong",
+        "abc_0\t9.0\t10.0\t/m/a\tPRESENT",
+        "'PRESENT' is an unexpected extra column; the columns are",
+    ),
+    (
+        "strong",
+        "abc_0\t9.0\t10.0\t/m/a\tb\tc",
+        "'b\\tc' is an unexpected extra column; the columns are",
+    ),
     (
         "strong",
         "_a_JHxphWEs_0\t4.340\t4.341\t/m/073cg4",
@@ -211,7 +223,7 @@ BAD_ROWS = [
     (
         "strong",
         "segment_id\tstart_time_seconds\tend_time_seconds\tlabel",
-        "'segment_id' is not YTI",
+        "'clip_id' is not YTI",
     ),
     ("framed", "abc_0\t0.0\t0.96\t/m/a\tpresent", "present 'present' is neither PRESENT nor NOT_P"),
     ("framed", "abc_0\t0.0\t0.96\t/m/a\t1", "present '1' is neither PRESENT nor NOT_PRESENT"),
@@ -225,8 +237,12 @@ BAD_ROWS = [
     ("negatives", "abc\t/m/a", "segment_id 'abc' is not YTID_STARTMS"),
     ("negatives", "abc_0\tSpeech", "'Speech' is no mid, nor a comma-separated list of them, such"),
     ("negatives", "abc_0\t/m/a", "duplicate row: abc_0, /m/a stands further up"),
-    ("negatives", "abc_0", "no label; the columns are segment_id, label"),
-    ("negatives", "abc_0\t/m/d\t/m/c", "'/m/c' is too much; the columns are segment_id, label"),
+    ("negatives", "abc_0", "no label; the columns are clip_id, label"),
+    (
+        "negatives",
+        "abc_0\t/m/d\t/m/c",
+        "'/m/c' is an unexpected extra column; the columns are clip_id, label",
+    ),
 ]
 
 
@@ -290,8 +306,12 @@ def test_the_first_bad_row_is_told_and_the_others_are_counted(tmp_path):
             WEAK,
             r"line 4: '--PJHxphWEs, 30.* is no row of a strong label TSV; its columns",
         ),
-        ("strong", "abc_0\t1\t2\t/m/a\tx\ty\n", r"line 1: 'x\\ty' is too much; the columns are"),
-        ("strong", FRAMED, r"line 2: 'NOT_PRESENT' is too much; the columns are"),
+        (
+            "strong",
+            "abc_0\t1\t2\t/m/a\tx\ty\n",
+            r"line 1: 'x\\ty' is an unexpected extra column; the columns are",
+        ),
+        ("strong", FRAMED, r"line 2: 'NOT_PRESENT' is an unexpected extra column; the columns are"),
         ("framed", STRONG, r"line 1: 'segment_id\\tstart_time_.* is no row of a framed label TSV"),
         (
             "strong",
@@ -335,7 +355,7 @@ def test_times_are_written_as_the_release_writes_them(ms, text):
 
 
 _SEGMENT_IDS = st.builds(
-    metadata.segment_id,
+    metadata.clip_id,
     st.text("abcXYZ019-_", min_size=1, max_size=11),
     st.integers(0, 10**7),
 )
@@ -357,7 +377,7 @@ _SEGMENT_IDS = st.builds(
 def test_framed_labels_survive_being_written_and_read(tmp_path_factory, rows):
     table = pd.DataFrame(
         {
-            "segment_id": pd.Series([row[0] for row in rows], dtype=str),
+            "clip_id": pd.Series([row[0] for row in rows], dtype=str),
             "start_ms": pd.Series([row[1] for row in rows], dtype="int64"),
             "end_ms": pd.Series([row[1] + 960 for row in rows], dtype="int64"),
             "mid": pd.Series([row[2] for row in rows], dtype=str),
@@ -388,14 +408,14 @@ def test_an_output_that_cannot_be_written_is_told_and_leaves_nothing(tmp_path):
     ],
 )
 def test_a_segment_id_is_split_at_its_last_underscore(clip_id, parts):
-    assert metadata.split_segment_id(clip_id) == parts
-    assert metadata.segment_id(*parts) == clip_id
+    assert metadata.split_clip_id(clip_id) == parts
+    assert metadata.make_clip_id(*parts) == clip_id
 
 
 @pytest.mark.parametrize("text", ["abc", "_30000", "abc_", "abc_3.5", "abc_-1", "abc_\u00b2"])
 def test_other_text_is_no_segment_id(text):
     with pytest.raises(errors.InputError, match="must be YTID_STARTMS"):
-        metadata.split_segment_id(text)
+        metadata.split_clip_id(text)
 
 
 @pytest.mark.parametrize(
@@ -451,8 +471,11 @@ def test_a_class_list_is_read_in_the_release_s_two_formats_and_others(tmp_path, 
         ("/m/a\tA\n/m/a\tB\n", "line 2: duplicate row: /m/a stands further up"),
         ("/m/a\tA\nDog\tB\n", "line 2: 'Dog' is no mid such as /m/09x0r"),
         ("/m/a\tA\n/m/b\n", "line 2: no display_name; the columns are mid, display_name"),
-        ("/m/a\tA\n/m/b\tB\tC\n", "line 2: 'C' is too much"),
-        ("index,mid,display_name\n0,/m/a,Male speech, man\n", "line 2: 'man' is too much"),
+        ("/m/a\tA\n/m/b\tB\tC\n", "line 2: 'C' is an unexpected extra column"),
+        (
+            "index,mid,display_name\n0,/m/a,Male speech, man\n",
+            "line 2: 'man' is an unexpected extra column",
+        ),
         ("Speech\n", "line 1: 'Speech' is no row of a list of classes; its columns are mid, disp"),
     ],
 )

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from audioset_strong import errors
+from audioset_strong.core import errors
 from audioset_strong.labels import framing, ontology
 
 # sound -> animal -> dog -> bark; sound -> pets -> dog; things -> bell; pets -> cat
@@ -67,15 +67,16 @@ def test_ancestors_among_classes_skip_the_nodes_between_and_keep_strangers_apart
     )
     labels = np.array([[0, 1, 1, 0, 0], [0, 0, 0, 0, 1], [0, 0, 0, 0, 0]], bool)
     np.testing.assert_array_equal(
-        framing.smear(labels, matrix), [[1, 1, 1, 1, 0], [0, 0, 0, 0, 1], [0, 0, 0, 0, 0]]
+        framing.propagate_to_ancestors(labels, matrix),
+        [[1, 1, 1, 1, 0], [0, 0, 0, 0, 1], [0, 0, 0, 0, 0]],
     )
 
 
 def test_smearing_twice_changes_nothing_more(graph):
     matrix = ontology.ancestor_matrix(graph.ancestor_indices(list(CHILDREN)))
     labels = np.eye(len(CHILDREN), dtype=bool)
-    once = framing.smear(labels, matrix)
-    np.testing.assert_array_equal(framing.smear(once, matrix), once)
+    once = framing.propagate_to_ancestors(labels, matrix)
+    np.testing.assert_array_equal(framing.propagate_to_ancestors(once, matrix), once)
 
 
 @pytest.mark.parametrize(

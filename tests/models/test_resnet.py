@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from audioset_strong import errors
+from audioset_strong.core import errors
 from audioset_strong.models import resnet
 
 

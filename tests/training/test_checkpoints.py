@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from audioset_strong import errors
-from audioset_strong.labels import vocabulary
+from audioset_strong.core import errors
+from audioset_strong.labels import vocabularies
 from audioset_strong.models import resnet
 from audioset_strong.training import checkpoints
 
-VOCABULARY = vocabulary.Vocabulary(("/m/0a", "/m/0b"), ("a", "b"))
+VOCABULARY = vocabularies.Vocabulary(("/m/0a", "/m/0b"), ("a", "b"))
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
-from audioset_strong import errors
-from audioset_strong.data import sampling
-from audioset_strong.data import source as source_lib
+from audioset_strong.core import errors
+from audioset_strong.inputs import sampling, training_sources
 from audioset_strong.training import checkpoints, distribution
 from tests.datasets import toy_clips, write_dataset
 from tests.processes import Server
@@ -44,7 +43,7 @@ def _flags(workdir, data_dir, *more):
         f"--data_dir={data_dir}",
         "--gin_file=table1/strong_67k.gin",
         "--gin_file=demo/train.gin",
-        "--gin_param=single.datasets = ('train',)",
+        "--gin_param=single_source.datasets = ('train',)",
         "--gin_param=resnet.depths = (1,)",
         "--gin_param=resnet.width = 4",
         "--gin_param=resnet.synchronized_batch_norm = True",
@@ -72,7 +71,7 @@ def test_two_devices_train_as_one_does_at_the_same_global_batch(
     more = (
         f"--gin_param=train.clip_norm = {clip_norm}",
         "--gin_param=train.ema_decay = 0.9",
-        "--gin_param=single.mask_unlabelled_classes = True",
+        "--gin_param=single_source.mask_unlabelled_classes = True",
     )
     one = server.start("train", *_flags(tmp_path / "one", data_dir, *more))
     flags = _flags(tmp_path / "two", data_dir, *more, "--strategy=mirrored")
@@ -151,7 +150,7 @@ def test_a_loss_that_is_no_number_names_the_clips_of_both_processes(server, data
     wanted = []
     for index in range(2):
         batches = sampling.train_patches(
-            [source_lib.Source((str(data_dir / "train"),), "strong")],
+            [training_sources.Source((str(data_dir / "train"),), "strong")],
             *(4, 0, told["step"] - 1, 2048),
             num_pipelines=2,
             pipeline_index=index,

@@ -12,10 +12,10 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
-from audioset_strong import errors, features
-from audioset_strong.data import sampling
-from audioset_strong.data import source as source_lib
-from audioset_strong.labels import vocabulary
+from audioset_strong.audio import features
+from audioset_strong.core import errors
+from audioset_strong.inputs import sampling, training_sources
+from audioset_strong.labels import vocabularies
 from audioset_strong.models import resnet
 from audioset_strong.training import checkpoints
 from tests import toy_training
@@ -113,7 +113,7 @@ def test_tensorboard_shows_loss_gradient_norm_learning_rate_speed_and_config(tra
 def test_the_first_loss_and_gradient_norm_are_those_of_the_untrained_model(data_dir, tmp_path):
     train(tmp_path / "run", data_dir, total_steps=1)
     keras.utils.set_random_seed(0)
-    net = tiny(4, source_lib.class_priors(sources(data_dir)))
+    net = tiny(4, training_sources.class_priors(sources(data_dir)))
     batch = next(iter(sampling.train_patches(sources(data_dir), 16, seed=0)))
     with tf.GradientTape() as tape:
         logits = net(batch["log_mel"], training=True)
@@ -209,7 +209,7 @@ def test_fine_tuning_needs_a_selection_or_a_checkpoint_of_the_same_network(
         train(tmp_path / "a", data_dir, init_from=str(trained))
     with pytest.raises(errors.InputError, match="neither a checkpoint nor a workdir"):
         train(tmp_path / "a", data_dir, init_from=str(tmp_path / "nowhere"))
-    others = vocabulary.Vocabulary(("/m/0x", "/m/0y"), ("x", "y"))
+    others = vocabularies.Vocabulary(("/m/0x", "/m/0y"), ("x", "y"))
     write_dataset(tmp_path / "data" / "train", toy_clips(8), 1, vocabulary=others)
     with pytest.raises(
         errors.InputError, match="none of its 4 classes is among the 2 of this data"
@@ -293,7 +293,7 @@ def test_a_run_that_dies_at_any_file_of_a_save_goes_on_and_ends_the_same(
         ({"seed": -1}, "train.seed = -1"),
         ({"learning_rate": 1e-3}, "train.learning_rate = 0.001: must name a function"),
         ({"sources": lambda _: []}, "no dataset given"),
-        ({"sources": lambda _: [source_lib.Source(("nowhere",), "weak")]}, "nowhere"),
+        ({"sources": lambda _: [training_sources.Source(("nowhere",), "weak")]}, "nowhere"),
     ],
 )
 def test_bad_settings_stop_before_anything_is_written(data_dir, tmp_path, settings, message):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from audioset_strong import errors
+from audioset_strong.core import errors
 from audioset_strong.training import losses
 
 

@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
-from audioset_strong import errors
-from audioset_strong.data import sampling
-from audioset_strong.labels import vocabulary
+from audioset_strong.core import errors
+from audioset_strong.inputs import sampling
+from audioset_strong.labels import vocabularies
 from audioset_strong.models import resnet
 from audioset_strong.training import checkpoints, losses, optimizers
 from tests.datasets import toy_clips, write_dataset
@@ -161,7 +161,7 @@ def test_xla_is_left_out_on_a_cpu(data_dir, tmp_path, caplog):
 def test_outputs_are_mapped_by_mid_to_another_vocabulary(data_dir, tmp_path):
     trained = train(tmp_path / "trained", data_dir)
     mids = ("/m/03", "/m/00", "/m/0new", "/m/01")
-    other = vocabulary.Vocabulary(mids, ("three", "zero", "new", "one"))
+    other = vocabularies.Vocabulary(mids, ("three", "zero", "new", "one"))
     write_dataset(tmp_path / "data" / "train", toy_clips(16), 1, vocabulary=other)
     tuned = train(
         tmp_path / "tuned",
@@ -186,7 +186,7 @@ def test_outputs_are_mapped_by_mid_to_another_vocabulary(data_dir, tmp_path):
 
 def test_another_architecture_cannot_be_mapped(data_dir, tmp_path):
     trained = train(tmp_path / "trained", data_dir, total_steps=1)
-    other = vocabulary.Vocabulary(("/m/01", "/m/00", "/m/05"), ("b", "a", "c"))
+    other = vocabularies.Vocabulary(("/m/01", "/m/00", "/m/05"), ("b", "a", "c"))
     write_dataset(tmp_path / "data" / "train", toy_clips(16), 1, vocabulary=other)
 
     def wider(num_classes, class_priors):

@@ -4,12 +4,12 @@ import math
 
 import pytest
 
-from audioset_strong import errors
+from audioset_strong.core import errors
 from audioset_strong.training import schedules
 
 
 def test_constant_is_one_number_for_all_steps():
-    assert schedules.constant(100, 0.3) == 0.3
+    assert schedules.constant_schedule(100, 0.3) == 0.3
 
 
 def test_warmup_cosine_rises_in_a_line_and_falls_in_half_a_cosine():
@@ -34,17 +34,17 @@ def test_shares_outside_0_to_1_are_refused(settings):
 
 
 def test_steps_multiply_the_rate_at_each_boundary():
-    schedule = schedules.steps(100, 1.0, boundaries=(0.5, 0.75), factor=0.1)
+    schedule = schedules.step_schedule(100, 1.0, boundaries=(0.5, 0.75), factor=0.1)
     rates = [float(schedule(step)) for step in (0, 50, 51, 75, 76, 99)]
     assert rates == pytest.approx([1.0, 1.0, 0.1, 0.1, 0.01, 0.01])
 
 
 @pytest.mark.parametrize("settings", [{"boundaries": (0.7, 0.5)}, {"boundaries": (0.5, 1.0)}])
 def test_boundaries_that_do_not_rise_within_the_run_are_refused(settings):
-    with pytest.raises(errors.InputError, match=r"steps.boundaries"):
-        schedules.steps(100, **settings)
+    with pytest.raises(errors.InputError, match=r"step_schedule.boundaries"):
+        schedules.step_schedule(100, **settings)
 
 
 def test_a_factor_that_is_not_positive_is_refused():
-    with pytest.raises(errors.InputError, match=r"steps.factor = 0"):
-        schedules.steps(100, factor=0)
+    with pytest.raises(errors.InputError, match=r"step_schedule.factor = 0"):
+        schedules.step_schedule(100, factor=0)

@@ -48,8 +48,8 @@ def flags(workdir, data_dir, *more):
         f"--data_dir={data_dir}",
         "--gin_file=table1/plus_strong.gin",
         "--gin_file=demo/fine_tune.gin",
-        "--gin_param=mixture.weak_datasets = ('train',)",
-        "--gin_param=mixture.strong_datasets = ('train',)",
+        "--gin_param=weak_strong_mixture.weak_datasets = ('train',)",
+        "--gin_param=weak_strong_mixture.strong_datasets = ('train',)",
         "--gin_param=resnet.depths = (1,)",
         "--gin_param=resnet.width = 4",
         "--gin_param=train.batch_size = 8",
@@ -125,11 +125,17 @@ def test_a_run_killed_and_stopped_again_and_again_ends_as_one_never_stopped(
         (["--gin_param=resnet.depths = (0,)"], "resnet needs positive depths"),
         (["--gin_param=resnet.depths = 3"], "resnet needs positive depths"),
         (["--gin_file=table1/strong_67.gin"], "table1/strong_67k.gin"),
-        (["--gin_param=mixture.mu = 1.5"], "mixture.mu = 1.5: must lie in [0, 1]"),
-        (["--gin_param=mixture.policy = 'storng'"], "'storng'"),
-        (["--gin_param=mixture.strong_datasets = ('empty',)"], "none of its 0 clips"),
-        (["--gin_param=mixture.strong_datasets = %NOWHERE"], "%NOWHERE is used but never set"),
-        (["--gin_param=train.sources = @single"], "Required bindings for `single`"),
+        (
+            ["--gin_param=weak_strong_mixture.mu = 1.5"],
+            "weak_strong_mixture.mu = 1.5: must lie in [0, 1]",
+        ),
+        (["--gin_param=weak_strong_mixture.policy = 'storng'"], "'storng'"),
+        (["--gin_param=weak_strong_mixture.strong_datasets = ('empty',)"], "none of its 0 clips"),
+        (
+            ["--gin_param=weak_strong_mixture.strong_datasets = %NOWHERE"],
+            "%NOWHERE is used but never set",
+        ),
+        (["--gin_param=train.sources = @single_source"], "Required bindings for `single`"),
         (["--gin_param=train.batch_size = 'many'"], "train.batch_size = 'many'"),
         (["--init_from=/nowhere"], "/nowhere: neither a checkpoint nor a workdir"),
         (["--data_dir=/nowhere"], "/nowhere/train: no converted dataset"),
@@ -148,10 +154,12 @@ def test_a_user_s_mistake_is_one_line_and_exit_code_2(server, data_dir, tmp_path
 def test_a_workdir_of_another_experiment_is_refused_with_the_difference(
     server, data_dir, whole, tmp_path
 ):
-    process = server.start("train", *flags(whole, data_dir, "--gin_param=mixture.mu = 0.5"))
+    process = server.start(
+        "train", *flags(whole, data_dir, "--gin_param=weak_strong_mixture.mu = 0.5")
+    )
     assert process.wait() == 2
     (line,) = process.stderr.splitlines()
-    assert "there mixture.mu = 0.8, asked for mixture.mu = 0.5" in line
+    assert "there weak_strong_mixture.mu = 0.8, asked for weak_strong_mixture.mu = 0.5" in line
     # The same experiment with its data elsewhere is no other.
     shutil.copytree(data_dir, tmp_path / "moved")
     assert server.start("train", *flags(whole, tmp_path / "moved")).wait() == 0

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from audioset_strong import cli
+from audioset_strong.core import cli
 
 _CLIPS = flags.DEFINE_integer("clips", 300, "Clips of each format.", lower_bound=100)
 _FORMATS = flags.DEFINE_list("formats", ["wav", "flac", "m4a"], "Formats to measure.")
@@ -93,11 +93,12 @@ def _bare(directory: str, clips: int, cores: int) -> tuple[float, float]:
 
 def _converter(directory: str, clips: int, cores: int) -> tuple[float, float]:
     """(clips a second, CPU seconds a clip, of all processes)."""
-    from audioset_strong.data import audio, plan, shards
+    from audioset_strong.audio import decoding
+    from audioset_strong.conversion import plans, shard_writing
 
-    request = plan.Request((), (), "", "")
+    request = plans.Request((), (), "", "")
     planned = [
-        plan.PlannedClip(path.stem, 0, 10_000, (1,), None, None, str(path), audio.CLIP)
+        plans.PlannedClip(path.stem, 0, 10_000, (1,), None, None, str(path), decoding.CLIP)
         for path in sorted(pathlib.Path(directory).iterdir())[:clips]
     ]
     clock = []
@@ -110,7 +111,7 @@ def _converter(directory: str, clips: int, cores: int) -> tuple[float, float]:
             ended += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         return ended
 
-    def timed(pieces: Iterator[shards.Piece]) -> Iterator[shards.Piece]:
+    def timed(pieces: Iterator[shard_writing.Piece]) -> Iterator[shard_writing.Piece]:
         done = 0
         for piece in pieces:
             done += len(piece.clips)
@@ -118,10 +119,12 @@ def _converter(directory: str, clips: int, cores: int) -> tuple[float, float]:
             yield piece
 
     folder = pathlib.Path(directory).parent
-    (folder / shards.WORK_DIR).mkdir(exist_ok=True)
-    with shards.scratch(str(folder)) as scratch:
-        pieces = shards.convert_chunks(shards.chunks(planned), request, cores, scratch)
-        shards.write_shard(f"{directory}.shard", timed(pieces), 527)
+    (folder / shard_writing.WORK_DIR).mkdir(exist_ok=True)
+    with shard_writing.scratch(str(folder)) as scratch:
+        pieces = shard_writing.convert_chunks(
+            shard_writing.chunks(planned), request, cores, scratch
+        )
+        shard_writing.write_shard(f"{directory}.shard", timed(pieces), 527)
     # From when each worker has done its first piece until the last is there.
     (begin, cpu_begin, before), (end, cpu_end, done) = clock[cores - 1], clock[-1]
     return (done - before) / (end - begin), (cpu_end - cpu_begin) / (done - before)
@@ -131,32 +134,31 @@ def _encoding(directory: str, clips: int, cores: int) -> list[tuple[str, float, 
     """(encoding, kB a clip, CPU ms to write a clip, CPU ms to read a window as log-mel) of each."""
     import tensorflow as tf
 
-    from audioset_strong import features
-    from audioset_strong.data import audio
-    from audioset_strong.data import clip as clip_lib
+    from audioset_strong.audio import decoding, features
+    from audioset_strong.records import clip_records
 
     del cores
     paths = sorted(map(str, pathlib.Path(directory).iterdir()))[:clips]
     made = [
-        clip_lib.Clip(f"clip{i}_0", audio.to_pcm16(audio.load(path)), 16_000)
+        clip_records.Clip(f"clip{i}_0", decoding.to_pcm16(decoding.load(path)), 16_000)
         for i, path in enumerate(paths)
     ]
     measured = []
-    for encoding in clip_lib.ENCODINGS:
+    for encoding in clip_records.ENCODINGS:
 
         @tf.function
         def read(records: tf.Tensor, encoding: str = encoding) -> tf.Tensor:
-            parsed = clip_lib.parse(records)
+            parsed = clip_records.parse(records)
             frame = tf.fill([clips], tf.constant(400, tf.int64))
-            if encoding == clip_lib.LOG_MEL:
-                return clip_lib.crop_log_mel(parsed, frame, features.PATCH_FRAMES)
+            if encoding == clip_records.LOG_MEL:
+                return clip_records.crop_log_mel(parsed, frame, features.PATCH_FRAMES)
             start = frame * features.HOP_SAMPLES
-            pcm = clip_lib.crop(parsed, start, features.PATCH_SAMPLES, encoding)
+            pcm = clip_records.crop(parsed, start, features.PATCH_SAMPLES, encoding)
             return features.log_mel(tf.cast(pcm, tf.float32) / 32768.0)
 
-        clip_lib.serialize(made[0], encoding)  # TensorFlow's first call takes longer
+        clip_records.serialize(made[0], encoding)  # TensorFlow's first call takes longer
         begin = time.process_time()
-        records = [clip_lib.serialize(clip, encoding) for clip in made]
+        records = [clip_records.serialize(clip, encoding) for clip in made]
         written = time.process_time()
         read(tf.constant(records))
         warm = time.process_time()
@@ -176,7 +178,7 @@ def _encoding(directory: str, clips: int, cores: int) -> list[tuple[str, float, 
 
 def _memory(directory: str, clips: int, cores: int) -> float:
     """Peak MB of the process that plans and writes; a worker holds a few clips."""
-    from audioset_strong.data import convert, plan
+    from audioset_strong.conversion import converter, plans
 
     folder = pathlib.Path(directory)
     classes = folder.parent / "classes.csv"
@@ -184,8 +186,8 @@ def _memory(directory: str, clips: int, cores: int) -> float:
     weak = folder.parent / f"weak{clips}.csv"
     with open(weak, "w") as file:
         file.writelines(f'video{i:06d}, 0.000, 10.000, "/m/0a"\n' for i in range(clips))
-    convert.convert(
-        plan.Request(
+    converter.convert(
+        plans.Request(
             audio_dirs=(directory,),
             class_labels=(str(classes),),
             output_dir=str(folder.parent),
@@ -200,7 +202,7 @@ def _memory(directory: str, clips: int, cores: int) -> float:
 
 def _index(directory: str, files: int, cores: int) -> tuple[float, float, float]:
     """(seconds to list the names, seconds to find every clip, MB that the index takes)."""
-    from audioset_strong.data import audio_index
+    from audioset_strong.audio import finding
 
     def resident_mb() -> float:
         pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
@@ -208,7 +210,7 @@ def _index(directory: str, files: int, cores: int) -> tuple[float, float, float]
 
     del cores
     before, begin = resident_mb(), time.perf_counter()
-    index = audio_index.AudioIndex([directory])
+    index = finding.AudioIndex([directory])
     listed, memory = time.perf_counter(), resident_mb() - before
     found = sum(index.find(f"video{i:06d}", 30_000, 40_000) is not None for i in range(files))
     if found != files:

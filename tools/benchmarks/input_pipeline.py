@@ -39,7 +39,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from absl import flags
 
-from audioset_strong import cli
+from audioset_strong.core import cli
 
 _CLIPS = flags.DEFINE_integer("clips", 4000, "Clips of ten seconds.", lower_bound=64)
 _SECONDS = flags.DEFINE_float("seconds", 5.0, "Time of each measurement.", lower_bound=0.1)
@@ -54,21 +54,21 @@ def _write(root: str, clips: int, shards: int) -> dict[str, float]:
     """Writes the dataset in each encoding; returns the bytes of a clip in each."""
     import tensorflow as tf
 
-    from audioset_strong.data import clip as clip_lib
-    from audioset_strong.data import dataset_info
-    from audioset_strong.labels import vocabulary
+    from audioset_strong.labels import vocabularies
+    from audioset_strong.records import clip_records, dataset_info
 
     rng = np.random.default_rng(0)
-    names = vocabulary.Vocabulary(
+    names = vocabularies.Vocabulary(
         tuple(f"/m/{i:04d}" for i in range(_CLASSES)), tuple(f"class {i}" for i in range(_CLASSES))
     )
     sizes = {}
     sounds = [_speech_like(rng) for _ in range(32)]
-    for encoding in clip_lib.ENCODINGS:
+    for encoding in clip_records.ENCODINGS:
         folder = pathlib.Path(root) / encoding
         folder.mkdir()
         encoded = [
-            clip_lib.serialize(clip_lib.Clip("", sound, 16_000), encoding) for sound in sounds
+            clip_records.serialize(clip_records.Clip("", sound, 16_000), encoding)
+            for sound in sounds
         ]
         sizes[encoding] = sum(map(len, encoded)) / len(encoded)
         listed = []
@@ -82,15 +82,15 @@ def _write(root: str, clips: int, shards: int) -> dict[str, float]:
                         (int(start), int(start) + 800, int(label))
                         for start, label in zip(starts, rng.integers(0, _CLASSES, 6), strict=True)
                     )
-                    clip = clip_lib.Clip(
+                    clip = clip_records.Clip(
                         f"video{i:06d}_0", sounds[i % 32], 16_000, (i % _CLASSES,), segments, ()
                     )
-                    writer.write(clip_lib.serialize(clip, encoding))
+                    writer.write(clip_records.serialize(clip, encoding))
             listed.append({"file": name, "clips": len(mine), "strong_clips": len(mine)})
         dataset_info.DatasetInfo(
             encoding,
             "train",
-            clip_lib.SCHEMA_VERSION,
+            clip_records.SCHEMA_VERSION,
             16_000,
             encoding,
             names,
@@ -130,11 +130,11 @@ def _paths(root: str) -> list[str]:
 def _records(root: str, direct: bool = False):
     import tensorflow as tf
 
-    from audioset_strong.data import clip as clip_lib
+    from audioset_strong.records import clip_records
 
     paths = _paths(root)
     return tf.data.Dataset.from_tensor_slices(paths).interleave(
-        clip_lib.record_reader(paths) if direct else tf.data.TFRecordDataset,
+        clip_records.record_reader(paths) if direct else tf.data.TFRecordDataset,
         cycle_length=8,
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
@@ -154,7 +154,7 @@ def _read(direct: bool) -> Callable[[str, int], Iterator[int]]:
 def _log_mel(root: str, batch_size: int) -> Iterator[int]:
     import tensorflow as tf
 
-    from audioset_strong import features
+    from audioset_strong.audio import features
 
     del root
     waveform = tf.random.uniform([batch_size, _PATCH], -1, 1)
@@ -169,18 +169,18 @@ def _stage(number: int) -> Callable[[str, int], Iterator[int]]:
     def run(root: str, batch_size: int) -> Iterator[int]:
         import tensorflow as tf
 
-        from audioset_strong import features
-        from audioset_strong.data import clip as clip_lib
-        from audioset_strong.data import sampling
+        from audioset_strong.audio import features
+        from audioset_strong.inputs import sampling
         from audioset_strong.labels import framing
+        from audioset_strong.records import clip_records
 
         def windows(serialized):
-            parsed = clip_lib.parse(serialized)
+            parsed = clip_records.parse(serialized)
             made = {"clip_id": parsed["clip_id"]}
             last = parsed["num_samples"] - _PATCH
             start = tf.random.uniform(tf.shape(last), 0, 2**31, tf.int64) % (last + 1)
             if number >= 2:
-                made["pcm"] = clip_lib.cut(parsed, start, _PATCH)
+                made["pcm"] = clip_records.cut(parsed, start, _PATCH)
             if number >= 3:
                 segments = (
                     parsed["segment_start_ms"].to_tensor(-1) * 16,
@@ -199,7 +199,7 @@ def _stage(number: int) -> Callable[[str, int], Iterator[int]]:
         if number >= 5:
 
             def log_mel(batch):
-                pcm = clip_lib.decode(batch["pcm"], _PATCH)
+                pcm = clip_records.decode(batch["pcm"], _PATCH)
                 waveform = tf.cast(pcm, tf.float32) / 32768
                 return {"log_mel": features.log_mel(waveform), "labels": batch["labels"]}
 
@@ -217,9 +217,9 @@ def _ours(
     encoding: str = "pcm16", policy: str = "strong", **settings
 ) -> Callable[[str, int], Iterator[int]]:
     def run(root: str, batch_size: int) -> Iterator[int]:
-        from audioset_strong.data import sampling, source
+        from audioset_strong.inputs import sampling, training_sources
 
-        sources = [source.Source((os.path.join(root, encoding),), policy)]
+        sources = [training_sources.Source((os.path.join(root, encoding),), policy)]
         return _patches_of(sampling.train_patches(sources, batch_size, **settings))
 
     return run
@@ -228,7 +228,7 @@ def _ours(
 def _whole_clip(root: str, batch_size: int) -> Iterator[int]:
     import tensorflow as tf
 
-    from audioset_strong import features
+    from audioset_strong.audio import features
 
     def patch(record):
         audio = tf.io.parse_single_example(record, {"audio": tf.io.FixedLenFeature([], tf.string)})

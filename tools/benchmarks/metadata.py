@@ -19,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 from absl import flags
 
-from audioset_strong import cli
+from audioset_strong.core import cli
 
 _WEAK_ROWS = flags.DEFINE_integer("weak_rows", 2_100_000, "Clips of the weak CSV.", lower_bound=1)
 _STRONG_ROWS = flags.DEFINE_integer(
@@ -92,7 +92,6 @@ def _read_strong(path: str) -> object:
 
 def _measure(read: Callable[[str], object], path: str, repeats: int) -> tuple[float, float]:
     """(seconds of the fastest run, peak MB above what the imports take), in this process."""
-    from audioset_strong.labels import metadata  # noqa: F401
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = []

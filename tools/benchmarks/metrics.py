@@ -19,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 from absl import flags
 
-from audioset_strong import cli
+from audioset_strong.core import cli
 
 _WEAK_CLIPS = flags.DEFINE_integer("weak_clips", 18_000, "Clips of the weak eval.", lower_bound=2)
 _STRONG_FRAMES = flags.DEFINE_integer(

@@ -21,7 +21,7 @@ import time
 import numpy as np
 from absl import flags
 
-from audioset_strong import cli
+from audioset_strong.core import cli
 
 _SECONDS = flags.DEFINE_list("seconds", ["60", "3600"], "Lengths of recordings, demo model.")
 _RESNET50_SECONDS = flags.DEFINE_integer("resnet50_seconds", 60, "Length for ResNet-50; 0: none.")
@@ -44,14 +44,15 @@ def _write_model(directory: str, size: str) -> None:
     """A workdir of that network, with random weights."""
     import tensorflow as tf
 
-    from audioset_strong.labels import vocabulary
+    from audioset_strong.core import gin_files
+    from audioset_strong.labels import vocabularies
     from audioset_strong.models import resnet
-    from audioset_strong.training import checkpoints, config, loop  # noqa: F401 (gin's names)
+    from audioset_strong.training import checkpoints
 
-    config.parse(["demo/model.gin" if size == _DEMO else "models/resnet50.gin"], [])
+    gin_files.parse(["demo/model.gin" if size == _DEMO else "models/resnet50.gin"], [])
     net = resnet.resnet(num_classes=_CLASSES)
     names = tuple(f"class {i}" for i in range(_CLASSES))
-    classes = vocabulary.Vocabulary(tuple(f"/m/{i:04x}" for i in range(_CLASSES)), names)
+    classes = vocabularies.Vocabulary(tuple(f"/m/{i:04x}" for i in range(_CLASSES)), names)
     checkpoints.save(tf.train.Checkpoint(model=net), directory, 1, keep=True)
     checkpoints.save_model_description(directory, net, classes, "")
 
@@ -64,12 +65,14 @@ def _predict(root: str, size: str, seconds: int) -> tuple[float, float, float]:
     """(times real time, peak MB before, peak MB after)."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    from audioset_strong.inference import events, predictor, recordings
+    from audioset_strong.inference import event_detection, predictor, recordings
 
     model = predictor.load_model(f"{root}/{size}/checkpoints/step-1")
 
     def run(path: str) -> float:
-        settings = events.settings_for(model.vocabulary, 0.5, hysteresis=0.8, median_frames=3)
+        settings = event_detection.settings_for(
+            model.vocabulary, 0.5, hysteresis=0.8, median_frames=3
+        )
         out = f"{root}/{size}-{seconds}"
         request = recordings.Request(settings, out, ("csv", "events", "png"), overwrite=True)
         begin = time.perf_counter()

@@ -23,7 +23,7 @@ from collections.abc import Callable
 
 from absl import flags
 
-from audioset_strong import cli
+from audioset_strong.core import cli
 
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Examples a step.", lower_bound=1)
 _CLASSES = flags.DEFINE_integer("classes", 527, "Outputs.", lower_bound=1)
@@ -43,10 +43,10 @@ def _rows() -> tuple[dict[str, Callable[[], None]], dict[str, object]]:
     import numpy as np
     import tensorflow as tf
 
-    from audioset_strong import features
-    from audioset_strong.models import complexity, precision, resnet
-    from audioset_strong.training import losses, optimizers, watching
-    from audioset_strong.training import step as step_lib
+    from audioset_strong.audio import features
+    from audioset_strong.models import complexity, precisions, resnet
+    from audioset_strong.training import losses, monitoring, optimizers
+    from audioset_strong.training.step import make_step
 
     batch_size, classes, steps = _BATCH_SIZE.value, _CLASSES.value, _STEPS.value
     rng = np.random.default_rng(0)
@@ -60,12 +60,12 @@ def _rows() -> tuple[dict[str, Callable[[], None]], dict[str, object]]:
     size = {"depths": (1, 1, 1, 1), "width": 8, "bottleneck": False} if _SMALL.value else {}
 
     def network() -> keras.Model:
-        with precision.layers_in(_PRECISION.value):
+        with precisions.layers_in(_PRECISION.value):
             return resnet.resnet(classes, first_stride=_FIRST_STRIDE.value, **size)
 
     ours, alone = network(), network()
     optimizer = optimizers.build(optimizers.adam, 1e-4, ours)
-    run_steps = step_lib.make(
+    run_steps = make_step(
         tf.distribute.get_strategy(),
         ours,
         optimizer,
@@ -79,7 +79,7 @@ def _rows() -> tuple[dict[str, Callable[[], None]], dict[str, object]]:
         ran = {
             name: value.numpy() for name, value in run_steps(batches, tf.constant(steps)).items()
         }
-        watching.write_scalars({"loss": float(ran["loss"].mean())}, steps)
+        monitoring.write_scalars({"loss": float(ran["loss"].mean())}, steps)
 
     bare_optimizer = optimizers.build(optimizers.adam, 1e-4, alone)
     scaled = isinstance(bare_optimizer, keras.optimizers.LossScaleOptimizer)
@@ -110,7 +110,7 @@ def _rows() -> tuple[dict[str, Callable[[], None]], dict[str, object]]:
         "devices": [d.name for d in tf.config.list_logical_devices()],
     }
     if not _SMALL.value:
-        with precision.layers_in(_PRECISION.value):
+        with precisions.layers_in(_PRECISION.value):
             stock = keras.applications.ResNet50(
                 weights=None,
                 input_shape=(*shape[1:], 1),

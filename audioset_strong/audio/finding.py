@@ -1,0 +1,183 @@
+"""Finds the audio file of each clip among the layouts that people's downloads have."""
+
+import glob
+import os
+import re
+import string
+from collections.abc import Iterator, Sequence
+
+from absl import logging
+
+from audioset_strong.audio import decoding
+from audioset_strong.core import errors
+
+_SOUND = (".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav")
+_VIDEO = (".mka", ".mkv", ".mov", ".mp4", ".webm")
+EXTENSIONS = frozenset((*_SOUND, *_VIDEO))
+_START_AND_END = re.compile(r"_\d+(?:\.\d+)?_(\d+(?:\.\d+)?)$")
+
+
+class AudioIndex:
+    """File names of audio directories, listed once; a clip is found by its id, not by a search.
+
+    Recognised names, in any subfolder, each also with a "Y" before the video id: YTID_START and
+    YTID_START_END (in ms, or in seconds as 30, 30.0 or 30.000; any end will do), YTID.
+    """
+
+    def __init__(self, directories: Sequence[str], pattern: str | None = None):
+        """Lists the directories.
+
+        Args:
+          directories: directories, glob patterns of directories or files, or paths of any file
+            system that `tf.io.gfile` knows (gs://, s3://, ...). Of files with the same name the
+            first is taken, in the order of the directories, then of the paths.
+          pattern: how the files are named, where that is none of the recognised ways: a format
+            string of ytid, start_ms, end_ms (integers), start_s and end_s (floats), such as
+            "{ytid:.2}/{ytid}_{start_s:.0f}.wav". With a slash it is the path below the directory,
+            otherwise the name in any subfolder; without an extension any will do.
+
+        Raises:
+          errors.InputError: a directory that is missing or unreadable, no audio file in any of
+            them, or a pattern of another form.
+        """
+        self._pattern = None
+        extensions = EXTENSIONS
+        if pattern is not None:
+            self._pattern, extension = _split_pattern(pattern)
+            extensions = frozenset([extension]) if extension else EXTENSIONS
+        by_path = pattern is not None and "/" in pattern
+        self._paths: dict[str, str] = {}  # by the name without extension, or the path below root
+        self._by_start: dict[str, str] = {}  # by the name without end and extension
+        shadowed = []
+        for root, path in (listed for directory in directories for listed in _files(directory)):
+            stem, extension = os.path.splitext(path)
+            if extension.lower() not in extensions:
+                continue
+            key = stem[len(root) :].strip("/") if by_path else os.path.basename(stem)
+            if key in self._paths:
+                shadowed.append((path, self._paths[key]))
+                continue
+            self._paths[key] = path
+            if match := _START_AND_END.search(key):
+                self._by_start.setdefault(key[: match.start(1)], path)
+        if not self._paths:
+            raise errors.InputError(
+                f"no audio file in {', '.join(directories)} "
+                f"(looked for {', '.join(sorted(extensions))})"
+            )
+        if shadowed:
+            logging.warning(
+                "%d audio files are not read, since others have their names: %s, beside %s%s",
+                len(shadowed),
+                *shadowed[0],
+                ", ..." if len(shadowed) > 1 else "",
+            )
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def find(self, ytid: str, start_ms: int, end_ms: int) -> tuple[str, bool] | None:
+        """The file of a clip.
+
+        Args:
+          ytid: video id.
+          start_ms: of the clip in its video.
+          end_ms: likewise.
+
+        Returns:
+          (path, whether the name tells the start). A file named by the video id alone may hold the
+          clip or the full-length video. None where there is no file.
+        """
+        if self._pattern is not None:
+            path = self._paths.get(_fill(self._pattern, ytid, start_ms, end_ms))
+            return (path, "{start_" in self._pattern) if path else None
+        for prefix in ("", "Y"):
+            for start in _spellings(start_ms):
+                stem = f"{prefix}{ytid}_{start}"
+                path = self._paths.get(stem) or self._by_start.get(f"{stem}_")
+                if path:
+                    return path, True
+        path = self._paths.get(ytid) or self._paths.get(f"Y{ytid}")
+        return (path, False) if path else None
+
+
+def _spellings(ms: int) -> tuple[str, ...]:
+    """How file names write a time: 30000, 30.000, 30 and 30.0, or 30.5."""
+    exact = f"{ms / 1000:.3f}"
+    short = exact.rstrip("0")
+    if short.endswith("."):
+        return str(ms), exact, short[:-1], short + "0"
+    return str(ms), exact, short
+
+
+def _fill(pattern: str, ytid: str, start_ms: int, end_ms: int) -> str:
+    return pattern.format(
+        ytid=ytid,
+        start_ms=start_ms,
+        end_ms=end_ms,
+        start_s=start_ms / 1000,
+        end_s=end_ms / 1000,
+    )
+
+
+def _split_pattern(pattern: str) -> tuple[str, str]:
+    """(pattern without extension, extension or ""); raises where it cannot be filled."""
+    stem, extension = os.path.splitext(pattern)
+    if extension.lower() not in EXTENSIONS:
+        stem, extension = pattern, ""
+    try:
+        fields = [field for _, field, _, _ in string.Formatter().parse(stem)]
+        _fill(stem, "ytid", 0, 0)
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        raise errors.InputError(
+            f"audio_pattern {pattern!r}: {error!r}; its fields are ytid, start_ms, end_ms, "
+            "start_s and end_s, as in '{ytid}_{start_s:.0f}.wav'"
+        ) from error
+    if "ytid" not in fields:
+        raise errors.InputError(f"audio_pattern {pattern!r}: must hold {{ytid}}")
+    return stem.lstrip("/"), extension.lower()
+
+
+def _files(directory: str) -> Iterator[tuple[str, str]]:
+    """(root, path) of the files below a directory, or below all that a glob pattern matches."""
+    if decoding.is_remote(directory):
+        system = decoding.gfile()
+        is_directory, match, walk = system.isdir, system.glob, system.walk
+    else:
+        is_directory, match, walk = os.path.isdir, _glob, _walk
+    try:
+        roots = [directory] if is_directory(directory) else sorted(match(directory))
+        for root in roots:
+            if not is_directory(root):
+                yield os.path.dirname(root), root
+                continue
+            for folder, subfolders, names in walk(root):
+                subfolders.sort()
+                for name in sorted(names):
+                    yield root, os.path.join(folder, name)
+    except Exception as error:  # every file system raises its own
+        where = getattr(error, "filename", None) or directory
+        words = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise errors.InputError(f"{where}: cannot be listed ({words})") from error
+    if not roots:
+        raise errors.InputError(f"{directory}: no such directory (--audio_dir)")
+
+
+def _glob(pattern: str) -> list[str]:
+    return glob.glob(pattern, recursive=True) if glob.has_magic(pattern) else []
+
+
+def _walk(top: str) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` that follows links, visits no folder twice and raises what it cannot list."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    visited = set()
+    for folder, subfolders, names in os.walk(top, onerror=fail, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in visited:
+            subfolders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        yield folder, subfolders, names

@@ -1,0 +1,201 @@
+"""Runs command lines that depend on each other, a few at a time, and goes on where it stopped."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+from audioset_strong.core import errors, progress
+
+_POLL_S = 0.25
+_LOG_LINES_SHOWN = 15
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One command.
+
+    Attributes:
+      name: unique among the jobs run together; names its log and its stamp.
+      command: argument list.
+      needs: names of jobs that must have succeeded before.
+      cost: expected duration times the cores it keeps busy, in any unit common to the jobs; for the
+        time left and nothing else.
+      exclusive: whether nothing may run beside it (it uses every core by itself).
+    """
+
+    name: str
+    command: Sequence[str]
+    needs: tuple[str, ...] = ()
+    cost: float = 1.0
+    exclusive: bool = False
+
+
+def tool_command(tool: str, *arguments: str) -> list[str]:
+    """The command line of one of the project's own binaries, run by this very Python."""
+    return [sys.executable, "-m", f"audioset_strong.tools.{tool}", *arguments]
+
+
+@dataclasses.dataclass
+class _Running:
+    job: Job
+    process: subprocess.Popen
+    status_path: pathlib.Path
+
+    def status(self) -> tuple[float, str]:
+        """Share done in [0, 1], and a few words for the terminal."""
+        try:
+            status = json.loads(self.status_path.read_text())
+        except (OSError, ValueError):
+            return 0.0, f"{self.job.name}: starting"
+        done, total = status["done"], status["total"]
+        if not total:
+            return 0.0, f"{self.job.name}: {status['stage']} {done}"
+        note = f", {status['note']}" if status["note"] else ""
+        return done / total, f"{self.job.name}: {status['stage']} {done}/{total}{note}"
+
+
+def run(
+    jobs: Sequence[Job],
+    state_dir: pathlib.Path,
+    max_parallel: int,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """Runs the jobs in an order that respects their needs, in the given order otherwise.
+
+    A job that succeeded leaves a stamp in `state_dir` and is not run again; its output goes to
+    `state_dir/<name>.log`. When a job fails the others that run are stopped, and all
+    of them when the waiting is interrupted.
+
+    Args:
+      jobs: with unique names; needs name jobs among them.
+      state_dir: of logs and stamps; created where missing.
+      max_parallel: jobs at a time.
+      environment: variables added to the jobs'.
+
+    Raises:
+      errors.InputError: a job failed; the message holds the end of its log.
+    """
+    state_dir.mkdir(parents=True, exist_ok=True)
+    done = {job.name for job in jobs if _stamp(state_dir, job).exists()}
+    display = _Display(jobs, done)
+    running: dict[str, _Running] = {}
+    try:
+        while len(done) < len(jobs):
+            for job in jobs:
+                if job.name in done or job.name in running or not done.issuperset(job.needs):
+                    continue
+                alone = job.exclusive or any(r.job.exclusive for r in running.values())
+                if len(running) < (1 if alone else max_parallel):
+                    running[job.name] = _start(job, state_dir, environment)
+                    display.started(job)
+            time.sleep(_POLL_S)
+            for name, current in list(running.items()):
+                code = current.process.poll()
+                if code is None:
+                    continue
+                del running[name]
+                if code:
+                    raise errors.InputError(_failure(current.job, code, state_dir))
+                _stamp(state_dir, current.job).touch()
+                done.add(name)
+                display.finished(current.job)
+            display.show([current.status() for current in running.values()], running)
+    finally:
+        for current in running.values():
+            current.process.terminate()
+        for current in running.values():
+            current.process.wait()
+        display.close()
+
+
+def _stamp(state_dir: pathlib.Path, job: Job) -> pathlib.Path:
+    return state_dir / f"{job.name}.done"
+
+
+def _start(job: Job, state_dir: pathlib.Path, environment: Mapping[str, str] | None) -> _Running:
+    status_path = state_dir / f"{job.name}.status"
+    status_path.unlink(missing_ok=True)
+    variables = {
+        **os.environ,
+        **(environment or {}),
+        progress.STATUS_FILE_VARIABLE: str(status_path),
+    }
+    with open(state_dir / f"{job.name}.log", "a") as log:
+        print("$", shlex.join(job.command), file=log, flush=True)
+        process = subprocess.Popen(
+            job.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=variables
+        )
+    return _Running(job, process, status_path)
+
+
+def _failure(job: Job, code: int, state_dir: pathlib.Path) -> str:
+    log = state_dir / f"{job.name}.log"
+    tail = log.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:]
+    return f"{job.name} failed with exit code {code}; the end of {log}:\n  " + "\n  ".join(tail)
+
+
+class _Display:
+    """Progress of all jobs: a redrawn line on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, jobs: Sequence[Job], done: set[str]):
+        self._total = len(jobs)
+        self._done = len(done)
+        self._cost_left = sum(job.cost for job in jobs if job.name not in done)
+        self._cost_done = 0.0  # by this process: what an earlier one did says nothing of speed
+        self._start = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+        self._shown = 0.0
+        if done:
+            self._print(f"{len(done)} of {len(jobs)} stages are done already, going on")
+
+    def started(self, job: Job) -> None:
+        self._print(f"[{self._elapsed()}] {job.name} ...")
+
+    def finished(self, job: Job) -> None:
+        self._done += 1
+        self._cost_done += job.cost
+        self._cost_left -= job.cost
+        self._print(f"[{self._elapsed()}] {job.name}: done ({self._done}/{self._total})")
+
+    def show(self, statuses: Sequence[tuple[float, str]], running: Mapping[str, _Running]) -> None:
+        now = time.monotonic()
+        if now - self._shown < (0.5 if self._terminal else 20.0):
+            return
+        self._shown = now
+        partial = sum(
+            share * current.job.cost
+            for (share, _), current in zip(statuses, running.values(), strict=True)
+        )
+        spent = self._cost_done + partial
+        left = ""
+        if spent > 0:
+            seconds = (now - self._start) * (self._cost_left - partial) / spent
+            left = f", about {_clock(seconds)} left"
+        line = " | ".join(text for _, text in statuses)
+        line = f"[{self._elapsed()}{left}] stage {self._done}/{self._total}: {line}"
+        if self._terminal:
+            width = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+            print("\r\x1b[K" + line[: width - 1], end="", file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._terminal:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def _elapsed(self) -> str:
+        return _clock(time.monotonic() - self._start)
+
+    def _print(self, text: str) -> None:
+        print(("\r\x1b[K" if self._terminal else "") + text, file=sys.stderr, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}"

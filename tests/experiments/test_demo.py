@@ -1,0 +1,70 @@
+"""The demo's stages as command lines; `.ci/run` runs the whole demo at its small size."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from audioset_strong.core import errors, gin_files, jobs
+from audioset_strong.experiments import demo
+from audioset_strong.training import loop
+
+
+@pytest.fixture
+def stages(tmp_path, monkeypatch):
+    captured = []
+    monkeypatch.setattr(jobs, "run", lambda listed, *_: captured.extend(listed))
+    demo.run(str(tmp_path / "demo"), seed=3)
+    return captured
+
+
+def test_every_stage_is_a_command_that_its_binary_understands(stages):
+    help_of = {
+        module: subprocess.run(
+            [sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True
+        ).stdout
+        for module in {job.command[2] for job in stages}
+    }
+    for job in stages:
+        python, _, module, *arguments = job.command
+        assert python == sys.executable
+        for argument in arguments:
+            name = argument.removeprefix("--").partition("=")[0]
+            assert re.search(rf"^  --(\[no\])?{name}:", help_of[module], re.MULTILINE), argument
+
+
+def test_the_stages_train_and_evaluate_the_six_rows(stages):
+    names = [job.name for job in stages]
+    rows = {"weak_67k", "diffuse_67k", "strong_67k", "weak_1_8m", "plus_diffuse", "plus_strong"}
+    assert {name.removeprefix("train_") for name in names if name.startswith("train_")} == rows
+    assert {n.removeprefix("evaluate_") for n in names if n.startswith("evaluate_")} == rows
+    by_name = {job.name: job for job in stages}
+    for row in ("plus_diffuse", "plus_strong"):
+        # Fine-tuning needs the selection that evaluating the pre-trained row makes.
+        assert "evaluate_weak_1_8m" in by_name[f"train_{row}"].needs
+        assert any("--init_from=" in argument for argument in by_name[f"train_{row}"].command)
+
+
+def test_the_bindings_of_every_training_stage_are_whole(stages):
+    for job in stages:
+        if job.name.startswith("train_"):
+            values = [argument.partition("=")[2] for argument in job.command]
+            files = [v for a, v in zip(job.command, values, strict=True) if "--gin_file" in a]
+            params = [v for a, v in zip(job.command, values, strict=True) if "--gin_param" in a]
+            gin_files.parse(files, [*params, "train.data_dir = 'data'"])
+            loop.check_bindings()
+
+
+def test_a_directory_of_another_demo_or_of_something_else_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "run", lambda *_: None)
+    demo.run(str(tmp_path / "demo"), seed=3)
+    demo.run(str(tmp_path / "demo"), seed=3)
+    with pytest.raises(errors.InputError, match="take another --output_dir"):
+        demo.run(str(tmp_path / "demo"), seed=4)
+    assert json.loads((tmp_path / "demo" / "demo.json").read_text())["seed"] == 3
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_text("meow")
+    with pytest.raises(errors.InputError, match="holds something else"):
+        demo.run(str(tmp_path / "photos"))
