@@ -31,8 +31,11 @@ setuptools.setup(
     },
     install_requires=[
         "absl-py>=2.1",
+        "adjustText>=1.0",
         "av>=12",
+        "filelock>=3.12",
         "gin-config>=0.5",
+        "jinja2>=3.1",
         "keras>=3.5,<4",
         "matplotlib>=3.8",
         "numpy>=1.26,<2",

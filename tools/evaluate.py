@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
     """Parses the bindings, evaluates and says where the results are."""
     del argv
     # Imported here so that --help does not wait for TensorFlow.
-    from audioset_strong.core import gin_files
+    from audioset_strong.configuration import gin_files
     from audioset_strong.evaluation import evaluator
 
     gin_files.parse(_GIN_FILE.value, _GIN_PARAM.value)

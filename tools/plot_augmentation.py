@@ -28,7 +28,8 @@ def main(argv: list[str]) -> None:
     import pathlib
 
     from audioset_strong.analysis import augmentation_figure
-    from audioset_strong.core import drawing, gin_files
+    from audioset_strong.configuration import gin_files
+    from audioset_strong.core import drawing
     from audioset_strong.inputs import augmentation
     from audioset_strong.records import clip_records, dataset_info
 

@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
     """Parses the bindings, claims the workdir and trains."""
     del argv
     # Imported here so that --help does not wait for TensorFlow.
-    from audioset_strong.core import gin_files
+    from audioset_strong.configuration import gin_files
     from audioset_strong.training import distribution, loop
 
     bindings = [f"train.data_dir = {_DATA_DIR.value!r}", *_GIN_PARAM.value]

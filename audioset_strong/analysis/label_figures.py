@@ -96,7 +96,7 @@ def _spectrogram(axis: matplotlib.axes.Axes, shown: clip_records.Clip) -> None:
         # A clip shorter than one window would have no spectrogram at all.
         missing = max(features.WINDOW_SAMPLES - shown.num_samples, 0)
         waveform = np.pad(shown.waveform, (0, missing))
-        log_mel = features.log_mel(waveform, lower_hz=_LOWER_HZ, upper_hz=_UPPER_HZ).numpy()
+        log_mel = features.log_mel(waveform).numpy()
     frames, bands = log_mel.shape
     hop = features.HOP_SAMPLES / features.SAMPLE_RATE
     left = (features.WINDOW_SAMPLES / features.SAMPLE_RATE - hop) / 2

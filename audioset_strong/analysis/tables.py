@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from audioset_strong.core import errors, gin_files
+from audioset_strong.configuration import gin_files
+from audioset_strong.core import errors
 from audioset_strong.evaluation import evaluator, selection
 
 SETS = ("weak_eval", "strong_eval")

@@ -1,57 +1,194 @@
-"""The log-mel front end: VGGish's constants, one function for every place that needs it.
+"""The log-mel front end: its settings as one value, and the one function that computes log-mel.
 
 Source: Hershey et al. 2017, "CNN Architectures for Large-Scale Audio Classification", section 2,
-with the constants of the released VGGish. Section 4 of the strong-labels paper keeps them.
+https://arxiv.org/abs/1609.09430, with the constants of the released VGGish. Section 4 of the
+strong-labels paper keeps them.
 """
 
-import gin
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 import tensorflow as tf
 
-SAMPLE_RATE = 16_000
-HOP_SAMPLES = 160  # 10 ms
-WINDOW_SAMPLES = 400  # 25 ms
-PATCH_FRAMES = 96
-PATCH_BANDS = 64
-# 96 windows of 25 ms at a 10 ms hop reach over 0.975 s, 15 ms more than the 0.96 s that is
-# labelled.
-PATCH_SAMPLES = (PATCH_FRAMES - 1) * HOP_SAMPLES + WINDOW_SAMPLES
+from audioset_strong.core import errors
+from audioset_strong.labels import framing
 
 
-@gin.configurable
-def log_mel(
-    waveform: tf.Tensor,
-    sample_rate: int = SAMPLE_RATE,
-    window_samples: int = WINDOW_SAMPLES,
-    hop_samples: int = HOP_SAMPLES,
-    fft_length: int = 512,
-    num_bands: int = PATCH_BANDS,
-    lower_hz: float = 125.0,
-    upper_hz: float = 7500.0,
-    offset: float = 0.01,
-) -> tf.Tensor:
-    """Log-mel spectrogram of waveforms.
+@dataclasses.dataclass(frozen=True)
+class FrontEnd:
+    """How waveforms become log-mel patches. The defaults are VGGish's and the paper's.
 
-    Args:
-      waveform: float32 `[..., samples]` in [-1, 1].
-      sample_rate: Hz.
+    A patch covers one label frame of 0.96 s. Its STFT windows reach a little further: 96 windows of
+    25 ms at a hop of 10 ms span 0.975 s.
+
+    >>> FrontEnd().patch_shape
+    (96, 64)
+    >>> FrontEnd(hop_samples=320, num_bands=32).patch_shape
+    (48, 32)
+
+    Attributes:
+      sample_rate: Hz; that of the converted datasets.
       window_samples: length of the periodic Hann window.
-      hop_samples: samples between the starts of neighbouring windows.
+      hop_samples: samples between the starts of neighbouring STFT windows; divides 0.96 s.
       fft_length: points of the FFT; at least `window_samples`.
       num_bands: mel bands (HTK mel scale, triangles of height one, the DC bin left out).
       lower_hz: lower edge of the lowest band.
       upper_hz: upper edge of the highest band.
       offset: added to the mel magnitudes before the natural logarithm.
 
+    Raises:
+      errors.InputError: settings that describe no front end.
+    """
+
+    sample_rate: int = 16_000
+    window_samples: int = 400
+    hop_samples: int = 160
+    fft_length: int = 512
+    num_bands: int = 64
+    lower_hz: float = 125.0
+    upper_hz: float = 7500.0
+    offset: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name in ("sample_rate", "window_samples", "hop_samples", "fft_length", "num_bands"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise _wrong(name, value, "must be a whole number, at least 1")
+        for name in ("lower_hz", "upper_hz", "offset"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise _wrong(name, value, "must be a number")
+            if not math.isfinite(value):
+                raise _wrong(name, value, "must be finite")
+        if self.sample_rate % 1000:
+            raise _wrong("sample_rate", self.sample_rate, "must be a multiple of 1000 Hz")
+        if self.frame_samples % self.hop_samples:
+            whole = f"must divide the {self.frame_samples} samples of a {framing.FRAME_MS} ms frame"
+            raise _wrong("hop_samples", self.hop_samples, whole)
+        if self.fft_length < self.window_samples:
+            least = f"must be at least window_samples = {self.window_samples}"
+            raise _wrong("fft_length", self.fft_length, least)
+        if not 0.0 <= self.lower_hz < self.upper_hz:
+            raise _wrong("lower_hz", self.lower_hz, f"must lie in [0, upper_hz = {self.upper_hz})")
+        if self.upper_hz > self.sample_rate / 2:
+            most = f"must be at most half the sample rate, {self.sample_rate / 2:g} Hz"
+            raise _wrong("upper_hz", self.upper_hz, most)
+        if not self.offset > 0:
+            raise _wrong("offset", self.offset, "must be positive, for its logarithm is taken")
+        empty = self._first_empty_band()
+        if empty is not None:
+            remedy = f"band {empty} holds no FFT bin; take fewer bands or a longer fft_length"
+            raise _wrong("num_bands", self.num_bands, remedy)
+
+    def _first_empty_band(self) -> int | None:
+        """The first mel band without an FFT bin inside it; its values would never change."""
+        low, high = (1127.0 * math.log1p(hz / 700.0) for hz in (self.lower_hz, self.upper_hz))
+        edges = 700.0 * np.expm1(np.linspace(low, high, self.num_bands + 2) / 1127.0)
+        bins = edges * self.fft_length / self.sample_rate
+        first = np.maximum(np.floor(bins[:-2]) + 1, 1)  # the first bin above a band's lower edge
+        empty = np.flatnonzero(first >= bins[2:])
+        return int(empty[0]) if len(empty) else None
+
+    @property
+    def samples_per_ms(self) -> int:
+        """Samples of one millisecond."""
+        return self.sample_rate // 1000
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples of one label frame of 0.96 s."""
+        return framing.FRAME_MS * self.samples_per_ms
+
+    @property
+    def stft_frames_per_patch(self) -> int:
+        """STFT frames of one patch."""
+        return self.frame_samples // self.hop_samples
+
+    @property
+    def patch_shape(self) -> tuple[int, int]:
+        """(STFT frames, bands) of one patch, which is the model's input."""
+        return self.stft_frames_per_patch, self.num_bands
+
+    @property
+    def patch_samples(self) -> int:
+        """Samples that one patch is computed from: 15,600 by default."""
+        return (self.stft_frames_per_patch - 1) * self.hop_samples + self.window_samples
+
+    @property
+    def silence(self) -> float:
+        """The log-mel value of digital silence."""
+        return float(np.log(np.float32(self.offset)))
+
+    def to_json(self) -> dict[str, int | float]:
+        """The settings by name; `from_json` reads them back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "FrontEnd":
+        """Reads what `to_json` gave.
+
+        Raises:
+          errors.InputError: settings that are missing, unknown or impossible.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(values, Mapping) or set(values) != names:
+            raise errors.InputError(f"front end {values!r}: must have {', '.join(sorted(names))}")
+        return cls(**values)
+
+    def difference(self, other: "FrontEnd") -> str | None:
+        """The first setting that differs from another front end, in words; None where none does.
+
+        >>> FrontEnd(offset=0.001).difference(FrontEnd())
+        'offset = 0.001 instead of 0.01'
+        """
+        for name, value in self.to_json().items():
+            if value != getattr(other, name):
+                return f"{name} = {value} instead of {getattr(other, name)}"
+        return None
+
+
+DEFAULT_FRONT_END = FrontEnd()
+
+# TEMPORARY: names of the rooms that are still to be moved to `FrontEnd`; removed at the end.
+SAMPLE_RATE, HOP_SAMPLES, WINDOW_SAMPLES = 16_000, 160, 400
+PATCH_FRAMES, PATCH_BANDS, PATCH_SAMPLES = 96, 64, 15_600
+
+
+def log_mel(waveform: tf.Tensor, front_end: FrontEnd = DEFAULT_FRONT_END) -> tf.Tensor:
+    """Log-mel spectrogram of waveforms.
+
+    >>> log_mel(tf.zeros([2, 15_600])).shape
+    TensorShape([2, 96, 64])
+
+    Args:
+      waveform: float32 `[..., samples]` in [-1, 1] at `front_end.sample_rate`.
+      front_end: the settings.
+
     Returns:
-      float32 `[..., frames, num_bands]`, frames = 1 + (samples - window_samples) // hop_samples;
-      a patch of 15,600 samples gives `[..., 96, 64]`.
+      float32 `[..., stft_frames, num_bands]`, where stft_frames = 1 + (samples - window_samples) //
+      hop_samples; a patch of 15,600 samples gives `[..., 96, 64]`.
     """
     spectrum = tf.signal.stft(
-        waveform, window_samples, hop_samples, fft_length, window_fn=tf.signal.hann_window
-    )  # [..., frames, fft_length // 2 + 1]
+        waveform,
+        front_end.window_samples,
+        front_end.hop_samples,
+        front_end.fft_length,
+        window_fn=tf.signal.hann_window,
+    )  # [..., stft_frames, fft_length // 2 + 1]
     mel_weights = tf.signal.linear_to_mel_weight_matrix(
-        num_bands, fft_length // 2 + 1, sample_rate, lower_hz, upper_hz
+        front_end.num_bands,
+        front_end.fft_length // 2 + 1,
+        front_end.sample_rate,
+        front_end.lower_hz,
+        front_end.upper_hz,
     )
     # tf.abs guards against overflow with hypot, which takes more time than the FFT.
     magnitude = tf.sqrt(tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum)))
-    return tf.math.log(tf.tensordot(magnitude, mel_weights, 1) + offset)
+    return tf.math.log(tf.tensordot(magnitude, mel_weights, 1) + front_end.offset)
+
+
+def _wrong(name: str, value: object, right: str) -> errors.InputError:
+    return errors.InputError(f"FrontEnd.{name} = {value!r}: {right}")

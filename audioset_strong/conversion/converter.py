@@ -282,7 +282,7 @@ def _begun(directory: str) -> str | None:
     """The fingerprint of the conversion that was begun in a directory."""
     try:
         text = files.read_text(os.path.join(directory, shard_writing.WORK_DIR, _PLAN))
-    except tf.errors.NotFoundError:
+    except FileNotFoundError:
         return None
     return json.loads(text)["fingerprint"]
 
@@ -357,7 +357,7 @@ def _clear(directory: str, name: str) -> None:
 
 def _remove_work(directory: str) -> None:
     """Removes what only an unfinished conversion needs."""
-    with contextlib.suppress(tf.errors.NotFoundError):
+    with contextlib.suppress(FileNotFoundError):
         tf.io.gfile.rmtree(os.path.join(directory, shard_writing.WORK_DIR))
 
 

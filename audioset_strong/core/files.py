@@ -1,30 +1,56 @@
-"""Files of a dataset's directory, which may be of any file system that `tf.io.gfile` knows.
+"""Files, local or on any file system of `tf.io.gfile`; each appears whole or not at all.
 
-Nothing is ever seen half written under its final name: files are written under temporary names and
-renamed. Object stores such as gs:// rename by copying, and show an object when it is complete.
+A path with "://" in it is remote and goes through `tf.io.gfile`; any other path is local, and using
+it does not import TensorFlow. Files are written under temporary names and then renamed, so no
+reader sees half a file. Object stores such as gs:// rename by copying, and show an object only when
+it is complete. Every function raises `OSError` (`FileNotFoundError` where there is no such file),
+whatever the file system; `writing` turns it into the user's error.
 """
 
 import contextlib
 import json
+import os
+import pathlib
+import shutil
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
-import tensorflow as tf
-import tensorflow_io  # noqa: F401  # adds file systems: s3://, az://, hdfs://
+import filelock
+from absl import logging
 
 from audioset_strong.core import errors
 
 TEMPORARY = ".tmp"  # the end of temporary names: what a killed process leaves behind
+LOCK = ".lock"
+
+Path = str | os.PathLike[str]
+
+
+def is_remote(path: Path) -> bool:
+    """Whether a path is on a file system of `tf.io.gfile` other than the local one."""
+    return "://" in os.fspath(path)
+
+
+def gfile() -> Any:
+    """`tf.io.gfile`, with the file systems that tensorflow-io adds (s3://, az://, hdfs://)."""
+    import tensorflow as tf
+    import tensorflow_io  # noqa: F401
+
+    return tf.io.gfile
 
 
 @contextlib.contextmanager
-def writing(path: str) -> Iterator[None]:
-    """Turns the system's refusal to write into the user's error."""
+def _remote() -> Iterator[Any]:
+    """Gives `tf.io.gfile`; its errors become the `OSError` that a local file would raise."""
+    import tensorflow as tf
+
     try:
-        yield
-    except (OSError, tf.errors.OpError) as error:
-        raise errors.InputError(f"{path}: cannot be written ({reason(error)})") from error
+        yield gfile()
+    except tf.errors.NotFoundError as error:
+        raise FileNotFoundError(2, reason(error)) from error
+    except tf.errors.OpError as error:
+        raise OSError(5, reason(error)) from error
 
 
 def reason(error: Exception) -> str:
@@ -33,47 +59,175 @@ def reason(error: Exception) -> str:
     return words.rpartition("; ")[2]  # TensorFlow begins with the path
 
 
-def read_text(path: str) -> str:
-    """A file's content.
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns the system's refusal to write into one line that names `path`.
 
     Raises:
-      tf.errors.OpError: there is none, or it cannot be read; `NotFoundError` in the first case.
-      UnicodeDecodeError: it is no text.
+      errors.InputError: the block raised an `OSError`.
     """
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return file.read().decode()
+    try:
+        yield
+    except OSError as error:
+        raise errors.InputError(f"{path}: cannot be written ({reason(error)})") from error
 
 
-def write_text(path: str, text: str) -> None:
-    """Writes a file.
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[str]:
+    """Gives a temporary name beside `path`; what the block writes there becomes `path` at its end.
 
-    Raises:
-      tf.errors.OpError: it cannot be written; see `writing`.
+    Where the block raises, `path` stays as it was and the temporary file is removed.
     """
     name = temporary(path)
-    with tf.io.gfile.GFile(name, "wb") as file:
-        file.write(text.encode())
-    rename(name, path)
-
-
-def write_json(path: str, content: Any) -> None:
-    """The same for JSON."""
-    write_text(path, json.dumps(content))
-
-
-def temporary(path: str) -> str:
-    """A unique name beside a path: some runners try one shard twice at a time."""
-    return f"{path}.{uuid.uuid4().hex}{TEMPORARY}"
-
-
-def rename(source: str, target: str) -> None:
-    """Gives a file another name, and replaces what was there."""
-    tf.io.gfile.rename(source, target, overwrite=True)
-
-
-def names(directory: str) -> list[str]:
-    """The sorted names in a directory, or none where there is no such directory."""
     try:
-        return sorted(name.rstrip("/") for name in tf.io.gfile.listdir(directory))
-    except tf.errors.NotFoundError:
+        yield name
+        rename(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            remove(name)
+        raise
+
+
+def temporary(path: Path) -> str:
+    """A unique name beside a path, since two processes may write the same file."""
+    return f"{os.fspath(path)}.{uuid.uuid4().hex}{TEMPORARY}"
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content."""
+    if not is_remote(path):
+        return pathlib.Path(path).read_bytes()
+    with _remote() as remote, remote.GFile(path, "rb") as file:
+        return file.read()
+
+
+def read_text(path: Path) -> str:
+    """The content of a UTF-8 file.
+
+    Raises:
+      OSError: there is no such file, or it cannot be read.
+      UnicodeDecodeError: it is not UTF-8 text.
+    """
+    return read_bytes(path).decode()
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+      OSError: there is no such file, or it cannot be read.
+      ValueError: it is not JSON.
+    """
+    return json.loads(read_text(path))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file."""
+    with atomic(path) as name:
+        if is_remote(path):
+            with _remote() as remote, remote.GFile(name, "wb") as file:
+                file.write(content)
+        else:
+            pathlib.Path(name).write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file as UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any, *, indent: int | None = 1) -> None:
+    """Writes a value as JSON."""
+    write_text(path, json.dumps(value, indent=indent) + "\n")
+
+
+def exists(path: Path) -> bool:
+    """Whether there is a file or directory of that name."""
+    if not is_remote(path):
+        return os.path.exists(path)
+    with _remote() as remote:
+        return remote.exists(path)
+
+
+def names(directory: Path) -> list[str]:
+    """The sorted names in a directory; none where there is no such directory."""
+    try:
+        if not is_remote(directory):
+            return sorted(os.listdir(directory))
+        with _remote() as remote:
+            return sorted(name.rstrip("/") for name in remote.listdir(directory))
+    except FileNotFoundError:
         return []
+
+
+def make_directory(path: Path) -> None:
+    """Makes a directory and its parents, as far as they are missing."""
+    if not is_remote(path):
+        os.makedirs(path, exist_ok=True)
+        return
+    with _remote() as remote:
+        remote.makedirs(path)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Gives a file another name; a file that had that name is replaced."""
+    if not is_remote(target):
+        os.replace(source, target)
+        return
+    with _remote() as remote:
+        remote.rename(source, target, overwrite=True)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copies a file."""
+    write_bytes(target, read_bytes(source))
+
+
+def remove(path: Path) -> None:
+    """Removes a file."""
+    if not is_remote(path):
+        os.remove(path)
+        return
+    with _remote() as remote:
+        remote.remove(path)
+
+
+def remove_tree(path: Path) -> None:
+    """Removes a directory with all that is in it, if there is one."""
+    if not is_remote(path):
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with contextlib.suppress(FileNotFoundError), _remote() as remote:
+        remote.rmtree(path)
+
+
+@contextlib.contextmanager
+def locked(directory: Path, busy: str) -> Iterator[None]:
+    """Keeps other processes of this kind out of a directory within the block.
+
+    The lock ends with the process, however that ends. A remote directory, or a file system without
+    locks, is not protected; a warning says so for the latter.
+
+    Args:
+      directory: exists; a file `.lock` in it stays behind.
+      busy: what another process is doing where it holds the lock, for the message.
+
+    Raises:
+      errors.InputError: another process holds the lock.
+    """
+    if is_remote(directory):
+        yield
+        return
+    lock = filelock.FileLock(os.path.join(directory, LOCK), blocking=False)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise errors.InputError(f"{directory}: another process is {busy}") from error
+    except (NotImplementedError, OSError) as error:
+        logging.warning("%s cannot be locked (%s): use it from one process only", directory, error)
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()

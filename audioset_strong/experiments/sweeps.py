@@ -25,7 +25,8 @@ from tensorboard.plugins.hparams import api as hparams_api
 
 from audioset_strong.analysis import sweep_figures, tables
 from audioset_strong.analysis.sweep_figures import RESULTS_FILE, SEED
-from audioset_strong.core import drawing, errors, gin_files, jobs
+from audioset_strong.configuration import gin_files
+from audioset_strong.core import drawing, errors, jobs
 from audioset_strong.evaluation import evaluator, selection
 from audioset_strong.training import loop
 

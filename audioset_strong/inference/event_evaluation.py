@@ -5,7 +5,6 @@ finer hop, and each frame speaks for the hop in its middle, as in `events`. The 
 are held in memory, float32: 1.5 GB for the 14k clips of AudioSet's strong evaluation at 0.16 s.
 """
 
-import inspect
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -208,12 +207,12 @@ def _of_log_mel(
             "checkpoint or workdir, or convert with --encoding=flac"
         )
     workdir, checkpoint = checkpoints.resolve(path)
-    parameters = inspect.signature(features.log_mel).parameters
+    default = features.DEFAULT_FRONT_END
     for name, value in waveform_scorer.front_end_settings(workdir).items():
-        if value != parameters[name].default:
+        if value != getattr(default, name):
             raise errors.InputError(
                 f"{path}: trained with log_mel.{name} = {value}, but the datasets keep log-mel of "
-                f"the default, {parameters[name].default}; convert with --encoding=flac"
+                f"the default, {getattr(default, name)}; convert with --encoding=flac"
             )
     loaded = checkpoints.load_model(workdir, checkpoint, ema)
     silence = features.log_mel(tf.zeros([features.WINDOW_SAMPLES])).numpy()

@@ -16,7 +16,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from audioset_strong.core import errors, gin_files
+from audioset_strong.configuration import gin_files
+from audioset_strong.core import errors
 from audioset_strong.inference import model_card, tflite, waveform_scorer
 from audioset_strong.labels import class_list
 from audioset_strong.training import checkpoints

@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from audioset_strong.core import errors, gin_files
+from audioset_strong.configuration import gin_files
+from audioset_strong.core import errors
 from audioset_strong.evaluation import evaluator, selection
 from audioset_strong.inference import waveform_scorer
 from audioset_strong.records import dataset_info

@@ -6,7 +6,6 @@ any length it returns scores, embeddings and the log-mel spectrogram.
 
 import ast
 import functools
-import inspect
 import pathlib
 import re
 from collections.abc import Mapping
@@ -16,7 +15,8 @@ import keras
 import tensorflow as tf
 
 from audioset_strong.audio import features
-from audioset_strong.core import errors, gin_files
+from audioset_strong.configuration import gin_files
+from audioset_strong.core import errors
 from audioset_strong.inputs.sampling import FRAME_SAMPLES
 from audioset_strong.labels import framing
 from audioset_strong.training import checkpoints
@@ -48,7 +48,9 @@ class Scorer(tf.Module):
         """
         super().__init__()
         self._network = with_embedding(network)
-        self._log_mel = functools.partial(features.log_mel, **front_end)
+        self._log_mel = functools.partial(
+            features.log_mel, front_end=features.FrontEnd.from_json(front_end)
+        )
 
     @tf.function(
         input_signature=[
@@ -112,8 +114,7 @@ def front_end_settings(workdir: str) -> dict[str, Any]:
     Raises:
       errors.InputError: a binding that is no plain value.
     """
-    parameters = inspect.signature(features.log_mel).parameters.values()
-    settings = {p.name: p.default for p in parameters if p.default is not p.empty}
+    settings: dict[str, Any] = dict(features.DEFAULT_FRONT_END.to_json())
     path = pathlib.Path(workdir) / gin_files.CONFIG_FILE
     text = path.read_text() if path.exists() else ""
     for name, value in re.findall(r"^(?:\w+\.)*log_mel\.(\w+) = (.+)$", text, re.MULTILINE):

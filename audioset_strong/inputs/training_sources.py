@@ -130,6 +130,19 @@ def weak_strong_mixture(
     ]
 
 
+def mu(sources: Sequence[Source]) -> float | None:
+    """The share of diffuse or strong examples in a mixture (section 4); None without a mixture.
+
+    >>> weak, strong = Source(("a",), WEAK, 0.25), Source(("b",), STRONG, 0.75)
+    >>> mu([weak, strong]), mu([strong])
+    (0.75, None)
+    """
+    total = sum(source.weight for source in sources)
+    if len(sources) < 2 or not total > 0:
+        return None
+    return sum(source.weight for source in sources if source.policy != WEAK) / total
+
+
 def read_infos(datasets: Sequence[str]) -> list[dataset_info.DatasetInfo]:
     """Loads the infos of datasets that are to be used together.
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 from audioset_strong.core import errors
 
 FRAME_MS = 960
+FRAMES_PER_CLIP = 10  # whole frames of a 10 s clip
 RELEASED, PAPER = "released", "paper"
 RULES = (RELEASED, PAPER)
 

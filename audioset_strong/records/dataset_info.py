@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from audioset_strong.core import errors, files
 from audioset_strong.labels import vocabularies
@@ -96,11 +95,11 @@ class DatasetInfo:
         path = os.path.join(directory, FILE_NAME)
         try:
             text = files.read_text(path)
-        except tf.errors.NotFoundError as error:
+        except FileNotFoundError as error:
             raise errors.InputError(
                 f"{directory}: no converted dataset (no {FILE_NAME}); convert.py writes one"
             ) from error
-        except (tf.errors.OpError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise errors.InputError(f"{path}: cannot be read ({files.reason(error)})") from error
         try:
             values = json.loads(text)

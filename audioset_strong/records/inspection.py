@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import tensorflow as tf
 
 from audioset_strong.conversion import converter
 from audioset_strong.core import errors, files, progress
@@ -179,6 +178,6 @@ def _manifest_problems(directory: str, found: Mapping[str, str]) -> list[str]:
                     f"{converter.MANIFEST}: {row['clip_id']} should be in "
                     f"{row['shard'] or 'no shard'}, but is in {shard or 'none'}"
                 )
-    except (tf.errors.OpError, UnicodeDecodeError, csv.Error, KeyError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
         return [f"{converter.MANIFEST}: cannot be read ({error!r})"]
     return problems + [f"{converter.MANIFEST}: no row of {clip_id}" for clip_id in sorted(missing)]

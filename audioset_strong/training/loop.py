@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from audioset_strong.audio import features
 from audioset_strong.core import errors, progress
 from audioset_strong.inputs import sampling, training_sources
 from audioset_strong.models import complexity, precisions, resnet
@@ -31,6 +32,7 @@ from audioset_strong.training import (
     monitoring,
     optimizers,
     process,
+    run_info,
     schedules,
 )
 from audioset_strong.training.step import make_step
@@ -221,6 +223,21 @@ def train(
             if precision != "float32":
                 described = model(num_classes=len(vocabulary), class_priors=priors)
             checkpoints.save_model_description(workdir, described, vocabulary, data)
+            infos = training_sources.read_infos(datasets)
+            run_info.RunInfo(
+                front_end=features.DEFAULT_FRONT_END,
+                sources=tuple(opened),
+                vocabulary=vocabulary,
+                data_fingerprint=data,
+                datasets=run_info.dataset_facts(datasets, infos),
+                seed=seed,
+                batch_size=batch_size,
+                total_steps=total_steps,
+                precision=precision,
+                ema_decay=ema_decay,
+                init_from=init_from,
+                versions=run_info.current_versions(),
+            ).write(workdir)
             if initialized:
                 initialization.write_report(workdir, initialized)
         stack.enter_context(writer.as_default())

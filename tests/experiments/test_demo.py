@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from audioset_strong.core import errors, gin_files, jobs
+from audioset_strong.configuration import gin_files
+from audioset_strong.core import errors, jobs
 from audioset_strong.experiments import demo
 from audioset_strong.training import loop
 

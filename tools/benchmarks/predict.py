@@ -44,7 +44,7 @@ def _write_model(directory: str, size: str) -> None:
     """A workdir of that network, with random weights."""
     import tensorflow as tf
 
-    from audioset_strong.core import gin_files
+    from audioset_strong.configuration import gin_files
     from audioset_strong.labels import vocabularies
     from audioset_strong.models import resnet
     from audioset_strong.training import checkpoints

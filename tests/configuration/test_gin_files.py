@@ -5,7 +5,8 @@ import pathlib
 import gin
 import pytest
 
-from audioset_strong.core import errors, gin_files
+from audioset_strong.configuration import gin_files
+from audioset_strong.core import errors
 from audioset_strong.inputs import training_sources
 from audioset_strong.models import resnet
 from audioset_strong.training import loop
