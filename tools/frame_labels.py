@@ -4,52 +4,45 @@ Example:
   frame_labels.py --strong_tsv=audioset_eval_strong.tsv --negatives=negatives.tsv \\
       --output=eval_strong_framed_posneg.tsv
 
-Of every clip each class is framed that has a frame with the class PRESENT, or is an explicit
-negative of the clip; its other frames are NOT_PRESENT. Rows are sorted by clip, label and time.
+A clip gets rows for each class that is PRESENT in one of its frames or is an explicit negative of
+the clip; all other frames of that class are NOT_PRESENT. Rows are sorted by clip, label and time.
 """
 
 from absl import flags
 
-from audioset_strong.core import cli
+from audioset_strong.core import choices, cli
 
-_STRONG_TSV = flags.DEFINE_multi_string(
-    "strong_tsv", None, "Strong label TSV; may be repeated.", required=True
+_METADATA = cli.metadata_flags(
+    "strong_tsv", "negatives", "clip_list", "skip_bad_rows", required=("strong_tsv",)
 )
-_NEGATIVES = flags.DEFINE_multi_string(
-    "negatives", [], "TSV or CSV of segment id and absent label(s); may be repeated."
-)
-_CLIPS = flags.DEFINE_string("clips", None, "File of segment ids: only these are written.")
 _OUTPUT = flags.DEFINE_string("output", None, "The TSV to write.", required=True)
-_FRAME_MS = flags.DEFINE_integer("frame_ms", 960, "Length of a frame.")
-_HOP_MS = flags.DEFINE_integer("hop_ms", None, "From frame to frame; by default a frame's length.")
+_FRAME_MS = flags.DEFINE_integer("frame_ms", 960, "Length of a frame, in ms.")
+_HOP_MS = flags.DEFINE_integer(
+    "hop_ms", None, "From the start of one frame to the next, in ms; by default a frame's length."
+)
 _RULE = flags.DEFINE_enum(
     "rule",
-    "released",
-    ["released", "paper"],
-    "What makes a frame PRESENT: one segment that overlaps it by half of the shorter of the two, "
-    "as in the released labels; or the union of the class's segments, as the paper words it.",
+    choices.RELEASED,
+    choices.FRAMING_RULES,
+    "What makes a frame PRESENT. released: one segment overlaps it by at least half of the shorter "
+    "of the two, which reproduces the released labels. paper: the union of the class's segments "
+    "counts, as the paper words it.",
 )
 _POSITIVES_ONLY = flags.DEFINE_bool("positives_only", False, "Write the PRESENT rows only.")
-_SKIP_BAD_ROWS = flags.DEFINE_bool(
-    "skip_bad_rows", False, "Leave malformed metadata rows out, and list them."
-)
 
 
 def main(argv: list[str]) -> None:
     """Writes the file and says what is in it."""
     del argv
-    from audioset_strong.labels import framed_labels
+    from audioset_strong.labels import framed_labels, metadata_files
 
     table = framed_labels.frame_files(
+        metadata_files.MetadataFiles(**_METADATA()),
         _OUTPUT.value,
-        _STRONG_TSV.value,
-        _NEGATIVES.value,
-        _CLIPS.value,
-        _FRAME_MS.value,
-        _HOP_MS.value,
-        _RULE.value,
-        _POSITIVES_ONLY.value,
-        _SKIP_BAD_ROWS.value,
+        frame_ms=_FRAME_MS.value,
+        hop_ms=_HOP_MS.value,
+        rule=_RULE.value,
+        positives_only=_POSITIVES_ONLY.value,
     )
     present = int(table["present"].sum())
     print(

@@ -16,6 +16,8 @@ import tensorflow as tf
 from audioset_strong.core import errors
 from audioset_strong.labels import framing
 
+_FLOAT32 = np.finfo(np.float32)
+
 
 @dataclasses.dataclass(frozen=True)
 class FrontEnd:
@@ -53,10 +55,12 @@ class FrontEnd:
     offset: float = 0.01
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.generic):  # a scalar of NumPy, which JSON would not take
+                object.__setattr__(self, field.name, value.item())
         for name in ("sample_rate", "window_samples", "hop_samples", "fft_length", "num_bands"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise _wrong(name, value, "must be a whole number, at least 1")
+            errors.check_whole_number(f"FrontEnd.{name}", getattr(self, name))
         for name in ("lower_hz", "upper_hz", "offset"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float):
@@ -77,7 +81,13 @@ class FrontEnd:
             most = f"must be at most half the sample rate, {self.sample_rate / 2:g} Hz"
             raise _wrong("upper_hz", self.upper_hz, most)
         if not self.offset > 0:
-            raise _wrong("offset", self.offset, "must be positive, for its logarithm is taken")
+            raise _wrong("offset", self.offset, "must be positive, because its logarithm is taken")
+        if not _FLOAT32.tiny <= self.offset <= _FLOAT32.max:  # where the logarithm is infinite
+            limits = f"[{_FLOAT32.tiny:.3g}, {_FLOAT32.max:.3g}], the range of float32"
+            raise _wrong("offset", self.offset, f"must lie in {limits}")
+        if self.num_bands > self.fft_length:  # a bin lies in two bands at most
+            most = f"must be at most fft_length = {self.fft_length}; every band needs an FFT bin"
+            raise _wrong("num_bands", self.num_bands, most)
         empty = self._first_empty_band()
         if empty is not None:
             remedy = f"band {empty} holds no FFT bin; take fewer bands or a longer fft_length"
@@ -152,10 +162,6 @@ class FrontEnd:
 
 DEFAULT_FRONT_END = FrontEnd()
 
-# TEMPORARY: names of the rooms that are still to be moved to `FrontEnd`; removed at the end.
-SAMPLE_RATE, HOP_SAMPLES, WINDOW_SAMPLES = 16_000, 160, 400
-PATCH_FRAMES, PATCH_BANDS, PATCH_SAMPLES = 96, 64, 15_600
-
 
 def log_mel(waveform: tf.Tensor, front_end: FrontEnd = DEFAULT_FRONT_END) -> tf.Tensor:
     """Log-mel spectrogram of waveforms.
@@ -164,13 +170,29 @@ def log_mel(waveform: tf.Tensor, front_end: FrontEnd = DEFAULT_FRONT_END) -> tf.
     TensorShape([2, 96, 64])
 
     Args:
-      waveform: float32 `[..., samples]` in [-1, 1] at `front_end.sample_rate`.
+      waveform: floating point `[..., samples]` in [-1, 1] at `front_end.sample_rate`; at least
+        `front_end.window_samples` samples.
       front_end: the settings.
 
     Returns:
       float32 `[..., stft_frames, num_bands]`, where stft_frames = 1 + (samples - window_samples) //
       hop_samples; a patch of 15,600 samples gives `[..., 96, 64]`.
+
+    Raises:
+      errors.InputError: a waveform of whole numbers, or one that is shorter than a window.
     """
+    waveform = tf.convert_to_tensor(waveform)
+    if not waveform.dtype.is_floating:
+        raise errors.InputError(
+            f"waveform of {waveform.dtype.name}: must be floating point, in [-1, 1]"
+        )
+    waveform = tf.cast(waveform, tf.float32)
+    samples = waveform.shape[-1]
+    if samples is not None and samples < front_end.window_samples:
+        raise errors.InputError(
+            f"waveform of {samples} samples: must have at least {front_end.window_samples}, those "
+            "of an STFT window"
+        )
     spectrum = tf.signal.stft(
         waveform,
         front_end.window_samples,

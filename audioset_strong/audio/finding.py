@@ -1,4 +1,4 @@
-"""Finds the audio file of each clip among the layouts that people's downloads have."""
+"""Finds the audio file of each clip in the layouts that downloads of AudioSet commonly have."""
 
 import glob
 import os
@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from absl import logging
 
-from audioset_strong.audio import decoding
-from audioset_strong.core import errors
+from audioset_strong.core import errors, files
 
 _SOUND = (".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav")
 _VIDEO = (".mka", ".mkv", ".mov", ".mp4", ".webm")
@@ -18,10 +17,10 @@ _START_AND_END = re.compile(r"_\d+(?:\.\d+)?_(\d+(?:\.\d+)?)$")
 
 
 class AudioIndex:
-    """File names of audio directories, listed once; a clip is found by its id, not by a search.
+    """The files of audio directories, listed once and looked up by clip.
 
-    Recognised names, in any subfolder, each also with a "Y" before the video id: YTID_START and
-    YTID_START_END (in ms, or in seconds as 30, 30.0 or 30.000; any end will do), YTID.
+    Recognised names, in any subfolder, are YTID_START, YTID_START_END and YTID, each also with a
+    "Y" before the video id. START is in ms, or in seconds as 30, 30.0 or 30.000; END is ignored.
     """
 
     def __init__(self, directories: Sequence[str], pattern: str | None = None):
@@ -30,11 +29,11 @@ class AudioIndex:
         Args:
           directories: directories, glob patterns of directories or files, or paths of any file
             system that `tf.io.gfile` knows (gs://, s3://, ...). Of files with the same name the
-            first is taken, in the order of the directories, then of the paths.
-          pattern: how the files are named, where that is none of the recognised ways: a format
-            string of ytid, start_ms, end_ms (integers), start_s and end_s (floats), such as
+            first one counts, in the order of the directories, then of the paths.
+          pattern: how the files are named, if not in a recognised way: a format string of ytid,
+            start_ms, end_ms (integers), start_s and end_s (floats), such as
             "{ytid:.2}/{ytid}_{start_s:.0f}.wav". With a slash it is the path below the directory,
-            otherwise the name in any subfolder; without an extension any will do.
+            otherwise the name in any subfolder; without an extension it matches all of them.
 
         Raises:
           errors.InputError: a directory that is missing or unreadable, no audio file in any of
@@ -67,7 +66,7 @@ class AudioIndex:
             )
         if shadowed:
             logging.warning(
-                "%d audio files are not read, since others have their names: %s, beside %s%s",
+                "%d audio files are ignored, because others have the same name: %s, beside %s%s",
                 len(shadowed),
                 *shadowed[0],
                 ", ..." if len(shadowed) > 1 else "",
@@ -81,12 +80,12 @@ class AudioIndex:
 
         Args:
           ytid: video id.
-          start_ms: of the clip in its video.
-          end_ms: likewise.
+          start_ms: start of the clip in its video.
+          end_ms: end of the clip in its video.
 
         Returns:
-          (path, whether the name tells the start). A file named by the video id alone may hold the
-          clip or the full-length video. None where there is no file.
+          (path, whether the name contains the start). A file named by the video id alone may
+          contain the clip or the whole video. None where there is no file.
         """
         if self._pattern is not None:
             path = self._paths.get(_fill(self._pattern, ytid, start_ms, end_ms))
@@ -121,7 +120,7 @@ def _fill(pattern: str, ytid: str, start_ms: int, end_ms: int) -> str:
 
 
 def _split_pattern(pattern: str) -> tuple[str, str]:
-    """(pattern without extension, extension or ""); raises where it cannot be filled."""
+    """(pattern without extension, extension or ""); raises `InputError` for invalid fields."""
     stem, extension = os.path.splitext(pattern)
     if extension.lower() not in EXTENSIONS:
         stem, extension = pattern, ""
@@ -134,14 +133,14 @@ def _split_pattern(pattern: str) -> tuple[str, str]:
             "start_s and end_s, as in '{ytid}_{start_s:.0f}.wav'"
         ) from error
     if "ytid" not in fields:
-        raise errors.InputError(f"audio_pattern {pattern!r}: must hold {{ytid}}")
+        raise errors.InputError(f"audio_pattern {pattern!r}: must contain {{ytid}}")
     return stem.lstrip("/"), extension.lower()
 
 
 def _files(directory: str) -> Iterator[tuple[str, str]]:
-    """(root, path) of the files below a directory, or below all that a glob pattern matches."""
-    if decoding.is_remote(directory):
-        system = decoding.gfile()
+    """(root, path) of the files below a directory, or below all matches of a glob pattern."""
+    if files.is_remote(directory):
+        system = files.gfile()
         is_directory, match, walk = system.isdir, system.glob, system.walk
     else:
         is_directory, match, walk = os.path.isdir, _glob, _walk
@@ -157,8 +156,7 @@ def _files(directory: str) -> Iterator[tuple[str, str]]:
                     yield root, os.path.join(folder, name)
     except Exception as error:  # every file system raises its own
         where = getattr(error, "filename", None) or directory
-        words = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise errors.InputError(f"{where}: cannot be listed ({words})") from error
+        raise errors.InputError(f"{where}: cannot be listed ({files.reason(error)})") from error
     if not roots:
         raise errors.InputError(f"{directory}: no such directory (--audio_dir)")
 
@@ -168,7 +166,7 @@ def _glob(pattern: str) -> list[str]:
 
 
 def _walk(top: str) -> Iterator[tuple[str, list[str], list[str]]]:
-    """`os.walk` that follows links, visits no folder twice and raises what it cannot list."""
+    """`os.walk` that follows links, visits no folder twice and raises if it cannot list one."""
 
     def fail(error: OSError) -> None:
         raise error

@@ -1,7 +1,11 @@
 """16-bit samples and floating-point samples: the one place that converts between them."""
 
+import typing
+
 import numpy as np
-import tensorflow as tf
+
+if typing.TYPE_CHECKING:  # TensorFlow is not imported where only waveforms are decoded
+    import tensorflow as tf
 
 FULL_SCALE = 32768
 
@@ -27,6 +31,8 @@ def from_float(waveform: np.ndarray) -> np.ndarray:
     return scaled.astype(np.int16)
 
 
-def tensor_to_float(pcm: tf.Tensor) -> tf.Tensor:
-    """`to_float` in-graph."""
+def tensor_to_float(pcm: "tf.Tensor") -> "tf.Tensor":
+    """`to_float` in a TensorFlow graph: int16 samples of any shape -> float32."""
+    import tensorflow as tf
+
     return tf.cast(pcm, tf.float32) / float(FULL_SCALE)

@@ -1,7 +1,7 @@
 """Recordings of any length -> mono waveforms at one rate, block by block, in constant memory.
 
-The samples are those of `audio.load`: libsndfile decodes what it can, PyAV the rest, and soxr
-resamples, carrying its state from block to block.
+The samples are those that `decoding.load` returns: libsndfile decodes what it can, PyAV decodes the
+rest, and soxr resamples with its state carried from block to block.
 """
 
 import os
@@ -13,6 +13,7 @@ import soundfile
 import soxr
 
 from audioset_strong.audio import decoding
+from audioset_strong.core import files
 
 _BLOCK_S = 10.0
 
@@ -22,15 +23,16 @@ def blocks(path: str, sample_rate: int = 16_000) -> Iterator[np.ndarray]:
 
     Args:
       path: an audio or video file, local or of a file system that `tf.io.gfile` knows.
-      sample_rate: Hz, of the result.
+      sample_rate: of the result, in Hz.
 
     Yields:
-      float32 `[samples]`, in about [-1, 1]; at least one sample, and at most about ten seconds.
+      float32 `[samples]`, roughly in [-1, 1]; at least one sample and at most about ten seconds.
 
     Raises:
-      audio.AudioError: no such file, no audio, undecodable, or damaged further on.
+      decoding.AudioError: no such file, no audio in it, or a file that cannot be decoded, from the
+        start or from some point on.
     """
-    if not decoding.is_remote(path) and not os.path.isfile(path):
+    if not files.is_remote(path) and not os.path.isfile(path):
         raise decoding.AudioError(decoding.UNDECODABLE, "no such file")
     reasons = []
     for name, decode in (("libsndfile", _decode_soundfile), ("FFmpeg", _decode_av)):
@@ -59,8 +61,8 @@ def blocks(path: str, sample_rate: int = 16_000) -> Iterator[np.ndarray]:
         except decoding.AudioError:
             raise
         except Exception as error:  # damaged bytes make decoders raise anything
-            reasons.append(f"{name}: {decoding.describe(error)}")
-            if seconds:  # what was given cannot be taken back, so no other decoder can go on
+            reasons.append(f"{name}: {decoding.complaint(error)}")
+            if seconds:  # blocks were yielded already, so no other decoder can start over
                 raise decoding.AudioError(
                     decoding.UNDECODABLE, f"damaged after {seconds:.1f} s ({reasons[-1]})"
                 ) from error
@@ -68,11 +70,11 @@ def blocks(path: str, sample_rate: int = 16_000) -> Iterator[np.ndarray]:
 
 
 def seconds(path: str) -> float | None:
-    """The length of a recording as its header tells it; None where it tells none."""
+    """The length of a recording according to its header, in seconds; None if it does not say."""
     try:
         with soundfile.SoundFile(decoding.open_source(path)) as file:
             return file.frames / file.samplerate
-    except Exception:  # it is PyAV's, then, or nobody's: `blocks` will tell
+    except Exception:  # PyAV may know it; if not, `blocks` raises
         pass
     try:
         with decoding.open_av(path) as (container, stream):
@@ -98,7 +100,7 @@ def _decode_av(path: str) -> Iterator[tuple[np.ndarray, int]]:
 
     with decoding.open_av(path) as (container, stream):
         rate = stream.rate
-        resampler = av.AudioResampler(format="fltp", rate=rate)  # changes the sample format alone
+        resampler = av.AudioResampler(format="fltp", rate=rate)  # changes the sample format only
         frame: Any
         for frame in container.decode(stream):
             planar = frame.format.name == "fltp" and frame.sample_rate == rate

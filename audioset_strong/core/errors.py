@@ -1,4 +1,4 @@
-"""The one exception for mistakes that a user can correct."""
+"""The one exception for mistakes that a user can correct, and checks that raise it."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,28 @@ class InputError(ValueError):
     The message is one line that names what is wrong (file, line, value) and what would be right.
     `cli.run` prints it without a traceback and exits with a non-zero code.
     """
+
+
+def check_whole_number(name: str, value: object, *, least: int = 1) -> None:
+    """Checks a setting that must be a whole number.
+
+    Args:
+      name: of the setting, as users know it.
+      value: to check; True and False are not numbers.
+      least: the smallest number allowed.
+
+    Raises:
+      InputError: it is not a whole number, or too small.
+
+    Example:
+      >>> check_whole_number("top_k", 0)
+      Traceback (most recent call last):
+      audioset_strong.core.errors.InputError: top_k = 0: must be a whole number, at least 1
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name} = {value!r}: must be a whole number, at least {least}")
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an exception's message; TensorFlow's messages have many lines."""
+    return str(error).strip().partition("\n")[0]

@@ -4,7 +4,7 @@ A path with "://" in it is remote and goes through `tf.io.gfile`; any other path
 it does not import TensorFlow. Files are written under temporary names and then renamed, so no
 reader sees half a file. Object stores such as gs:// rename by copying, and show an object only when
 it is complete. Every function raises `OSError` (`FileNotFoundError` where there is no such file),
-whatever the file system; `writing` turns it into the user's error.
+whatever the file system; `reading` and `writing` turn it into the user's error.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ def _remote() -> Iterator[Any]:
 
 def reason(error: Exception) -> str:
     """Why a file could not be read or written, in a few words."""
-    words = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+    words = getattr(error, "strerror", None) or errors.first_line(error)
     return words.rpartition("; ")[2]  # TensorFlow begins with the path
 
 
@@ -70,6 +70,19 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise errors.InputError(f"{path}: cannot be written ({reason(error)})") from error
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns the system's refusal to read into one line that names `path`.
+
+    Raises:
+      errors.InputError: the block raised an `OSError`, or a `UnicodeDecodeError`.
+    """
+    try:
+        yield
+    except (OSError, UnicodeDecodeError) as error:
+        raise errors.InputError(f"{path}: cannot be read ({reason(error)})") from error
 
 
 @contextlib.contextmanager
@@ -141,6 +154,26 @@ def write_json(path: Path, value: Any, *, indent: int | None = 1) -> None:
     write_text(path, json.dumps(value, indent=indent) + "\n")
 
 
+@contextlib.contextmanager
+def opened(path: Path, mode: str) -> Iterator[Any]:
+    """Opens a file, such as one that is too large to be written as one value.
+
+    Args:
+      path: of the file; for writing, a name that `atomic` gave.
+      mode: "r", "w" (UTF-8 text, line ends as they are), "rb" or "wb".
+    """
+    if not is_remote(path):
+        binary = "b" in mode
+        encoding, newline = (None, None) if binary else ("utf-8", "")
+        with open(path, mode, encoding=encoding, newline=newline) as file:
+            yield file
+        return
+    with _remote() as remote, remote.GFile(path, mode) as file:
+        if mode.startswith("w"):
+            file.write(b"" if "b" in mode else "")  # the file exists even where nothing follows
+        yield file
+
+
 def exists(path: Path) -> bool:
     """Whether there is a file or directory of that name."""
     if not is_remote(path):
@@ -210,7 +243,7 @@ def locked(directory: Path, busy: str) -> Iterator[None]:
 
     Args:
       directory: exists; a file `.lock` in it stays behind.
-      busy: what another process is doing where it holds the lock, for the message.
+      busy: what a process that holds the lock is doing, for the message.
 
     Raises:
       errors.InputError: another process holds the lock.

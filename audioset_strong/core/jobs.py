@@ -1,4 +1,4 @@
-"""Runs command lines that depend on each other, a few at a time, and goes on where it stopped."""
+"""Runs commands that depend on each other, a few at a time; an interrupted run can be resumed."""
 
 import dataclasses
 import json
@@ -21,12 +21,12 @@ class Job:
     """One command.
 
     Attributes:
-      name: unique among the jobs run together; names its log and its stamp.
-      command: argument list.
-      needs: names of jobs that must have succeeded before.
-      cost: expected duration times the cores it keeps busy, in any unit common to the jobs; for the
-        time left and nothing else.
-      exclusive: whether nothing may run beside it (it uses every core by itself).
+      name: unique among the jobs of a run; also the name of its log and its stamp.
+      command: program and arguments.
+      needs: names of the jobs that must succeed first.
+      cost: expected duration times the number of cores in use, in any unit common to the jobs. Only
+        the estimate of the time left depends on it.
+      exclusive: whether the job runs alone, because it uses every core.
     """
 
     name: str
@@ -37,7 +37,16 @@ class Job:
 
 
 def tool_command(tool: str, *arguments: str) -> list[str]:
-    """The command line of one of the project's own binaries, run by this very Python."""
+    """The command line of one of the project's tools, run by the current Python.
+
+    Args:
+      tool: name of a module in `tools/`, such as "train".
+      arguments: its flags.
+
+    Example:
+      >>> tool_command("train", "--workdir=runs/a")[1:]
+      ['-m', 'audioset_strong.tools.train', '--workdir=runs/a']
+    """
     return [sys.executable, "-m", f"audioset_strong.tools.{tool}", *arguments]
 
 
@@ -48,7 +57,7 @@ class _Running:
     status_path: pathlib.Path
 
     def status(self) -> tuple[float, str]:
-        """Share done in [0, 1], and a few words for the terminal."""
+        """(completed share in [0, 1], a few words for the terminal)."""
         try:
             status = json.loads(self.status_path.read_text())
         except (OSError, ValueError):
@@ -63,23 +72,24 @@ class _Running:
 def run(
     jobs: Sequence[Job],
     state_dir: pathlib.Path,
+    *,
     max_parallel: int,
     environment: Mapping[str, str] | None = None,
 ) -> None:
-    """Runs the jobs in an order that respects their needs, in the given order otherwise.
+    """Runs jobs in the given order, except that a job waits for the jobs that it needs.
 
-    A job that succeeded leaves a stamp in `state_dir` and is not run again; its output goes to
-    `state_dir/<name>.log`. When a job fails the others that run are stopped, and all
-    of them when the waiting is interrupted.
+    A job that succeeds leaves a stamp in `state_dir` and is not run again. Its output goes to
+    `state_dir/<name>.log`. When a job fails, or this function is interrupted, the running jobs are
+    stopped.
 
     Args:
-      jobs: with unique names; needs name jobs among them.
-      state_dir: of logs and stamps; created where missing.
-      max_parallel: jobs at a time.
-      environment: variables added to the jobs'.
+      jobs: with unique names; their needs name other jobs among them.
+      state_dir: directory of logs and stamps; created where it does not exist.
+      max_parallel: number of jobs that run at the same time.
+      environment: variables to add to the environment of the jobs.
 
     Raises:
-      errors.InputError: a job failed; the message holds the end of its log.
+      errors.InputError: a job failed; the message contains the end of its log.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
     done = {job.name for job in jobs if _stamp(state_dir, job).exists()}
@@ -95,16 +105,9 @@ def run(
                     running[job.name] = _start(job, state_dir, environment)
                     display.started(job)
             time.sleep(_POLL_S)
-            for name, current in list(running.items()):
-                code = current.process.poll()
-                if code is None:
-                    continue
-                del running[name]
-                if code:
-                    raise errors.InputError(_failure(current.job, code, state_dir))
-                _stamp(state_dir, current.job).touch()
-                done.add(name)
-                display.finished(current.job)
+            for job in _ended(running, state_dir):
+                done.add(job.name)
+                display.finished(job)
             display.show([current.status() for current in running.values()], running)
     finally:
         for current in running.values():
@@ -112,6 +115,21 @@ def run(
         for current in running.values():
             current.process.wait()
         display.close()
+
+
+def _ended(running: dict[str, _Running], state_dir: pathlib.Path) -> list[Job]:
+    """Moves the jobs that have succeeded out of `running` and stamps them; raises for a failure."""
+    ended = []
+    for name, current in list(running.items()):
+        code = current.process.poll()
+        if code is None:
+            continue
+        del running[name]
+        if code:
+            raise errors.InputError(_failure(current.job, code, state_dir))
+        _stamp(state_dir, current.job).touch()
+        ended.append(current.job)
+    return ended
 
 
 def _stamp(state_dir: pathlib.Path, job: Job) -> pathlib.Path:
@@ -141,29 +159,32 @@ def _failure(job: Job, code: int, state_dir: pathlib.Path) -> str:
 
 
 class _Display:
-    """Progress of all jobs: a redrawn line on a terminal, a line now and then elsewhere."""
+    """The progress of all jobs: one redrawn line on a terminal, occasional lines elsewhere."""
 
     def __init__(self, jobs: Sequence[Job], done: set[str]):
         self._total = len(jobs)
         self._done = len(done)
         self._cost_left = sum(job.cost for job in jobs if job.name not in done)
-        self._cost_done = 0.0  # by this process: what an earlier one did says nothing of speed
+        self._cost_done = 0.0  # by this process; the speed of earlier ones is unknown
         self._start = time.monotonic()
         self._terminal = sys.stderr.isatty()
         self._shown = 0.0
         if done:
-            self._print(f"{len(done)} of {len(jobs)} stages are done already, going on")
+            self._print(f"{len(done)} of {len(jobs)} stages are already done")
 
     def started(self, job: Job) -> None:
+        """Prints that a job starts."""
         self._print(f"[{self._elapsed()}] {job.name} ...")
 
     def finished(self, job: Job) -> None:
+        """Counts a job as done."""
         self._done += 1
         self._cost_done += job.cost
         self._cost_left -= job.cost
         self._print(f"[{self._elapsed()}] {job.name}: done ({self._done}/{self._total})")
 
     def show(self, statuses: Sequence[tuple[float, str]], running: Mapping[str, _Running]) -> None:
+        """Shows the status of the running jobs and the time left, unless it was shown just now."""
         now = time.monotonic()
         if now - self._shown < (0.5 if self._terminal else 20.0):
             return
@@ -186,6 +207,7 @@ class _Display:
             print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:
+        """Clears the redrawn line."""
         if self._terminal:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 

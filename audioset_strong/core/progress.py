@@ -1,31 +1,39 @@
 """Progress on the terminal, and in a file that a parent process may watch."""
 
-import json
 import os
-import pathlib
 import sys
 import time
 from types import TracebackType
 
 import tqdm
 
-# A process that runs others (tools/demo.py) names a file here, and each bar writes its state to it.
+from audioset_strong.core import files
+
+# The environment variable with which a process that runs others (`jobs`) names the status file.
 STATUS_FILE_VARIABLE = "AUDIOSET_STRONG_STATUS_FILE"
 _STATUS_PERIOD_S = 0.5
 
 
 class Bar:
-    """A progress bar: done/total, rate and time left on stderr.
+    """A progress bar: done/total, rate and time left on stderr; use it in a `with` statement.
 
-    When the environment names a status file, `{"stage", "done", "total", "note"}` is written to it
-    as JSON at most twice a second, by rename, so that a reader never sees half of it.
+    When the environment names a status file, the bar shows nothing. Instead it writes
+    `{"stage", "done", "total", "note"}` to that file as JSON, at most twice a second.
     """
 
-    def __init__(self, stage: str, total: int | None, unit: str, initial: int = 0):
+    def __init__(self, stage: str, total: int | None, *, unit: str, initial: int = 0):
+        """Shows the bar.
+
+        Args:
+          stage: what is being done, such as "training".
+          total: number of units, or None where it is not known.
+          unit: what is counted, such as "step".
+          initial: units that were done before.
+        """
         self._status_path = os.environ.get(STATUS_FILE_VARIABLE)
         self._stage, self._total, self._done, self._note = stage, total, initial, ""
         self._written = 0.0
-        # On a terminal the bar redraws often; in a log file a line every few seconds is enough.
+        # A terminal is redrawn often; a log file gets a line every few seconds.
         interval = 0.2 if sys.stderr.isatty() else 10.0
         self._tqdm = tqdm.tqdm(
             desc=stage,
@@ -45,12 +53,13 @@ class Bar:
         self._write_status()
 
     def note(self, text: str) -> None:
-        """Shows a short text behind the bar."""
+        """Shows a short text after the bar."""
         self._note = text
         self._tqdm.set_postfix_str(text, refresh=False)
         self._write_status()
 
     def close(self) -> None:
+        """Writes the last state and ends the line."""
         self._write_status(force=True)
         self._tqdm.close()
 
@@ -76,12 +85,4 @@ class Bar:
             "total": self._total,
             "note": self._note,
         }
-        path = pathlib.Path(self._status_path)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(status))
-        temporary.replace(path)
-
-
-def bar(stage: str, total: int | None, unit: str, initial: int = 0) -> Bar:
-    """A `Bar`, to be used in a `with` statement."""
-    return Bar(stage, total, unit, initial)
+        files.write_json(self._status_path, status, indent=None)

@@ -6,11 +6,11 @@ import threading
 
 
 def exit_with_parent() -> None:
-    """Ends this process when the one that started it has died; a pool's initializer.
+    """Ends this process when its parent has died; for the initializer of a process pool.
 
-    A parent that is killed takes no leave of its workers, and they would wait for work for ever.
-    The parent is who asked for the process, not the operating system's, which may be a fork server:
-    that one lives as long as its children.
+    A parent that is killed cannot shut down its workers, and they would wait for work forever. The
+    parent is the process that asked for this one. The operating system may name a fork server
+    instead, which lives as long as its children.
     """
     parent = multiprocessing.parent_process()
     if parent is None:

@@ -1,0 +1,31 @@
+"""Labels: AudioSet's files, the classes and their ontology, and the framing rule."""
+
+from typing import TYPE_CHECKING
+
+from audioset_strong.core import lazy
+
+if TYPE_CHECKING:
+    from audioset_strong.labels import (
+        audacity,
+        framed_labels,
+        framing,
+        metadata,
+        metadata_files,
+        ontology,
+        vocabularies,
+    )
+
+__all__ = [
+    "audacity",
+    "framed_labels",
+    "framing",
+    "metadata",
+    "metadata_files",
+    "ontology",
+    "vocabularies",
+]
+
+if not TYPE_CHECKING:  # mypy would take any name for an attribute of a module with __getattr__
+    __getattr__, __dir__ = lazy.attributes(
+        __name__, {name: f"{__name__}.{name}" for name in __all__}
+    )

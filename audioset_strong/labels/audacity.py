@@ -1,8 +1,8 @@
 """Audacity's label tracks as AudioSet's metadata.
 
-A track is what Audacity's "Export Labels" writes: start, end (seconds) and name, tab-separated. A
-recording that is labelled throughout gives clips of up to ten seconds with weak labels, strong
-labels, and, of all classes that a clip has no label of, explicit negatives.
+Audacity's "Export Labels" writes a label track as tab-separated lines of start, end (in seconds)
+and name. A track labels its whole recording. So the clips of a recording, up to ten seconds long,
+have weak and strong labels, and a class without a label in a clip is an explicit negative of it.
 """
 
 import dataclasses
@@ -16,25 +16,25 @@ import pandas as pd
 from audioset_strong.core import errors
 from audioset_strong.labels import metadata, vocabularies
 
-OWN_MID = "/own/"  # mids of classes that are in no class list begin so
-_BEYOND_MS = 100  # by which a label may reach over the end of its recording
+OWN_MID = "/own/"  # how mids of classes that are in no class list begin
+_BEYOND_MS = 100  # by which a label may extend beyond the end of its recording
 _COLUMNS = ("start_ms", "end_ms", "name")
 
 
 def read_track(path: str) -> pd.DataFrame:
     r"""Reads a label track.
 
-    Lines of frequency ranges, which begin with "\", are passed over.
+    Lines of frequency ranges, which begin with "\", are skipped.
 
     Args:
       path: lines of start and end in seconds and a name, tab-separated.
 
     Returns:
-      start_ms int64, end_ms int64, name str; a label a row. No row where the file is empty: the
+      start_ms int64, end_ms int64, name str; one row per label. An empty file gives no rows: the
       recording has none of the sounds.
 
     Raises:
-      errors.InputError: a file that cannot be read, or a line of another form.
+      errors.InputError: the file cannot be read, or a line has another form.
     """
     try:
         text = metadata.read_text(path)
@@ -69,24 +69,28 @@ def _milliseconds(field: str, where: str) -> int:
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < 1e9:
-        raise errors.InputError(f"{where}: {field!r} is no time in seconds")
+        raise errors.InputError(f"{where}: {field!r} is not a time in seconds")
     return round(seconds * 1000)
 
 
 def name_classes(
     names: Iterable[str], known: vocabularies.Vocabulary | None = None
 ) -> dict[str, tuple[str, str]]:
-    """The classes that labels mean.
+    """Finds the class of each label name.
 
     Args:
-      names: of labels: display names, in any case, or mids.
-      known: classes that they may be; a name of none of them is a class of its own.
+      names: display names, in upper or lower case, or mids.
+      known: existing classes. A name that is not among them becomes a new class.
 
     Returns:
       name -> (mid, display name).
 
     Raises:
-      errors.InputError: two names that are likely the same, such as "Dog bark" and "dog-bark".
+      errors.InputError: two names that probably mean one class, such as "Dog bark" and "dog-bark".
+
+    Example:
+      >>> name_classes(["Dog", "Door bell"], vocabularies.Vocabulary(("/m/0bt9lr",), ("Dog",)))
+      {'Dog': ('/m/0bt9lr', 'Dog'), 'Door bell': ('/own/door_bell', 'Door bell')}
     """
     by_name: dict[str, tuple[str, str]] = {}
     for mid, name in zip(known.mids, known.names, strict=True) if known else ():
@@ -114,15 +118,15 @@ def _letter(letter: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Clips:
+class LabelledClips:
     """Labels of recordings, cut into clips.
 
     Attributes:
       weak: clip_id, ytid (the recording), start_ms, end_ms (of the clip), labels (tuple of
-        mids); of the clips that have any.
+        mids); only clips with a label.
       strong: clip_id, start_ms, end_ms (within the clip), mid.
       negatives: clip_id, mid; of the same clips.
-      unlabelled: number of clips without any label, which AudioSet's formats cannot tell.
+      unlabelled: number of clips without a label, which AudioSet's formats cannot express.
     """
 
     weak: pd.DataFrame
@@ -133,15 +137,15 @@ class Clips:
 
 def cut_into_clips(
     tracks: Mapping[str, tuple[int, pd.DataFrame]], classes: Mapping[str, tuple[str, str]]
-) -> Clips:
-    """Cuts recordings and their labels into clips of ten seconds; the last one may be shorter.
+) -> LabelledClips:
+    """Cuts recordings and their labels into clips of ten seconds; the last clip may be shorter.
 
     Args:
       tracks: recording -> (its length in ms, what `read_track` returned).
       classes: what `name_classes` returned.
 
     Raises:
-      errors.InputError: a label that lies beyond its recording.
+      errors.InputError: a label ends after its recording.
     """
     mids = sorted({mid for mid, _ in classes.values()})
     weak, strong, negatives = [], [], []
@@ -173,7 +177,7 @@ def cut_into_clips(
             weak.append((clip_id, recording, begin, end, labels))
             strong += [(clip_id, *segment) for segment in segments]
             negatives += [(clip_id, mid) for mid in mids if mid not in labels]
-    return Clips(
+    return LabelledClips(
         pd.DataFrame(weak, columns=["clip_id", "ytid", "start_ms", "end_ms", "labels"]),
         pd.DataFrame(strong, columns=["clip_id", "start_ms", "end_ms", "mid"]),
         pd.DataFrame(negatives, columns=["clip_id", "mid"]),

@@ -1,10 +1,8 @@
 """Framed labels: the release's framed TSV, made from strong labels and negatives, and read back."""
 
 import collections
-import dataclasses
-import functools
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,7 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 from audioset_strong.core import errors
-from audioset_strong.labels import framing, metadata, vocabularies
+from audioset_strong.labels import framing, metadata, metadata_files, vocabularies
 
 _BATCH_OVERLAPS = 1 << 21  # frames times segments of a batch: 16 MB as int64
 
@@ -25,7 +23,11 @@ def frame_grid(frame_ms: int = framing.FRAME_MS, hop_ms: int | None = None) -> n
       hop_ms: from one frame's start to the next; a frame's length where it is None.
 
     Raises:
-      errors.InputError: no length from 1 ms to 10 s, or a hop below 1 ms.
+      errors.InputError: a length outside 1 ms to 10 s, or a hop below 1 ms.
+
+    Example:
+      >>> frame_grid().tolist()
+      [0, 960, 1920, 2880, 3840, 4800, 5760, 6720, 7680, 8640]
     """
     if not 1 <= frame_ms <= metadata.CLIP_MS:
         raise errors.InputError(
@@ -40,23 +42,24 @@ def frame_grid(frame_ms: int = framing.FRAME_MS, hop_ms: int | None = None) -> n
 def frame_table(
     strong: pd.DataFrame,
     negatives: pd.DataFrame | None = None,
+    *,
     clips: Collection[str] | None = None,
     frame_ms: int = framing.FRAME_MS,
     hop_ms: int | None = None,
     rule: str = framing.RELEASED,
 ) -> pd.DataFrame:
-    """Every frame of every clip under every class that is known of the clip (section 3.2).
+    """Every frame of every clip, for every class that is known of the clip (section 3.2).
 
-    A class is known where one of its segments makes a frame positive, the others then being
-    negative, and where it is an explicit negative of the clip.
+    A class is known where a segment of it makes a frame positive; the clip's other frames are then
+    negative. It is also known where it is an explicit negative of the clip.
 
     Args:
       strong: clip_id, start_ms, end_ms, mid.
       negatives: clip_id, mid: clip-level explicit negatives.
-      clips: only these; all of the tables where it is None.
+      clips: ids of the clips to frame; all of them where it is None.
       frame_ms: length of a frame.
       hop_ms: from one frame's start to the next; a frame's length where it is None.
-      rule: of `framing.frame_labels`.
+      rule: "released" or "paper", see `framing.frame_labels`.
 
     Returns:
       clip_id str, start_ms int64, end_ms int64, mid str, present bool; sorted by clip, label
@@ -64,6 +67,14 @@ def frame_table(
 
     Raises:
       errors.InputError: an impossible frame length, hop or rule.
+
+    Example:
+      >>> strong = pd.DataFrame(
+      ...     {"clip_id": ["a_0"], "start_ms": [1000], "end_ms": [2000], "mid": ["/m/x"]}
+      ... )
+      >>> table = frame_table(strong)
+      >>> len(table), table.loc[table["present"], "start_ms"].tolist()
+      (10, [960])
     """
     grid = frame_grid(frame_ms, hop_ms)
     if negatives is None:
@@ -72,7 +83,7 @@ def frame_table(
         strong = strong[strong["clip_id"].isin(clips)]
         negatives = negatives[negatives["clip_id"].isin(clips)]
 
-    # One row for each pair of clip and class. To the framing rule every pair is a clip of its own,
+    # One row for each pair of clip and class. For the framing rule every pair is a separate clip
     # with a single class: nothing is spent on the hundreds of classes that a clip does not have.
     keys = pd.concat([table[["clip_id", "mid"]] for table in (strong, negatives)])
     clip_code, clip_ids = pd.factorize(keys["clip_id"], sort=True)
@@ -80,12 +91,11 @@ def frame_table(
     pair_code, pair = np.unique(clip_code * len(mids) + mid_code, return_inverse=True)
     positive = _positive_frames(
         pair[: len(strong)],
-        strong["start_ms"].to_numpy(),
-        strong["end_ms"].to_numpy(),
-        len(pair_code),
-        grid,
-        frame_ms,
-        rule,
+        strong,
+        num_pairs=len(pair_code),
+        grid=grid,
+        frame_ms=frame_ms,
+        rule=rule,
     )
     negative = np.zeros(len(pair_code), bool)
     negative[pair[len(strong) :]] = True
@@ -106,54 +116,48 @@ def frame_table(
 
 
 def frame_files(
+    files: metadata_files.MetadataFiles,
     output: str,
-    strong_tsvs: Sequence[str],
-    negatives: Sequence[str] = (),
-    clip_list: str | None = None,
+    *,
     frame_ms: int = framing.FRAME_MS,
     hop_ms: int | None = None,
     rule: str = framing.RELEASED,
     positives_only: bool = False,
-    skip_bad_rows: bool = False,
 ) -> pd.DataFrame:
     """Writes the framed TSV of metadata files.
 
-    What the rows do not show is logged: labels whose segments make no frame positive, explicit
-    negatives that a segment contradicts, clips of the list without any row.
+    Logs what the rows do not show: labels whose segments make no frame positive, explicit
+    negatives that a segment contradicts, and clips of the clip list without a row.
 
     Args:
-      output: the TSV to write.
-      strong_tsvs: strong label TSVs; a segment may be in several.
-      negatives: clip-level explicit negatives.
-      clip_list: file of segment ids; only these clips are written.
-      frame_ms: see `frame_table`.
-      hop_ms: see `frame_table`.
-      rule: see `frame_table`.
+      files: strong TSVs, and maybe negatives and a clip list.
+      output: path of the TSV.
+      frame_ms: length of a frame.
+      hop_ms: from one frame's start to the next; a frame's length where it is None.
+      rule: "released" or "paper", see `framing.frame_labels`.
       positives_only: whether to leave out the rows that are NOT_PRESENT.
-      skip_bad_rows: leave malformed rows out instead of raising.
 
     Returns:
       The table that was written, see `frame_table`.
 
     Raises:
-      errors.InputError: malformed files, impossible settings, or an output that cannot be written.
+      errors.InputError: no strong TSV, malformed files, impossible settings, or an output that
+        cannot be written.
     """
-    frame_grid(frame_ms, hop_ms)  # a mistake in the settings is told before the files are read
-
-    def read(reader: Callable, paths: Sequence[str]) -> pd.DataFrame:
-        tables = [reader(path, skip_bad_rows=skip_bad_rows) for path in paths]
-        return pd.concat(tables, ignore_index=True).drop_duplicates(ignore_index=True)
-
-    clips = set(metadata.read_clip_list(clip_list)) if clip_list else None
-    strong = read(metadata.read_strong_tsv, strong_tsvs)
-    absent = read(metadata.read_negatives, negatives) if negatives else strong.iloc[:0]
-    table = frame_table(strong, absent, clips, frame_ms, hop_ms, rule)
-
-    framed, sounding = _pairs(table[table["present"]]), _pairs(strong)
+    frame_grid(frame_ms, hop_ms)  # wrong settings are reported before the files are read
+    clip_ids = files.clip_ids()
+    clips = None if clip_ids is None else set(clip_ids)
+    tables = files.read()
+    if tables.strong is None:
+        raise errors.InputError("no strong labels to frame: give --strong_tsv")
+    strong = tables.strong.drop_duplicates(ignore_index=True)
+    negatives = strong.iloc[:0] if tables.negatives is None else tables.negatives
+    table = frame_table(strong, negatives, clips=clips, frame_ms=frame_ms, hop_ms=hop_ms, rule=rule)
+    framed, labelled = _pairs(table[table["present"]]), _pairs(strong)
     if clips is not None:
-        sounding = sounding[sounding.isin(clips, level="clip_id")]
-    _warn("labels whose segments make no frame PRESENT", sounding.difference(framed))
-    _warn("explicit negatives with PRESENT frames", framed.intersection(_pairs(absent)))
+        labelled = labelled[labelled.isin(clips, level="clip_id")]
+    _warn("labels whose segments make no frame PRESENT", labelled.difference(framed))
+    _warn("explicit negatives with PRESENT frames", framed.intersection(_pairs(negatives)))
     if clips is not None:
         _warn("clips of the list without a row", pd.Index(clips).difference(table["clip_id"]))
 
@@ -163,9 +167,8 @@ def frame_files(
     return table
 
 
-@dataclasses.dataclass(frozen=True)
 class FramedClips:
-    """The labels of framed TSVs, clip by clip.
+    """The labels of framed TSVs, clip by clip; `read_framed_clips` makes it.
 
     Attributes:
       source: names the files in messages.
@@ -173,133 +176,152 @@ class FramedClips:
       fingerprint: equal for equal labels.
     """
 
-    source: str
-    clip_ids: tuple[str, ...]
-    fingerprint: str
-    _clip: np.ndarray  # int64 [rows], index of the clip, rising
-    _frame: np.ndarray  # int64 [rows]
-    _label: np.ndarray  # int64 [rows], class index
-    _present: np.ndarray  # bool [rows]
-    _num_classes: int
-    _ancestors: np.ndarray | None
+    def __init__(
+        self,
+        source: str,
+        table: pd.DataFrame,
+        *,
+        mids: Sequence[str],
+        ancestors: np.ndarray | None = None,
+    ):
+        """Sorts the rows by clip.
 
-    @functools.cached_property
-    def _index(self) -> Mapping[str, int]:
-        return {clip_id: i for i, clip_id in enumerate(self.clip_ids)}
+        Args:
+          source: names the files in messages.
+          table: clip_id, start_ms (on the 0.96 s grid), mid (one of `mids`), present; no clip,
+            frame and class twice.
+          mids: the classes.
+          ancestors: see `read_framed_clips`.
+        """
+        clip, clip_ids = pd.factorize(table["clip_id"], sort=True)
+        frame = (table["start_ms"] // framing.FRAME_MS).to_numpy()
+        label = _class_index(table["mid"], mids)
+        order = np.lexsort((label, frame, clip))
+        columns = (clip, frame, label, table["present"].to_numpy())
+        self.source = source
+        self.clip_ids: tuple[str, ...] = tuple(clip_ids)
+        self._clip, self._frame, self._label, self._present = (c[order] for c in columns)
+        self._num_classes = len(mids)
+        self._ancestors = ancestors
+        self._index = {clip_id: i for i, clip_id in enumerate(self.clip_ids)}
+        digest = hashlib.sha256("\n".join([*clip_ids, *mids]).encode())
+        for column in (self._clip, self._frame, self._label, self._present):
+            digest.update(column.astype(np.int64).tobytes())
+        self.fingerprint = digest.hexdigest()[:16]
 
     def labels(self, clip_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The labels of clips.
 
         Args:
-          clip_ids: `[clips]`; some of them may have no rows.
+          clip_ids: `[clips]`; clips without rows are allowed.
 
         Returns:
           bool `[clips]`, whether a clip has rows; int8 `[clips, 10, classes]`, 1 positive, 0
-          negative, -1 unknown; bool `[clips, classes]`, classes that are absent from every frame
-          of a clip that the files tell of: explicit negatives.
+          negative, -1 unknown; bool `[clips, classes]`, the explicit negatives: classes that are
+          absent from every frame of a clip with rows.
         """
-        place = np.array([self._index.get(clip_id, -1) for clip_id in clip_ids], np.int64)
-        listed = place >= 0
-        labels = np.full((len(place), len(frame_grid()), self._num_classes), -1, np.int8)
-        first, last = (np.searchsorted(self._clip, place, side=end) for end in ("left", "right"))
-        for i in np.flatnonzero(listed):
+        index = np.array([self._index.get(clip_id, -1) for clip_id in clip_ids], np.int64)
+        has_rows = index >= 0
+        labels = np.full((len(index), len(frame_grid()), self._num_classes), -1, np.int8)
+        first, last = (np.searchsorted(self._clip, index, side=end) for end in ("left", "right"))
+        for i in np.flatnonzero(has_rows):
             rows = slice(first[i], last[i])
             labels[i, self._frame[rows], self._label[rows]] = self._present[rows]
-        sounding = (labels == 1).any(axis=1)
-        negative = (labels == 0).any(axis=1) & ~sounding
+        positive_in_clip = (labels == 1).any(axis=1)
+        negative = (labels == 0).any(axis=1) & ~positive_in_clip
         if self._ancestors is not None:
             positive = framing.propagate_to_ancestors(labels == 1, self._ancestors).numpy()
             implied = framing.three_valued_labels(positive, negative).numpy()
             labels = np.maximum(labels, implied)
-        return listed, labels, negative
+        return has_rows, labels, negative
 
 
 def read_framed_clips(
-    paths: Sequence[str], mids: Sequence[str], ancestors: np.ndarray | None = None
+    paths: Sequence[str], mids: Sequence[str], *, ancestors: np.ndarray | None = None
 ) -> FramedClips:
     """Reads framed TSVs such as `audioset_eval_strong_framed_posneg.tsv` for evaluation.
 
     Labels of other classes are left out, with a warning that counts them.
 
     Args:
-      paths: the files; no clip, frame and class in two of them.
+      paths: the files; no clip, frame and class may be in two of them.
       mids: the classes.
-      ancestors: bool `[classes, classes]`, to smear positive labels with; see `framing.propagate_to_ancestors`.
+      ancestors: bool `[classes, classes]`, to propagate positive labels with, see
+        `framing.propagate_to_ancestors`; None leaves the labels as they are.
 
     Raises:
-      errors.InputError: a malformed file, frames off the 0.96 s grid, a frame that is both PRESENT
-        and NOT_PRESENT, or no label of the classes.
+      errors.InputError: a file that is given twice or malformed, frames off the 0.96 s grid, a
+        frame that is both PRESENT and NOT_PRESENT, or no label of the classes.
     """
     source = ", ".join(paths)
-    table = pd.concat([metadata.read_framed_tsv(path) for path in paths], ignore_index=True)
-    off = (table["end_ms"] - table["start_ms"] != framing.FRAME_MS) | ~table["start_ms"].isin(
-        frame_grid()
-    )
-    twice = table.duplicated(["clip_id", "start_ms", "mid"])
-    for wrong, what in (
-        (off, f"no frame of the grid of {framing.FRAME_MS / 1000:g} s"),
-        (twice, "is there twice"),
+    table = metadata_files.MetadataFiles(framed_tsvs=paths).read().framed
+    if table is None:
+        raise errors.InputError("no framed labels: give --framed_tsv")
+    _check_frames(source, table)
+    known = _class_index(table["mid"], mids) >= 0
+    if not known.any():
+        raise errors.InputError(f"{source}: none of its labels is one of the {len(mids)} classes")
+    if not known.all():
+        outside = collections.Counter(table["mid"][~known].tolist())
+        logging.warning("%s: left out %s", source, vocabularies.list_counts(outside, str))
+    return FramedClips(source, table[known], mids=mids, ancestors=ancestors)
+
+
+def _check_frames(source: str, table: pd.DataFrame) -> None:
+    """Raises where a row is not a frame of the grid, or repeats another one."""
+    length = table["end_ms"] - table["start_ms"]
+    off_grid = (length != framing.FRAME_MS) | ~table["start_ms"].isin(frame_grid())
+    duplicated = table.duplicated(["clip_id", "start_ms", "mid"])
+    for wrong, problem in (
+        (off_grid, f"not a frame of the {framing.FRAME_MS / 1000:g} s grid"),
+        (duplicated, "duplicate frame"),
     ):
         if wrong.any():
             row = table[wrong].iloc[0]
             start, end = (metadata.seconds(int(row[name])) for name in ("start_ms", "end_ms"))
             raise errors.InputError(
-                f"{source}: {row['clip_id']}, {row['mid']} from {start} to {end} s: {what}"
+                f"{source}: {row['clip_id']}, {row['mid']} from {start} to {end} s: {problem}"
             )
-    label = pd.Index(mids, dtype=object).get_indexer(pd.Index(table["mid"], dtype=object))
-    if (label < 0).any():
-        outside = collections.Counter(table["mid"][label < 0].tolist())
-        if (label < 0).all():
-            raise errors.InputError(
-                f"{source}: none of its labels is one of the {len(mids)} classes"
-            )
-        logging.warning("%s: left out %s", source, vocabularies.describe(outside, str))
-        table, label = table[label >= 0], label[label >= 0]
-    clip, clip_ids = pd.factorize(table["clip_id"], sort=True)
-    frame = (table["start_ms"] // framing.FRAME_MS).to_numpy()
-    present = table["present"].to_numpy()
-    order = np.lexsort((label, frame, clip))
-    clip, frame, label, present = (column[order] for column in (clip, frame, label, present))
-    digest = hashlib.sha256("\n".join([*clip_ids, *mids]).encode())
-    for column in (clip, frame, label, present):
-        digest.update(column.astype(np.int64).tobytes())
-    return FramedClips(
-        source=source,
-        clip_ids=tuple(clip_ids),
-        fingerprint=digest.hexdigest()[:16],
-        _clip=clip,
-        _frame=frame,
-        _label=label,
-        _present=present,
-        _num_classes=len(mids),
-        _ancestors=ancestors,
-    )
+
+
+def _class_index(column: pd.Series, mids: Sequence[str]) -> np.ndarray:
+    """The class index of each mid; -1 where it is not one of the classes."""
+    return pd.Index(mids, dtype=object).get_indexer(pd.Index(column, dtype=object))
 
 
 def _pairs(table: pd.DataFrame) -> pd.MultiIndex:
     return pd.MultiIndex.from_frame(table[["clip_id", "mid"]].drop_duplicates())
 
 
-def _warn(what: str, found: pd.Index) -> None:
+def _warn(description: str, found: pd.Index) -> None:
     if len(found):
         first = found[0] if isinstance(found[0], str) else " ".join(found[0])
-        logging.warning("%s: %d, the first %s", what, len(found), first)
+        logging.warning("%s: %d, the first %s", description, len(found), first)
 
 
 def _positive_frames(
     pair: np.ndarray,
-    start: np.ndarray,
-    end: np.ndarray,
+    segments: pd.DataFrame,
+    *,
     num_pairs: int,
     grid: np.ndarray,
     frame_ms: int,
     rule: str,
 ) -> np.ndarray:
-    """The framing rule on segments that belong to pairs; bool `[num_pairs, frames]`.
+    """Applies the framing rule to each pair of clip and class; bool `[num_pairs, frames]`.
 
-    Pairs are padded to the most segments of their batch, so they are taken in the order of how
-    many they have.
+    The framing rule takes the same number of segments for every pair, so pairs with fewer are
+    padded. Pairs are batched by their number of segments, which keeps the padding small.
+
+    Args:
+      pair: int64 `[segments]`, the pair of each segment.
+      segments: start_ms, end_ms.
+      num_pairs: number of pairs; some may have no segment.
+      grid: int64 `[frames]`, starts of the frames in ms.
+      frame_ms: length of a frame.
+      rule: of `framing.frame_labels`.
     """
+    start, end = segments["start_ms"].to_numpy(), segments["end_ms"].to_numpy()
     positive = np.zeros((num_pairs, len(grid)), bool)
     count = np.bincount(pair, minlength=num_pairs)
     by_pair = np.argsort(pair, kind="stable")
@@ -315,8 +337,8 @@ def _positive_frames(
             start[segment],
             end[segment],
             np.where(real, 0, -1),
-            np.tile(grid, (len(batch), 1)),
-            frame_ms,
+            frame_start=np.tile(grid, (len(batch), 1)),
+            frame_length=frame_ms,
             num_classes=1,
             rule=rule,
         )

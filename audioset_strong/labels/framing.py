@@ -2,29 +2,42 @@
 
 Training, evaluation and the TSV writer all call `frame_labels`. Times are integers in any unit
 common to segments and frames (milliseconds, or samples at 16 kHz), so that an overlap of exactly
-one half is decided exactly. Labels are then smeared (`smear`) and made three-valued
-(`three_valued_labels`), in that order.
+one half is decided exactly. Then `propagate_to_ancestors` adds the labels that the ontology implies
+("label smearing"), and `three_valued_labels` adds the negatives, in that order.
 
-Source: section 3.2 of the paper. The default is the rule that reproduces Google's released framed
-labels; "paper" is the paper's wording read as a union over a class's segments.
+Source: section 3.2 of the paper, https://arxiv.org/abs/2105.07031. The default is the rule that
+reproduces Google's released framed labels; "paper" is the paper's wording read as a union over a
+class's segments.
 """
 
-import gin
 import tensorflow as tf
 
-from audioset_strong.core import errors
+from audioset_strong.core import choices, errors
 
 FRAME_MS = 960
 FRAMES_PER_CLIP = 10  # whole frames of a 10 s clip
-RELEASED, PAPER = "released", "paper"
-RULES = (RELEASED, PAPER)
+RULES = RELEASED, PAPER = choices.FRAMING_RULES
 
 
-@gin.configurable
+def check_rule(rule: str, name: str = "rule") -> None:
+    """Checks the name of a framing rule.
+
+    Args:
+      rule: to check.
+      name: of the setting that holds it, for the message.
+
+    Raises:
+      errors.InputError: an unknown rule.
+    """
+    if rule not in RULES:
+        raise errors.InputError(f"{name} = {rule!r}: must be one of {', '.join(RULES)}")
+
+
 def frame_labels(
     segment_start: tf.Tensor,
     segment_end: tf.Tensor,
     segment_label: tf.Tensor,
+    *,
     frame_start: tf.Tensor,
     frame_length: int,
     num_classes: int,
@@ -37,7 +50,7 @@ def frame_labels(
       segment_end: int64 `[batch, segments]`, later than the starts.
       segment_label: int64 `[batch, segments]`, class indices below `num_classes`; -1 pads.
       frame_start: int64 `[batch, frames]`.
-      frame_length: of every frame, in the same unit.
+      frame_length: length of every frame, in the same unit.
       num_classes: size of the vocabulary.
       rule: "released": ONE segment of the class overlaps the frame by at least half of the shorter
         of the two. "paper": the union of the class's segments covers at least half of the frame,
@@ -48,9 +61,19 @@ def frame_labels(
 
     Raises:
       errors.InputError: an unknown rule, or a frame length below 1.
+
+    Example, a segment of 1 s to 2 s under the first three frames of 0.96 s:
+      >>> frame_labels(
+      ...     [[1000]],
+      ...     [[2000]],
+      ...     [[0]],
+      ...     frame_start=[[0, 960, 1920]],
+      ...     frame_length=FRAME_MS,
+      ...     num_classes=1,
+      ... ).numpy().tolist()
+      [[[False], [True], [False]]]
     """
-    if rule not in RULES:
-        raise errors.InputError(f"frame_labels.rule = {rule!r}: must be one of {', '.join(RULES)}")
+    check_rule(rule)
     if frame_length < 1:
         raise errors.InputError(f"frame_length = {frame_length}: must be positive")
     start, end, label, frame = (
@@ -75,7 +98,7 @@ def frame_labels(
 
 
 def propagate_to_ancestors(labels: tf.Tensor, ancestors: tf.Tensor) -> tf.Tensor:
-    """Labels with all that they imply by the ontology: what is a Bark is a Dog, too.
+    """Adds the ancestors of each label ("label smearing"): a Bark is also a Dog.
 
     Args:
       labels: bool `[..., classes]`.
@@ -83,16 +106,23 @@ def propagate_to_ancestors(labels: tf.Tensor, ancestors: tf.Tensor) -> tf.Tensor
 
     Returns:
       bool `[..., classes]`: true where the class or one of its descendants is.
+
+    Example, where class 0 is a kind of class 1:
+      >>> propagate_to_ancestors(
+      ...     [[True, False], [False, True]], [[True, True], [False, True]]
+      ... ).numpy().tolist()
+      [[True, True], [False, True]]
     """
     implied = tf.cast(ancestors, tf.float32)
     return tf.tensordot(tf.cast(labels, tf.float32), implied, 1) > 0
 
 
 def three_valued_labels(positive: tf.Tensor, clip_negative: tf.Tensor) -> tf.Tensor:
-    """Three-valued labels with explicit and complementary negatives (section 3.2).
+    """Three-valued labels with complementary and explicit negatives (section 3.2).
 
-    In a clip with positive frames of a class its other frames are negatives of that class; a
-    clip-level explicit negative holds for every frame. All else is unknown.
+    A frame without a class that is positive in another frame of its clip is a complementary
+    negative of that class. A clip-level explicit negative holds for every frame. All other labels
+    are unknown.
 
     Args:
       positive: bool `[batch, frames, classes]`, over ALL frames of each clip.
@@ -100,6 +130,12 @@ def three_valued_labels(positive: tf.Tensor, clip_negative: tf.Tensor) -> tf.Ten
 
     Returns:
       int8 `[batch, frames, classes]`: 1 positive, 0 negative, -1 unknown.
+
+    Example, two frames; class 0 is positive in the first, class 1 an explicit negative:
+      >>> three_valued_labels(
+      ...     [[[True, False, False], [False, False, False]]], [[False, True, False]]
+      ... ).numpy().tolist()
+      [[[1, 0, -1], [0, 0, -1]]]
     """
     known = tf.reduce_any(positive, axis=1) | clip_negative  # [batch, classes]
     return tf.where(
@@ -144,3 +180,22 @@ def _disjoint(start: tf.Tensor, end: tf.Tensor, label: tf.Tensor) -> tuple[tf.Te
     reach = tf.reduce_max(tf.where(earlier & same, end[:, tf.newaxis], tf.int64.min), axis=2)
     trimmed = tf.minimum(tf.maximum(start, reach), end)
     return trimmed, end
+
+
+def frames_inside(
+    frame_start: tf.Tensor, frame_length: tf.Tensor, clip_length: tf.Tensor
+) -> tf.Tensor:
+    """Whether frames count for a clip: at least half of the frame must lie inside the clip.
+
+    >>> frames_inside(0, 960, 480), frames_inside(9600, 960, 10_000)
+    (True, False)
+
+    Args:
+      frame_start: a number, array or tensor, of any shape.
+      frame_length: in the same unit.
+      clip_length: in the same unit; its shape must broadcast against `frame_start`.
+
+    Returns:
+      Booleans of the same kind, of the broadcast shape.
+    """
+    return 2 * frame_start + frame_length <= 2 * clip_length

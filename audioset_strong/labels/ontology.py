@@ -1,4 +1,7 @@
-"""The ontology: which class is a kind of which."""
+"""The ontology: which class is a kind of which.
+
+The release's `ontology.json` is at https://github.com/audioset/ontology.
+"""
 
 import collections
 import dataclasses
@@ -17,8 +20,8 @@ class Ontology:
 
     Attributes:
       names: mid -> display name.
-      children: mid -> mids of its direct kinds.
-      parents: mid -> mids of what it directly is a kind of.
+      children: mid -> mids of its direct subclasses.
+      parents: mid -> mids of the classes that it is directly a kind of.
     """
 
     names: Mapping[str, str]
@@ -30,8 +33,8 @@ class Ontology:
         """Reads `ontology.json`.
 
         Raises:
-          errors.InputError: no JSON, another format, a node listed twice, a child that is no node,
-            or a cycle.
+          errors.InputError: not JSON, another format, a node listed twice, an unknown child, or a
+            cycle.
         """
         try:
             nodes = json.loads(metadata.read_text(path))
@@ -41,20 +44,20 @@ class Ontology:
             children = {node["id"]: tuple(node["child_ids"]) for node in nodes}
         except json.JSONDecodeError as error:
             raise errors.InputError(
-                f"{path}, line {error.lineno}: no JSON ({error.msg})"
+                f"{path}, line {error.lineno}: not JSON ({error.msg})"
             ) from error
         except (KeyError, TypeError) as error:
             raise errors.InputError(
                 f"{path}: not the ontology's format: a list of nodes with id, name and child_ids"
             ) from error
         if len(names) < len(nodes):
-            (twice, _), *_ = collections.Counter(node["id"] for node in nodes).most_common(1)
-            raise errors.InputError(f"{path}: {twice} is listed twice")
+            (duplicate, _), *_ = collections.Counter(node["id"] for node in nodes).most_common(1)
+            raise errors.InputError(f"{path}: {duplicate} is listed twice")
         parents: dict[str, tuple[str, ...]] = {mid: () for mid in names}
         for mid, kinds in children.items():
             for child in kinds:
                 if child not in names:
-                    raise errors.InputError(f"{path}: child {child} of {mid} is no node")
+                    raise errors.InputError(f"{path}: child {child} of {mid} is not a node")
                 parents[child] += (mid,)
         ontology = cls(names, children, parents)
         for mid in names:
@@ -63,7 +66,7 @@ class Ontology:
         return ontology
 
     def ancestors(self, mid: str) -> set[str]:
-        """All that a class is a kind of, directly or not; empty for a mid that is no node."""
+        """All classes that a class is a kind of, directly or not; none for an unknown mid."""
         found: set[str] = set()
         pending = list(self.parents.get(mid, ()))
         while pending:
@@ -77,24 +80,30 @@ class Ontology:
         """The ancestors of each class among the classes.
 
         Args:
-          mids: the classes, in the order of their indices. One that is no node has no ancestors.
+          mids: the classes, in the order of their indices. One that the ontology lacks has no
+            ancestors.
 
         Returns:
-          For each class the sorted indices of those that it is a kind of, be it by way of nodes
-          that are none of the classes. A plain list, as JSON holds it.
+          For each class the sorted indices of its ancestors, also of those that it reaches only
+          through nodes that are not among the classes. Plain lists, as JSON holds them.
         """
         index = {mid: i for i, mid in enumerate(mids)}
         return [sorted(index[a] for a in self.ancestors(mid) if a in index) for mid in mids]
 
 
 def ancestor_matrix(ancestors: Sequence[Sequence[int]]) -> np.ndarray:
-    """What `framing.propagate_to_ancestors` multiplies labels with.
+    """The matrix that `framing.propagate_to_ancestors` multiplies labels with.
 
     Args:
-      ancestors: of each class, see `Ontology.ancestor_indices`.
+      ancestors: indices of the ancestors of each class, see `Ontology.ancestor_indices`.
 
     Returns:
-      bool `[classes, classes]`: entry (i, j) tells whether label i implies j. Each implies itself.
+      bool `[classes, classes]`: entry (i, j) is true where label i implies label j. Every label
+      implies itself.
+
+    Example, where class 0 is a kind of class 1:
+      >>> ancestor_matrix([[1], []]).tolist()
+      [[True, True], [False, True]]
     """
     matrix = np.eye(len(ancestors), dtype=bool)
     for i, above in enumerate(ancestors):

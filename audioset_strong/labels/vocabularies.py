@@ -1,22 +1,30 @@
 """The classes: mid <-> index <-> display name."""
 
+import csv
 import dataclasses
 import functools
+import io
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from audioset_strong.core import errors
+from audioset_strong.core import choices, errors, files
 from audioset_strong.labels import metadata
 
-UNION, INTERSECTION = "union", "intersection"
+UNION, INTERSECTION = choices.COMBINATIONS
 
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
     """An ordered set of classes.
 
+    Example:
+      >>> dogs = Vocabulary(("/m/0bt9lr", "/m/05tny_"), ("Dog", "Bark"))
+      >>> len(dogs), dogs.index["/m/05tny_"], dogs.name("/m/0bt9lr")
+      (2, 1, 'Dog')
+
     Attributes:
-      mids: machine ids, e.g. "/m/09x0r"; unique. What labels are joined by: the two label files of
-        the release give one mid different display names.
+      mids: machine ids, e.g. "/m/09x0r"; unique. Labels are joined by mid, not by name, because
+        the two label files of the release give some mids different display names.
       names: display names, in the same order.
     """
 
@@ -27,8 +35,8 @@ class Vocabulary:
         if len(self.mids) != len(self.names):
             raise errors.InputError(f"{len(self.mids)} mids but {len(self.names)} names")
         if len(set(self.mids)) != len(self.mids):
-            twice = next(mid for mid in self.mids if self.mids.count(mid) > 1)
-            raise errors.InputError(f"mid {twice} is listed twice")
+            duplicate = next(mid for mid in self.mids if self.mids.count(mid) > 1)
+            raise errors.InputError(f"mid {duplicate} is listed twice")
 
     def __len__(self) -> int:
         return len(self.mids)
@@ -39,11 +47,11 @@ class Vocabulary:
         return {mid: i for i, mid in enumerate(self.mids)}
 
     def name(self, mid: str) -> str:
-        """The display name of a mid; the mid itself where it is none of the classes."""
+        """The display name of a mid; the mid itself where it is not one of the classes."""
         return self.names[self.index[mid]] if mid in self.index else mid
 
     def union(self, other: "Vocabulary") -> "Vocabulary":
-        """These classes, then the other's that are not among them."""
+        """These classes, then the classes of `other` that are not among them."""
         new = [i for i, mid in enumerate(other.mids) if mid not in self.index]
         return Vocabulary(
             self.mids + tuple(other.mids[i] for i in new),
@@ -51,7 +59,7 @@ class Vocabulary:
         )
 
     def intersection(self, other: "Vocabulary") -> "Vocabulary":
-        """Those of these classes that the other has too, with these names."""
+        """The classes that `other` has too, in this order and with these names."""
         kept = [i for i, mid in enumerate(self.mids) if mid in other.index]
         return Vocabulary(tuple(self.mids[i] for i in kept), tuple(self.names[i] for i in kept))
 
@@ -65,14 +73,14 @@ class Vocabulary:
     @classmethod
     def from_json(cls, classes: Iterable[Mapping[str, str]]) -> "Vocabulary":
         """Reads what `to_json` gave."""
-        listed = list(classes)
+        entries = list(classes)
         return cls(
-            tuple(entry["mid"] for entry in listed),
-            tuple(entry["display_name"] for entry in listed),
+            tuple(entry["mid"] for entry in entries),
+            tuple(entry["display_name"] for entry in entries),
         )
 
     @classmethod
-    def from_files(cls, paths: Sequence[str], combine: str = UNION) -> "Vocabulary":
+    def from_files(cls, paths: Sequence[str], *, combine: str = UNION) -> "Vocabulary":
         """The classes of one or more class lists.
 
         Args:
@@ -81,7 +89,7 @@ class Vocabulary:
           combine: "union" of the lists, in order; or "intersection", in the order of the first.
 
         Raises:
-          errors.InputError: a file that is no class list, no file, or no class left.
+          errors.InputError: no file, a file that is not a class list, or no class left.
         """
         if not paths:
             raise errors.InputError("no class list given (--class_labels)")
@@ -95,16 +103,37 @@ class Vocabulary:
         return vocabulary
 
 
-def describe(counts: Mapping[str, int], name: Callable[[str], str], most: int = 10) -> str:
-    """Says by name which labels were counted, such as those outside a vocabulary.
+def write_class_list(path: str | os.PathLike[str], vocabulary: Vocabulary) -> None:
+    """Writes a class list as AudioSet's `class_labels_indices.csv` and YAMNet's class map have it.
+
+    Args:
+      path: of the CSV: index, mid, display_name. `metadata.read_class_list` reads it back.
+      vocabulary: the classes, in the order of their indices.
+
+    Raises:
+      errors.InputError: the path cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["index", "mid", "display_name"])
+    for i, (mid, name) in enumerate(zip(vocabulary.mids, vocabulary.names, strict=True)):
+        writer.writerow([i, mid, name])
+    with files.writing(path):
+        files.write_text(path, text.getvalue())
+
+
+def list_counts(counts: Mapping[str, int], name: Callable[[str], str], *, most: int = 10) -> str:
+    """Lists counted labels by class name, such as the labels outside a vocabulary.
 
     Args:
       counts: mid -> number of labels.
-      name: of a mid, such as `Vocabulary.name`.
-      most: classes named, those of most labels first; the others are counted.
+      name: gives the display name of a mid, such as `Vocabulary.name`.
+      most: how many classes to name, those with the most labels first.
 
-    Returns:
-      Such as "25 labels of 3 classes: Howl /m/07qf0zm (20), Growling /m/0ghcn6 (4), and 1 more".
+    Example:
+      >>> howl = Vocabulary(("/m/a",), ("Howl",))
+      >>> list_counts({"/m/a": 20, "/m/b": 4, "/m/c": 1}, howl.name, most=2)
+      '25 labels of 3 classes: Howl /m/a (20), /m/b (4), and 1 more'
     """
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     named = [

@@ -88,7 +88,7 @@ def test_of_files_with_one_name_the_first_directory_wins_and_the_rest_is_told(tm
     touch(tmp_path, "b/x_1.wav", "a/x_1.wav", "a/deep/x_1.wav", "a/x_1.flac")
     with caplog.at_level("WARNING"):
         assert find(finding.AudioIndex(["b", "a"]), "x", 1) == ("b/x_1.wav", True)
-    assert "3 audio files are not read" in caplog.text
+    assert "3 audio files are ignored" in caplog.text
     assert "a/x_1.flac, beside b/x_1.wav" in caplog.text
     assert find(finding.AudioIndex(["a"]), "x", 1) == ("a/x_1.flac", True)
 

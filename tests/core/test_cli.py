@@ -1,5 +1,6 @@
 """What every binary does alike: help, and one line for a user's mistake."""
 
+import ast
 import os
 import pathlib
 import re
@@ -8,10 +9,34 @@ import sys
 
 import pytest
 
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
+from audioset_strong.core import cli
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
 _TOOLS = sorted(path.stem for path in (_ROOT / "tools").glob("[a-z]*.py"))
 # What setuptools makes of an entry point.
 _SCRIPT = "import sys\nfrom audioset_strong.tools.{tool} import run\nsys.exit(run())\n"
+
+
+_GROUPS = {
+    "gin_flags": ("gin_file", "gin_param"),
+    "model_flags": ("model", "ema"),
+    "workdir_flag": ("workdir",),
+    "data_dir_flag": ("data_dir",),
+    "dataset_flag": ("dataset",),
+}
+
+
+def _of_groups(source):
+    """Names of the flags that a tool takes from the groups of `cli`."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("cli."):
+            group = node.func.attr
+            if group == "metadata_flags":
+                for argument in node.args:
+                    starred = isinstance(argument, ast.Starred)
+                    yield from cli.METADATA_FLAGS if starred else (argument.value,)
+            else:
+                yield from _GROUPS.get(group, ())
 
 
 def _python(cwd, *arguments):
@@ -35,7 +60,7 @@ def test_help_shows_docstring_and_flags_without_waiting_for_tensorflow(tool, sta
     source = (_ROOT / "tools" / f"{tool}.py").read_text()
     docstring = source.split('"""')[1].replace("\\\\", "\\").strip()
     assert done.stdout.startswith(docstring)
-    defined = re.findall(r'flags\.DEFINE_\w+\(\s*"(\w+)"', source)
+    defined = re.findall(r'flags\.DEFINE_\w+\(\s*"(\w+)"', source) + list(_of_groups(source))
     shown = re.findall(r"^  --(?:\[no\])?(\w+):", done.stdout, re.MULTILINE)
     assert sorted(shown) == sorted(defined)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
@@ -75,10 +100,20 @@ def test_mistakes_in_the_flags_are_one_line_and_exit_code_2(tmp_path, arguments,
 
 
 @pytest.mark.parametrize(
+    ("tool", "old", "new"),
+    [("plot_clip", "--data_dir", "--dataset"), ("convert", "--clips", "--clip_list")],
+)
+def test_an_old_flag_is_answered_with_the_new_one(tmp_path, tool, old, new):
+    done = _python(tmp_path, "-m", f"audioset_strong.tools.{tool}", f"{old}=x")
+    assert done.returncode == 2
+    assert done.stderr == f"error: {old} is now {new} (--help)\n"
+
+
+@pytest.mark.parametrize(
     ("body", "code", "last_line"),
     [
         ("raise errors.InputError('x.csv, line 3: bad')", 2, "error: x.csv, line 3: bad"),
-        # gin speaks of the configurables that it was calling; the user need not know.
+        # gin names the configurables that it was calling; a user does not need them.
         (
             "gin.configurable('outer')(lambda: errors.fail())()",
             2,
@@ -89,15 +124,17 @@ def test_mistakes_in_the_flags_are_one_line_and_exit_code_2(tmp_path, arguments,
             2,
             "error: Required bindings for `needy` not provided in config: ['x']",
         ),
-        ("raise KeyboardInterrupt", 130, "interrupted; what was finished is kept"),
+        ("raise KeyboardInterrupt", 130, "interrupted; finished work is kept"),
         ("raise RuntimeError('a bug')", 1, "RuntimeError: a bug"),
         ("pass", 0, None),
     ],
 )
-def test_only_what_a_user_can_mend_is_told_without_a_traceback(tmp_path, body, code, last_line):
+def test_a_mistake_that_a_user_can_correct_is_shown_without_a_traceback(
+    tmp_path, body, code, last_line
+):
     (tmp_path / "binary.py").write_text(
         "import gin\n"
-        "from audioset_strong import cli, errors\n"
+        "from audioset_strong.core import cli, errors\n"
         "def fail():\n    raise errors.InputError('said inside a configurable')\n"
         "errors.fail = fail\n"
         "def needy(x=gin.REQUIRED):\n    pass\n"
@@ -109,3 +146,37 @@ def test_only_what_a_user_can_mend_is_told_without_a_traceback(tmp_path, body, c
     lines = done.stderr.splitlines()
     assert (lines[-1] if lines else None) == last_line
     assert len(lines) <= 1 or code == 1
+
+
+def test_flag_groups_give_what_the_command_line_says(tmp_path):
+    (tmp_path / "binary.py").write_text(
+        '"""A binary."""\n'
+        "from audioset_strong.core import cli\n"
+        "from audioset_strong.labels.metadata_files import MetadataFiles\n"
+        "metadata, gin, model = cli.metadata_flags(*cli.METADATA_FLAGS), cli.gin_flags(), "
+        "cli.model_flags()\n"
+        "workdir, dataset = cli.workdir_flag(multiple=True), cli.dataset_flag(required=False)\n"
+        "def main(argv):\n"
+        "    files = MetadataFiles(**metadata())\n"
+        "    print(files.weak_csvs, files.combine_class_labels, files.skip_bad_rows)\n"
+        "    print(gin(), model(), workdir.value, dataset.value)\n"
+        "cli.run(main)\n"
+    )
+    arguments = [
+        "--weak_csv=a",
+        "--weak_csv=b",
+        "--skip_bad_rows",
+        "--combine_class_labels=intersection",
+        "--gin_file=g",
+        "--gin_param=x = 1",
+        "--model=m",
+        "--ema",
+        "--workdir=v",
+        "--workdir=w",
+    ]
+    done = _python(tmp_path, "binary.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == [
+        "('a', 'b') intersection True",
+        "(['g'], ['x = 1']) ('m', True) ['v', 'w'] None",
+    ]

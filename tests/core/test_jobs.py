@@ -72,13 +72,13 @@ def test_stopping_it_stops_what_it_runs(tmp_path, sign):
     )
     parent = (
         "import pathlib, signal, sys\n"
-        "from audioset_strong import cli, jobs\n"
+        "from audioset_strong.core import cli, jobs\n"
         # What a shell starts in the background ignores it.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"child = jobs.Job('child', [sys.executable, '-c', {child!r}])\n"
         f"state = pathlib.Path({str(tmp_path / 'state')!r})\n"
         "def main(argv):\n"
-        "    jobs.run([child], state, 1)\n"
+        "    jobs.run([child], state, max_parallel=1)\n"
         "cli.run(main)\n"
     )
     process = subprocess.Popen(_python(parent), stderr=subprocess.DEVNULL)

@@ -8,7 +8,7 @@ from audioset_strong.core import progress
 def test_the_status_file_holds_the_stage_and_how_far_it_is(tmp_path, monkeypatch, capfd):
     path = tmp_path / "status"
     monkeypatch.setenv(progress.STATUS_FILE_VARIABLE, str(path))
-    with progress.bar("training", 10, "step", initial=4) as bar:
+    with progress.Bar("training", 10, unit="step", initial=4) as bar:
         assert json.loads(path.read_text()) == {
             "stage": "training",
             "done": 4,
@@ -27,7 +27,7 @@ def test_the_status_is_written_where_the_work_failed_too(tmp_path, monkeypatch):
     path = tmp_path / "status"
     monkeypatch.setenv(progress.STATUS_FILE_VARIABLE, str(path))
     try:
-        with progress.bar("converting", None, "clip") as bar:
+        with progress.Bar("converting", None, unit="clip") as bar:
             bar.update(3)
             raise ValueError
     except ValueError:
@@ -37,7 +37,7 @@ def test_the_status_is_written_where_the_work_failed_too(tmp_path, monkeypatch):
 
 def test_without_a_parent_the_bar_is_on_stderr(monkeypatch, capsys):
     monkeypatch.delenv(progress.STATUS_FILE_VARIABLE, raising=False)
-    with progress.bar("evaluating", 2, "clip") as bar:
+    with progress.Bar("evaluating", 2, unit="clip") as bar:
         bar.note("step 7")
         bar.update(2)
     shown = capsys.readouterr()

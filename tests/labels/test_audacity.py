@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from audioset_strong.core import errors
-from audioset_strong.labels import audacity, class_list, metadata, vocabularies
+from audioset_strong.labels import audacity, metadata, vocabularies
 
 
 def _track(path, text):
@@ -33,9 +33,9 @@ def test_an_empty_track_is_of_a_recording_without_the_sounds(tmp_path):
     [
         ("1.0\t2.0", r"a.txt, line 2: '1.0\\t2.0' must be start, end, name"),
         ("1.0\t2.0\t ", "line 2: .* must be start, end, name"),
-        ("1,0\t2,0\tBark", "line 2: '1,0' is no time in seconds"),
-        ("-1\t2\tBark", "line 2: '-1' is no time"),
-        ("nan\t2\tBark", "line 2: 'nan' is no time"),
+        ("1,0\t2,0\tBark", "line 2: '1,0' is not a time in seconds"),
+        ("-1\t2\tBark", "line 2: '-1' is not a time"),
+        ("nan\t2\tBark", "line 2: 'nan' is not a time"),
         ("2.0\t2.0\tBark", "line 2: 'Bark' must end after it starts: from 2.0 to 2.0 s"),
     ],
 )
@@ -105,6 +105,6 @@ def test_a_label_may_end_a_little_behind_its_recording_but_not_far():
 
 def test_a_class_list_is_read_back_whatever_the_names_hold(tmp_path):
     classes = vocabularies.Vocabulary(("/m/0a", "/own/b"), ('Whack, "thwack"', "Vogel \u00fc"))
-    class_list.write(tmp_path / "classes.csv", classes)
+    vocabularies.write_class_list(tmp_path / "classes.csv", classes)
     table = metadata.read_class_list(str(tmp_path / "classes.csv"))
     assert (tuple(table["mid"]), tuple(table["display_name"])) == (classes.mids, classes.names)

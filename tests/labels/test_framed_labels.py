@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from audioset_strong.core import errors
 from audioset_strong.labels import framed_labels, framing, metadata
+from audioset_strong.labels.metadata_files import MetadataFiles
 
 
 def table(rows, columns=("clip_id", "start_ms", "end_ms", "mid")):
@@ -61,7 +62,7 @@ def test_rows_are_those_of_every_known_pair_sorted_by_clip_label_and_time(
 ):
     length, hop = frames
     starts = range(0, 10_000 - length + 1, hop or length)
-    got = framed_labels.frame_table(table(strong), pairs(negatives), None, length, hop)
+    got = framed_labels.frame_table(table(strong), pairs(negatives), frame_ms=length, hop_ms=hop)
     assert rows_of(got) == reference(strong, negatives, starts, length)
 
 
@@ -122,18 +123,19 @@ c_0\t0.0\t0.5\t/m/a
 """
 
 
-def test_files_become_a_file_and_what_its_rows_do_not_show_is_told(tmp_path, caplog):
-    (tmp_path / "strong.tsv").write_text(STRONG)
+def test_files_become_a_file_and_what_its_rows_do_not_show_is_logged(tmp_path, caplog):
+    for name in ("strong.tsv", "again.tsv"):  # the same rows twice: they count once
+        (tmp_path / name).write_text(STRONG)
     (tmp_path / "negatives.csv").write_text("a_0,/m/c\na_0,/m/a\nc_0,/m/c\n")
     (tmp_path / "clips.txt").write_text("a_0\nb_0\nempty_0\n")
     out = str(tmp_path / "framed.tsv")
     with caplog.at_level("WARNING", logger="absl"):
-        written = framed_labels.frame_files(
-            out,
-            [str(tmp_path / "strong.tsv")] * 2,  # the same rows twice: they count once
-            [str(tmp_path / "negatives.csv")],
-            str(tmp_path / "clips.txt"),
+        files = MetadataFiles(
+            strong_tsvs=(str(tmp_path / "strong.tsv"), str(tmp_path / "again.tsv")),
+            negatives=str(tmp_path / "negatives.csv"),
+            clip_list=str(tmp_path / "clips.txt"),
         )
+        written = framed_labels.frame_files(files, out)
     lines = (tmp_path / "framed.tsv").read_text().splitlines()
     assert lines[0] == "segment_id\tstart_time_seconds\tend_time_seconds\tlabel\tpresent"
     assert lines[1:3] == [
@@ -156,10 +158,11 @@ def test_files_become_a_file_and_what_its_rows_do_not_show_is_told(tmp_path, cap
     assert "clips of the list without a row: 1, the first empty_0" in caplog.text
 
 
-def test_positives_alone_are_written_where_they_are_asked_for(tmp_path):
+def test_only_positives_are_written_on_request(tmp_path):
     (tmp_path / "strong.tsv").write_text(STRONG)
     out = tmp_path / "framed.tsv"
-    framed_labels.frame_files(str(out), [str(tmp_path / "strong.tsv")], positives_only=True)
+    files = MetadataFiles(strong_tsvs=str(tmp_path / "strong.tsv"))
+    framed_labels.frame_files(files, str(out), positives_only=True)
     lines = out.read_text().splitlines()[1:]
     assert lines == [
         "a_0\t4.8\t5.76\t/m/a\tPRESENT",
@@ -201,7 +204,7 @@ class TestFramedClips:
         np.testing.assert_array_equal(labels, wanted)
         np.testing.assert_array_equal(negative, [[0, 0, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0]])
 
-    def test_smeared_labels_imply_the_ancestors(self, tmp_path):
+    def test_labels_are_propagated_to_ancestors(self, tmp_path):
         ancestors = np.eye(3, dtype=bool)
         ancestors[0, 1] = True
         clips = self.read(tmp_path / "framed.tsv", self.ROWS, ancestors=ancestors)
@@ -218,15 +221,18 @@ class TestFramedClips:
     @pytest.mark.parametrize(
         ("rows", "message"),
         [
-            ([("a_0", 0.5, "/m/dog", "PRESENT")], "a_0, /m/dog from 0.48 to 1.44 s: no frame of"),
+            (
+                [("a_0", 0.5, "/m/dog", "PRESENT")],
+                "a_0, /m/dog from 0.48 to 1.44 s: not a frame of",
+            ),
             (
                 [("a_0", 1, "/m/dog", "PRESENT"), ("a_0", 1, "/m/dog", "NOT_PRESENT")],
-                "line 3: duplicate row: a_0, 960, 1920, /m/dog stands further up",
+                "line 3: duplicate row: a_0, 960, 1920, /m/dog is already in a line above",
             ),
             ([("a_0", 1, "/m/horse", "PRESENT")], "none of its labels is one of the 3 classes"),
         ],
     )
-    def test_what_is_no_framed_labels_is_told(self, tmp_path, rows, message):
-        with pytest.raises(errors.InputError, match=message) as told:
+    def test_malformed_framed_labels_are_refused(self, tmp_path, rows, message):
+        with pytest.raises(errors.InputError, match=message) as caught:
             self.read(tmp_path / "framed.tsv", rows)
-        assert str(tmp_path / "framed.tsv") in str(told.value)
+        assert str(tmp_path / "framed.tsv") in str(caught.value)

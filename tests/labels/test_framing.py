@@ -37,10 +37,10 @@ def framed(clips, frame_start, frame_length, rule=framing.RELEASED, classes=CLAS
         array[..., 0] * scale,
         array[..., 1] * scale,
         array[..., 2],
-        np.array(frame_start, np.int64) * scale,
-        frame_length * scale,
-        classes,
-        rule,
+        frame_start=np.array(frame_start, np.int64) * scale,
+        frame_length=frame_length * scale,
+        num_classes=classes,
+        rule=rule,
     ).numpy()
 
 
@@ -160,7 +160,15 @@ def test_in_a_graph_of_unknown_shapes_the_labels_are_the_same(rule):
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int64)] * 4)
     def graph(start, end, label, frame_start):
-        return framing.frame_labels(start, end, label, frame_start, 960, CLASSES, rule)
+        return framing.frame_labels(
+            start,
+            end,
+            label,
+            frame_start=frame_start,
+            frame_length=960,
+            num_classes=CLASSES,
+            rule=rule,
+        )
 
     labels = graph(padded[..., 0], padded[..., 1], padded[..., 2], starts)
     assert labels.shape.as_list() == [2, 3, CLASSES]
@@ -170,7 +178,7 @@ def test_in_a_graph_of_unknown_shapes_the_labels_are_the_same(rule):
 @pytest.mark.parametrize(
     ("length", "rule", "message"),
     [
-        (960, "union", "frame_labels.rule = 'union': must be one of released, paper"),
+        (960, "union", "rule = 'union': must be one of released, paper"),
         (0, "paper", "frame_length = 0: must be positive"),
         (-960, "released", "frame_length = -960: must be positive"),
     ],

@@ -164,17 +164,17 @@ def test_a_missing_file_and_a_directory_are_refused(tmp_path):
             metadata.read_weak_csv(str(path))
 
 
-# The bad row follows the good ones, and is told by its own line number.
+# The bad row follows the good ones, and is named by its own line number.
 BAD_ROWS = [
-    ("weak", 'abc, x.5, 40.000, "/m/a"', "start_seconds 'x.5' is no time"),
-    ("weak", 'abc, -1.0, 40.000, "/m/a"', "start_seconds '-1.0' is no time"),
-    ("weak", 'abc, nan, 40.000, "/m/a"', "start_seconds 'nan' is no time"),
-    ("weak", 'abc, 1.0, inf, "/m/a"', "end_seconds 'inf' is no time"),
-    ("weak", 'abc, 1.0, 1e300, "/m/a"', "end_seconds '1e300' is no time"),
+    ("weak", 'abc, x.5, 40.000, "/m/a"', "start_seconds 'x.5' is not a time"),
+    ("weak", 'abc, -1.0, 40.000, "/m/a"', "start_seconds '-1.0' is not a time"),
+    ("weak", 'abc, nan, 40.000, "/m/a"', "start_seconds 'nan' is not a time"),
+    ("weak", 'abc, 1.0, inf, "/m/a"', "end_seconds 'inf' is not a time"),
+    ("weak", 'abc, 1.0, 1e300, "/m/a"', "end_seconds '1e300' is not a time"),
     ("weak", 'abc, 40.000, 30.000, "/m/a"', "end_seconds 30.000 is not after start_seconds 40.000"),
     ("weak", 'abc, 30.000, 30.000, "/m/a"', "end_seconds 30.000 is not after"),
-    ("weak", 'abc, 30.000, 40.000, "/m/a,Speech"', "'/m/a,Speech' is no mid, nor a comma-separ"),
-    ("weak", 'abc, 30.000, 40.000, "/m/a,"', "'/m/a,' is no mid"),
+    ("weak", 'abc, 30.000, 40.000, "/m/a,Speech"', "'/m/a,Speech' is not a mid, nor a comma-separ"),
+    ("weak", 'abc, 30.000, 40.000, "/m/a,"', "'/m/a,' is not a mid"),
     ("weak", 'abc, 30.000, 40.000, ""', "no positive_labels; the columns are ytid, start_seconds"),
     ("weak", "abc, 30.000, 40.000", "no positive_labels; the columns are"),
     ("weak", "abc", "no start_seconds; the columns are"),
@@ -187,23 +187,23 @@ BAD_ROWS = [
     ),
     ("weak", "abc, 30.000, 40.000, /m/a, /m/b, /m/c", "'/m/b,/m/c' is an unexpected extra column"),
     ("weak", 'abc, 30.000, 40.000, "/m/a', "does not fall into columns"),
-    ("weak", '_a_JHxphWEs, 0.000, 10.000, "/m/a"', "duplicate row: _a_JHxphWEs_0 stands further"),
+    ("weak", '_a_JHxphWEs, 0.000, 10.000, "/m/a"', "duplicate row: _a_JHxphWEs_0 is already"),
     (
         "strong",
         "abc_0\t1,5\t2.0\t/m/a",
-        "start_time_seconds '1,5' is no time in seconds, 0 or more",
+        "start_time_seconds '1,5' is not a time in seconds, 0 or more",
     ),
-    ("strong", "abc_0\t-0.001\t2.0\t/m/a", "start_time_seconds '-0.001' is no time"),
-    ("strong", "abc_0\t1.0\tNaN\t/m/a", "end_time_seconds 'NaN' is no time"),
-    ("strong", "abc_0\t1.0\t-inf\t/m/a", "end_time_seconds '-inf' is no time"),
+    ("strong", "abc_0\t-0.001\t2.0\t/m/a", "start_time_seconds '-0.001' is not a time"),
+    ("strong", "abc_0\t1.0\tNaN\t/m/a", "end_time_seconds 'NaN' is not a time"),
+    ("strong", "abc_0\t1.0\t-inf\t/m/a", "end_time_seconds '-inf' is not a time"),
     ("strong", "abc_0\t2.5\t1.5\t/m/a", "end_time_seconds 1.5 is not after start_time_seconds 2.5"),
     ("strong", "abc_0\t9.0\t10.001\t/m/a", "end_time_seconds 10.001 lies beyond the clip's 10 sec"),
-    ("strong", "abc_0\t9.0\t10.0\t/M/09x0r", "'/M/09x0r' is no mid such as /m/09x0r"),
-    ("strong", "abc_0\t9.0\t10.0\tSpeech", "'Speech' is no mid such as /m/09x0r"),
-    ("strong", "abc_0\t9.0\t10.0\t/m/a,/m/b", "'/m/a,/m/b' is no mid such as"),
+    ("strong", "abc_0\t9.0\t10.0\t/M/09x0r", "'/M/09x0r' is not a mid such as /m/09x0r"),
+    ("strong", "abc_0\t9.0\t10.0\tSpeech", "'Speech' is not a mid such as /m/09x0r"),
+    ("strong", "abc_0\t9.0\t10.0\t/m/a,/m/b", "'/m/a,/m/b' is not a mid such as"),
     ("strong", "abc\t9.0\t10.0\t/m/a", "segment_id 'abc' is not YTID_STARTMS"),
     ("strong", "abc_3.5\t9.0\t10.0\t/m/a", "segment_id 'abc_3.5' is not YTID_STARTMS"),
-    ("strong", "abc_0\t9.0\t10.0", "no label; the columns are clip_id, start_time_seconds"),
+    ("strong", "abc_0\t9.0\t10.0", "no label; the columns are segment_id, start_time_seconds"),
     ("strong", "abc_0\t\t10.0\t/m/a", "no start_time_seconds; the columns are"),
     (
         "strong",
@@ -223,7 +223,7 @@ BAD_ROWS = [
     (
         "strong",
         "segment_id\tstart_time_seconds\tend_time_seconds\tlabel",
-        "'clip_id' is not YTI",
+        "'segment_id' is not YTI",
     ),
     ("framed", "abc_0\t0.0\t0.96\t/m/a\tpresent", "present 'present' is neither PRESENT nor NOT_P"),
     ("framed", "abc_0\t0.0\t0.96\t/m/a\t1", "present '1' is neither PRESENT nor NOT_PRESENT"),
@@ -235,13 +235,17 @@ BAD_ROWS = [
         "duplicate row: _a_JHxphWEs_0, 0, 960",
     ),
     ("negatives", "abc\t/m/a", "segment_id 'abc' is not YTID_STARTMS"),
-    ("negatives", "abc_0\tSpeech", "'Speech' is no mid, nor a comma-separated list of them, such"),
-    ("negatives", "abc_0\t/m/a", "duplicate row: abc_0, /m/a stands further up"),
-    ("negatives", "abc_0", "no label; the columns are clip_id, label"),
+    (
+        "negatives",
+        "abc_0\tSpeech",
+        "'Speech' is not a mid, nor a comma-separated list of mids, such",
+    ),
+    ("negatives", "abc_0\t/m/a", "duplicate row: abc_0, /m/a is already in a line above"),
+    ("negatives", "abc_0", "no label; the columns are segment_id, label"),
     (
         "negatives",
         "abc_0\t/m/d\t/m/c",
-        "'/m/c' is an unexpected extra column; the columns are clip_id, label",
+        "'/m/c' is an unexpected extra column; the columns are segment_id, label",
     ),
 ]
 
@@ -269,8 +273,8 @@ def test_bad_rows_can_be_skipped_and_are_then_listed(tmp_path, kind, row):
     table = read(mixed, skip_bad_rows=True)
     pd.testing.assert_frame_equal(table, read(write(tmp_path, content, "good")))
     line = content.count("\n")
-    told = [text.partition(": ")[0] for text in table.attrs["bad_rows"]]
-    assert told == [f"{mixed}, line {line}", f"{mixed}, line {line + 2}"]
+    lines = [text.partition(": ")[0] for text in table.attrs["bad_rows"]]
+    assert lines == [f"{mixed}, line {line}", f"{mixed}, line {line + 2}"]
 
 
 def test_of_duplicate_rows_the_first_is_kept(tmp_path):
@@ -300,11 +304,15 @@ def test_the_first_bad_row_is_told_and_the_others_are_counted(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "other", "message"),
     [
-        ("weak", STRONG, r"line 1: 'segment_id\\tstart_time_.* is no row of a weak label CSV; its"),
+        (
+            "weak",
+            STRONG,
+            r"line 1: 'segment_id\\tstart_time_.* is not a row of a weak label CSV; its",
+        ),
         (
             "strong",
             WEAK,
-            r"line 4: '--PJHxphWEs, 30.* is no row of a strong label TSV; its columns",
+            r"line 4: '--PJHxphWEs, 30.* is not a row of a strong label TSV; its columns",
         ),
         (
             "strong",
@@ -312,14 +320,22 @@ def test_the_first_bad_row_is_told_and_the_others_are_counted(tmp_path):
             r"line 1: 'x\\ty' is an unexpected extra column; the columns are",
         ),
         ("strong", FRAMED, r"line 2: 'NOT_PRESENT' is an unexpected extra column; the columns are"),
-        ("framed", STRONG, r"line 1: 'segment_id\\tstart_time_.* is no row of a framed label TSV"),
+        (
+            "framed",
+            STRONG,
+            r"line 1: 'segment_id\\tstart_time_.* is not a row of a framed label TSV",
+        ),
         (
             "strong",
             "onset\toffset\tfile\tlabel\n",
             r"line 1: segment_id 'onset' is not YTID_STARTMS",
         ),
-        ("negatives", "abc_0\n", r"line 1: 'abc_0' is no row of a list of negatives; its columns"),
-        ("strong", "\x7fELF\x01\x02\n", r"line 1: '\\x7fELF\\x01\\x02' is no row of a strong"),
+        (
+            "negatives",
+            "abc_0\n",
+            r"line 1: 'abc_0' is not a row of a list of negatives; its columns",
+        ),
+        ("strong", "\x7fELF\x01\x02\n", r"line 1: '\\x7fELF\\x01\\x02' is not a row of a strong"),
     ],
 )
 def test_a_file_of_another_format_is_refused_at_its_first_line(tmp_path, kind, other, message):
@@ -355,7 +371,7 @@ def test_times_are_written_as_the_release_writes_them(ms, text):
 
 
 _SEGMENT_IDS = st.builds(
-    metadata.clip_id,
+    metadata.make_clip_id,
     st.text("abcXYZ019-_", min_size=1, max_size=11),
     st.integers(0, 10**7),
 )
@@ -434,9 +450,9 @@ def test_a_clip_list_is_the_first_column_of_anything(tmp_path, content):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("abc_0\nabc\n", "line 2: segment id 'abc': must be YTID_STARTMS"),
-        ("abc_0\nsegment_id\n", "line 2: segment id 'segment_id': must be"),
-        ("segment_id\n", "no segment id in it"),
+        ("abc_0\nabc\n", "line 2: clip id 'abc': must be YTID_STARTMS"),
+        ("abc_0\nsegment_id\n", "line 2: clip id 'segment_id': must be"),
+        ("segment_id\n", "no clip id in it"),
         ("", "empty file"),
     ],
 )
@@ -468,15 +484,18 @@ def test_a_class_list_is_read_in_the_release_s_two_formats_and_others(tmp_path, 
     [
         ("index,mid,display_name\n0,/m/a,A\n2,/m/b,B\n", "line 3: index '2' should be 1"),
         ("index,mid,display_name\n1,/m/a,A\n", "line 2: index '1' should be 0"),
-        ("/m/a\tA\n/m/a\tB\n", "line 2: duplicate row: /m/a stands further up"),
-        ("/m/a\tA\nDog\tB\n", "line 2: 'Dog' is no mid such as /m/09x0r"),
+        ("/m/a\tA\n/m/a\tB\n", "line 2: duplicate row: /m/a is already in a line above"),
+        ("/m/a\tA\nDog\tB\n", "line 2: 'Dog' is not a mid such as /m/09x0r"),
         ("/m/a\tA\n/m/b\n", "line 2: no display_name; the columns are mid, display_name"),
         ("/m/a\tA\n/m/b\tB\tC\n", "line 2: 'C' is an unexpected extra column"),
         (
             "index,mid,display_name\n0,/m/a,Male speech, man\n",
             "line 2: 'man' is an unexpected extra column",
         ),
-        ("Speech\n", "line 1: 'Speech' is no row of a list of classes; its columns are mid, disp"),
+        (
+            "Speech\n",
+            "line 1: 'Speech' is not a row of a list of classes; its columns are mid, disp",
+        ),
     ],
 )
 def test_a_bad_class_list_is_refused(tmp_path, content, message):

@@ -71,8 +71,8 @@ def test_what_is_no_vocabulary_is_refused(files, tmp_path):
 def test_labels_outside_are_described_by_name_and_number():
     names = Vocabulary(("/m/a", "/m/b", "/m/c"), ("Apple", "Bear", "Cat"))
     counts = {"/m/b": 4, "/m/zz": 4, "/m/a": 20, "/m/c": 1}
-    assert vocabularies.describe(counts, names.name, most=3) == (
+    assert vocabularies.list_counts(counts, names.name, most=3) == (
         "29 labels of 4 classes: Apple /m/a (20), Bear /m/b (4), /m/zz (4), and 1 more"
     )
-    assert vocabularies.describe({"/m/c": 2}, names.name) == "2 labels of 1 class: Cat /m/c (2)"
-    assert vocabularies.describe({"/m/c": 1}, names.name) == "1 label of 1 class: Cat /m/c (1)"
+    assert vocabularies.list_counts({"/m/c": 2}, names.name) == "2 labels of 1 class: Cat /m/c (2)"
+    assert vocabularies.list_counts({"/m/c": 1}, names.name) == "1 label of 1 class: Cat /m/c (1)"

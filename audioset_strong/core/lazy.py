@@ -1,0 +1,53 @@
+"""Attributes of a package that are imported when they are first used.
+
+`import audioset_strong` must be quick and must not import TensorFlow. The package lazy_loader does
+this for the submodules of a package; here most names stand for modules deeper down, so it would
+need a lazy `__init__` in every room, and it is no shorter than this.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def attributes(
+    package: str, targets: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Makes the functions `__getattr__` and `__dir__` of a package (PEP 562).
+
+    Args:
+      package: its `__name__`.
+      targets: name of an attribute -> what it stands for: a module ("a.b"), or something in a
+        module ("a.b:c").
+
+    Returns:
+      `__getattr__`, which imports an attribute and keeps it in the package; and `__dir__`, which
+      lists the package's `__all__`.
+
+    Example:
+      >>> getattribute, _ = attributes("audioset_strong.core", {"square_root": "math:sqrt"})
+      >>> getattribute("square_root")(9.0)
+      3.0
+      >>> getattribute("cube_root")
+      Traceback (most recent call last):
+      AttributeError: module 'audioset_strong.core' has no attribute 'cube_root'; it has square_root
+    """
+
+    def getattribute(name: str) -> Any:
+        if name not in targets:
+            raise AttributeError(
+                f"module {package!r} has no attribute {name!r}; it has {', '.join(targets)}",
+                name=name,
+                obj=sys.modules[package],
+            )
+        module_name, _, attribute = targets[name].partition(":")
+        module = importlib.import_module(module_name)
+        value = getattr(module, attribute) if attribute else module
+        setattr(sys.modules[package], name, value)
+        return value
+
+    def directory() -> list[str]:
+        return sorted(sys.modules[package].__all__)
+
+    return getattribute, directory
