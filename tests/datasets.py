@@ -1,10 +1,15 @@
 """Clips and datasets that several tests write: real TFRecord shards with their dataset info."""
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
+from audioset_strong.audio import features
+from audioset_strong.conversion.request import ConversionRequest
 from audioset_strong.labels import vocabularies
-from audioset_strong.records import clip_records, dataset_info
+from audioset_strong.labels.metadata_files import MetadataFiles
+from audioset_strong.records import clip_records, dataset_info, manifest
 
 CLASSES = 4
 VOCABULARY = vocabularies.Vocabulary(
@@ -13,29 +18,42 @@ VOCABULARY = vocabularies.Vocabulary(
 
 
 def make_clip(
-    i, seconds=10.0, weak=(0,), segments=((1000, 3000, 1), (500, 700, 2)), negatives=(3,)
+    i,
+    seconds=10.0,
+    weak=(0,),
+    segments=((1000, 3000, 1), (500, 700, 2)),
+    negatives=(3,),
+    sample_rate=16_000,
 ):
-    """A clip whose samples tell where they come from: sample t of clip i is (i * 7 + t) % 30011."""
-    audio = ((i * 7 + np.arange(int(seconds * 16000))) % 30011).astype(np.int16)
+    """A clip whose samples show where they come from: sample t of clip i is (i * 7 + t) % 30011."""
+    audio = ((i * 7 + np.arange(int(seconds * sample_rate))) % 30011).astype(np.int16)
     return clip_records.Clip(
         clip_id=f"video{i:06d}_{i * 1000}",
         audio=audio,
-        sample_rate=16000,
+        sample_rate=sample_rate,
         weak_labels=weak,
         segments=segments,
         negatives=negatives,
     )
 
 
-def write_dataset(directory, clips, num_shards=3, encoding="pcm16", vocabulary=VOCABULARY):
+def write_dataset(
+    directory, clips, num_shards=3, encoding="pcm16", vocabulary=VOCABULARY, front_end=None
+):
+    """Writes clips of one sample rate as a dataset with its manifest; returns its directory."""
     directory.mkdir(parents=True)
+    sample_rate = clips[0].sample_rate if clips else 16_000
     shards = []
     for shard in range(num_shards):
         name = f"{directory.name}-{shard:05d}-of-{num_shards:05d}.tfrecord"
         chosen = clips[shard::num_shards]
         with tf.io.TFRecordWriter(str(directory / name)) as writer:
             for clip in chosen:
-                writer.write(clip_records.serialize(clip, encoding))
+                writer.write(
+                    clip_records.serialize(
+                        clip, encoding, front_end=front_end or features.DEFAULT_FRONT_END
+                    )
+                )
         shards.append(
             {
                 "file": name,
@@ -58,12 +76,13 @@ def write_dataset(directory, clips, num_shards=3, encoding="pcm16", vocabulary=V
         name=directory.name,
         split="train",
         schema_version=clip_records.SCHEMA_VERSION,
-        sample_rate=16000,
+        sample_rate=sample_rate,
         encoding=encoding,
+        front_end=front_end,
         vocabulary=vocabulary,
         shards=shards,
         num_clips=len(clips),
-        hours=sum(len(clip.audio) for clip in clips) / 16000 / 3600,
+        hours=sum(len(clip.audio) for clip in clips) / sample_rate / 3600,
         weak_clips=len(weak),
         strong_clips=len(strong),
         negative_clips=len(negative),
@@ -77,6 +96,10 @@ def write_dataset(directory, clips, num_shards=3, encoding="pcm16", vocabulary=V
         sources={},
         labels_outside={},
     )
+    with manifest.writing(str(directory)) as write_row:
+        for i, clip in enumerate(clips):
+            file = shards[i % num_shards]["file"]
+            write_row([clip.clip_id, manifest.WRITTEN, "", "", file, f"{clip.seconds:.3f}"])
     info.save(str(directory))
     return str(directory)
 
@@ -107,3 +130,20 @@ def toy_clips(count: int, first: int = 0) -> list[clip_records.Clip]:
             )
         )
     return clips
+
+
+_METADATA = {field.name for field in dataclasses.fields(MetadataFiles)}
+
+
+def conversion_request(**fields) -> ConversionRequest:
+    """A request; fields of `MetadataFiles` go into its metadata."""
+    metadata = {name: fields.pop(name) for name in list(fields) if name in _METADATA}
+    return ConversionRequest(metadata=MetadataFiles(**metadata), **fields)
+
+
+def changed(request: ConversionRequest, **fields) -> ConversionRequest:
+    """A request with other values; fields of `MetadataFiles` change its metadata."""
+    metadata = {name: fields.pop(name) for name in list(fields) if name in _METADATA}
+    return dataclasses.replace(
+        request, metadata=dataclasses.replace(request.metadata, **metadata), **fields
+    )

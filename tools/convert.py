@@ -6,80 +6,74 @@ Example, the strongly labelled training clips with both kinds of labels:
     --class_labels=class_labels_indices.csv --class_labels=mid_to_display_name.tsv \\
     --output_dir=data --name=train_strong
 
-Writes OUTPUT_DIR/NAME/: shards, dataset_info.json, and manifest.csv with a row for every clip asked
-for. An interrupted conversion goes on where it was; a finished one is not done again.
+Writes OUTPUT_DIR/NAME/: shards, dataset_info.json, and manifest.csv with a row for every requested
+clip. The same command resumes an interrupted conversion; a finished one is not repeated.
 """
 
 import shlex
 import sys
+from typing import TYPE_CHECKING
 
 from absl import flags
 
-from audioset_strong.core import cli
+from audioset_strong.core import choices, cli
+
+if TYPE_CHECKING:
+    from audioset_strong.audio.features import FrontEnd
 
 _AUDIO_DIR = flags.DEFINE_multi_string(
     "audio_dir",
     [],
-    "Directory with audio files, searched with its subfolders, a glob pattern, or what tf.io.gfile "
-    "reads (gs://, s3://, ...); may be repeated.",
+    "Directory with audio files, searched with its subfolders; a glob pattern; or anything that "
+    "tf.io.gfile reads (gs://, s3://, ...). May be repeated.",
 )
 _AUDIO_PATTERN = flags.DEFINE_string(
     "audio_pattern",
     None,
-    "How the files are named, where they are not found by themselves: ytid, start_ms, end_ms, "
-    "start_s and end_s in a format string such as '{ytid:.2}/{ytid}_{start_s:.0f}.wav'.",
+    "How the files are named, if not in one of the usual ways: a format string of ytid, start_ms, "
+    "end_ms, start_s and end_s, such as '{ytid:.2}/{ytid}_{start_s:.0f}.wav'.",
 )
-_WEAK_CSV = flags.DEFINE_multi_string("weak_csv", [], "Weak label CSV; may be repeated.")
-_STRONG_TSV = flags.DEFINE_multi_string("strong_tsv", [], "Strong label TSV; may be repeated.")
-_FRAMED_TSV = flags.DEFINE_multi_string(
-    "framed_tsv", [], "Framed label TSV, read for its explicit negatives; may be repeated."
+_METADATA = cli.metadata_flags(
+    *cli.METADATA_FLAGS,
+    descriptions={
+        "framed_tsv": "Framed label TSV, read for its explicit negatives",
+        "ontology": "ontology.json: lets training and evaluation propagate labels to ancestors.",
+    },
 )
-_NEGATIVES = flags.DEFINE_multi_string(
-    "negatives", [], "TSV or CSV of segment id and absent label(s); may be repeated."
-)
-_CLASS_LABELS = flags.DEFINE_multi_string(
-    "class_labels",
-    [],
-    "List of classes: class_labels_indices.csv, mid_to_display_name.tsv; may be repeated.",
-)
-_COMBINE_CLASS_LABELS = flags.DEFINE_enum(
-    "combine_class_labels",
-    "union",
-    ["union", "intersection"],
-    "The classes: those of any of the lists, or of all. Labels of others are left out and counted.",
-)
-_ONTOLOGY = flags.DEFINE_string(
-    "ontology", None, "ontology.json: lets training and evaluation smear labels to ancestors."
-)
-_CLIPS = flags.DEFINE_string("clips", None, "File of segment ids: only these are converted.")
 _SELECT = flags.DEFINE_enum(
     "select",
-    "all",
-    ["all", "weak", "strong", "both"],
-    "Which clips: named by any of the files, by a weak one, by a strong one, or by both kinds.",
+    choices.ALL,
+    choices.SELECTIONS,
+    "Which clips: those named by any of the files, by a weak one, by a strong one, or by both "
+    "kinds.",
 )
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir",
     None,
-    "Parent of the dataset, local or what tf.io.gfile writes (gs://, s3://, ...).",
+    "Parent of the dataset: local, or anything that tf.io.gfile writes (gs://, s3://, ...).",
     required=True,
 )
 _NAME = flags.DEFINE_string("name", None, "Name of the dataset.", required=True)
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", 16, "Shards to write.")
+_SAMPLE_RATE = flags.DEFINE_integer(
+    "sample_rate", None, "Sample rate of the records in Hz; 16000 by default."
+)
 _ENCODING = flags.DEFINE_enum(
     "encoding",
-    "pcm16",
-    ["pcm16", "flac", "log_mel"],
-    "Of the records' audio; log_mel keeps the spectrogram instead, and windows begin every 10 ms.",
+    choices.PCM16,
+    choices.ENCODINGS,
+    "How the records keep the audio. log_mel keeps the spectrogram of the front end that the "
+    "FrontEnd bindings describe, and no audio.",
 )
+_GIN = cli.gin_flags("FrontEnd.upper_hz = 8000")
 _DECODER = flags.DEFINE_enum(
     "decoder",
-    "libsndfile",
-    ["libsndfile", "tensorflow_io"],
-    "tensorflow_io decodes wav of 16 bits, ogg and mp3 to the same samples; all else libsndfile "
-    "decodes, or FFmpeg.",
+    choices.LIBSNDFILE,
+    choices.DECODERS,
+    "tensorflow_io decodes 16-bit wav, ogg and mp3 to the same samples; libsndfile or FFmpeg "
+    "decodes everything else.",
 )
-_NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Decoding processes; 0: one a core.")
+_NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Decoding processes; 0 for one per core.")
 _RUNNER = flags.DEFINE_string(
     "runner",
     None,
@@ -93,35 +87,32 @@ _VALIDATION_SHARE = flags.DEFINE_float(
     "validation_share", 0.0, "Share of the videos that goes to NAME_validation instead."
 )
 _MIN_SECONDS = flags.DEFINE_float("min_seconds", 0.1, "Shorter audio is left out.")
-_CLIP_TIMEOUT_S = flags.DEFINE_float("clip_timeout_s", 60.0, "Time to decode one clip at most.")
-_SKIP_BAD_ROWS = flags.DEFINE_bool(
-    "skip_bad_rows", False, "Leave malformed metadata rows out, and list them."
+_CLIP_TIMEOUT_S = flags.DEFINE_float(
+    "clip_timeout_s", 60.0, "Decoding of a clip is given up after this time."
 )
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace another conversion of that name.")
 
 
 def main(argv: list[str]) -> None:
-    """Converts, then says what came out."""
+    """Converts, then prints a summary."""
     del argv
-    from audioset_strong.conversion import converter, plans
+    from audioset_strong.conversion import converter, request
+    from audioset_strong.labels.metadata_files import MetadataFiles
+    from audioset_strong.records import manifest
 
+    rate = request.DEFAULT_SAMPLE_RATE if _SAMPLE_RATE.value is None else _SAMPLE_RATE.value
     infos = converter.convert(
-        plans.Request(
+        request.ConversionRequest(
             audio_dirs=tuple(_AUDIO_DIR.value),
-            audio_pattern=_AUDIO_PATTERN.value,
-            class_labels=tuple(_CLASS_LABELS.value),
+            metadata=MetadataFiles(**_METADATA()),
             output_dir=_OUTPUT_DIR.value,
             name=_NAME.value,
-            weak_csvs=tuple(_WEAK_CSV.value),
-            strong_tsvs=tuple(_STRONG_TSV.value),
-            framed_tsvs=tuple(_FRAMED_TSV.value),
-            negatives=tuple(_NEGATIVES.value),
-            combine_class_labels=_COMBINE_CLASS_LABELS.value,
-            ontology=_ONTOLOGY.value,
-            clip_list=_CLIPS.value,
             select=_SELECT.value,
+            audio_pattern=_AUDIO_PATTERN.value,
             num_shards=_NUM_SHARDS.value,
+            sample_rate=rate,
             encoding=_ENCODING.value,
+            front_end=_front_end(),
             decoder=_DECODER.value,
             num_workers=_NUM_WORKERS.value,
             runner=_RUNNER.value,
@@ -129,7 +120,6 @@ def main(argv: list[str]) -> None:
             validation_share=_VALIDATION_SHARE.value,
             min_seconds=_MIN_SECONDS.value,
             clip_timeout_s=_CLIP_TIMEOUT_S.value,
-            skip_bad_rows=_SKIP_BAD_ROWS.value,
             overwrite=_OVERWRITE.value,
             command=shlex.join(sys.argv),
         )
@@ -140,8 +130,19 @@ def main(argv: list[str]) -> None:
             f"shards; {info.weak_clips} with weak, {info.strong_clips} with strong labels, "
             f"{info.negative_clips} with explicit negatives"
         )
-        told = ", ".join(f"{count} {status}" for status, count in info.statuses.items())
-        print(f"  {told}: see {_OUTPUT_DIR.value}/{info.name}/{converter.MANIFEST}")
+        statuses = ", ".join(f"{count} {status}" for status, count in info.statuses.items())
+        print(f"  {statuses}: see {_OUTPUT_DIR.value}/{info.name}/{manifest.FILE_NAME}")
+
+
+def _front_end() -> "FrontEnd | None":
+    """The front end that gin files and bindings describe; None without any."""
+    gin_files_given, bindings_given = _GIN()
+    if not (gin_files_given or bindings_given):
+        return None
+    from audioset_strong.configuration import bindings, gin_files
+
+    gin_files.parse(gin_files_given, bindings_given)
+    return bindings.front_end()
 
 
 def run() -> None:

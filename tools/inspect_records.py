@@ -1,10 +1,10 @@
 """Shows the clips of a dataset, counts its labels, verifies its shards, exports clips to WAV.
 
 Examples:
-  inspect_records.py --dataset=data/eval                          # what it is, and its first clips
+  inspect_records.py --dataset=data/eval                          # a summary and the first clips
   inspect_records.py --dataset=data/eval --clip=R9_ZSCveAHg_0 --export_dir=wavs
   inspect_records.py --dataset=data/eval --counts                 # clips and segments of each class
-  inspect_records.py --dataset=data/eval --verify                 # exit code 1 where it is damaged
+  inspect_records.py --dataset=data/eval --verify                 # exit code 1 if it is damaged
 """
 
 import sys
@@ -13,16 +13,16 @@ from absl import flags
 
 from audioset_strong.core import cli
 
-_DATASET = flags.DEFINE_string("dataset", None, "Directory of a converted dataset.", required=True)
-_CLIP = flags.DEFINE_multi_string("clip", [], "Segment id of a clip to show; may be repeated.")
-_FIRST = flags.DEFINE_integer("first", 3, "Clips to show where none is named.", lower_bound=0)
-_EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Where the shown clips go as WAV files.")
+_DATASET = cli.dataset_flag()
+_CLIP = flags.DEFINE_multi_string("clip", [], "Id of a clip to show; may be repeated.")
+_FIRST = flags.DEFINE_integer("first", 3, "Clips to show if none is named.", lower_bound=0)
+_EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Write the shown clips there as WAV files.")
 _COUNTS = flags.DEFINE_bool("counts", False, "Print a table of the labels of each class, as TSV.")
 _VERIFY = flags.DEFINE_bool("verify", False, "Read every record and print what is wrong.")
 
 
 def main(argv: list[str]) -> None:
-    """Does what the flags ask for."""
+    """Prints the counts, the problems, or some clips of a dataset."""
     del argv
     import itertools
 
@@ -46,9 +46,12 @@ def main(argv: list[str]) -> None:
         f"{info.weak_clips} with weak, {info.strong_clips} with strong labels, "
         f"{info.negative_clips} with explicit negatives"
     )
-    shown = inspection.clips(_DATASET.value, info, _CLIP.value)
-    for clip in shown if _CLIP.value else itertools.islice(shown, _FIRST.value):
-        print(inspection.describe(clip, info.vocabulary))
+    if _CLIP.value:
+        shown = inspection.find_clips(_DATASET.value, info, _CLIP.value)
+    else:
+        shown = itertools.islice(inspection.clips(_DATASET.value, info), _FIRST.value)
+    for clip in shown:
+        print(inspection.describe_clip(clip, info.vocabulary))
         if _EXPORT_DIR.value:
             print(f"  -> {inspection.export_wav(clip, _EXPORT_DIR.value)}")
 

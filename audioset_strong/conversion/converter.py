@@ -1,170 +1,196 @@
 """Conversion: audio and metadata -> TFRecord shards with their info and a manifest of every clip.
 
 The plan says what goes into each shard, so shards can be written in any order, anywhere, and by
-runs that are killed: a second run writes only those without a stamp. Manifest and info are made
-from the stamps, when all are there.
+runs that are killed: the next run writes only the shards without a stamp. Manifest and info are
+made from the stamps when all of them exist.
 """
 
 import collections
 import contextlib
-import csv
-import fcntl
+import dataclasses
 import hashlib
 import itertools
-import json
 import os
-import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
-from audioset_strong.audio import decoding
 from audioset_strong.conversion import plans, shard_writing
+from audioset_strong.conversion.request import ConversionRequest
 from audioset_strong.core import errors, files, progress
 from audioset_strong.labels import metadata, ontology, vocabularies
-from audioset_strong.records import clip_records, dataset_info
+from audioset_strong.records import clip_records, dataset_info, manifest
 
-MANIFEST = "manifest.csv"
-MANIFEST_COLUMNS = ("clip_id", "status", "reason", "file", "shard", "seconds")
-# The statuses of clips that no shard is to hold; the others are those of `shards`.
-HELD_OUT, UNNAMED = "held_out", "unnamed"
-
-_PLAN, _LOCK = "plan.json", "lock"  # in the work directory: whose it is, and who works on it
+_PLAN = "plan.json"  # in the work directory: the fingerprint of the conversion that was begun
 
 
-def convert(request: plans.Request) -> list[dataset_info.DatasetInfo]:
-    """Converts, or goes on with the conversion that was interrupted.
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """One of the datasets that a conversion writes.
+
+    Attributes:
+      info: of the dataset, except for the fields that are counted.
+      clips: int64, indices into the plan.
+      other_rows: manifest rows of clips that are not converted into this dataset.
+    """
+
+    info: dataset_info.DatasetInfo
+    clips: np.ndarray
+    other_rows: Sequence[Sequence[str]]
+
+
+def convert(request: ConversionRequest) -> list[dataset_info.DatasetInfo]:
+    """Converts, or resumes a conversion that was interrupted.
+
+    Args:
+      request: what to convert.
 
     Returns:
       The infos of the dataset and, with a validation share, of the validation dataset.
 
     Raises:
-      errors.InputError: bad settings, metadata or directories, or an output directory that holds
-        something else, before any work; no clip that can be converted; a disk that is full.
+      errors.InputError: before any work, bad settings, metadata or directories, or an output
+        directory that holds something else; later, no clip that can be converted, or a full disk.
     """
     request.check()
-    listed = vocabularies.Vocabulary.from_files(request.class_labels)
-    vocabulary = vocabularies.Vocabulary.from_files(
-        request.class_labels, request.combine_class_labels
-    )
+    vocabulary = request.metadata.vocabulary()
     ancestors = []
-    if request.ontology:
-        ancestors = ontology.Ontology.read(request.ontology).ancestor_indices(vocabulary.mids)
+    if request.metadata.ontology:
+        graph = ontology.Ontology.read(request.metadata.ontology)
+        ancestors = graph.ancestor_indices(vocabulary.mids)
     plan = plans.make_plan(request, vocabulary)
-    if plan.outside:
-        described = vocabularies.describe(plan.outside, listed.name)
+    if plan.out_of_vocabulary:
+        listed = vocabularies.Vocabulary.from_files(request.metadata.class_labels)
+        described = vocabularies.list_counts(plan.out_of_vocabulary, listed.name)
         logging.warning("left out, since they are not in the vocabulary: %s", described)
-    common: dict[str, Any] = {
-        "schema_version": clip_records.SCHEMA_VERSION,
-        "sample_rate": shard_writing.SAMPLE_RATE,
-        "encoding": request.encoding,
-        "vocabulary": vocabulary,
-        "command": request.command,
-        "sources": {path: _sha256(path) for path in request.metadata_files()},
-        "labels_outside": dict(sorted(plan.outside.items())),
-        "ancestors": ancestors,
-    }
-    fingerprint = plans.fingerprint(request, vocabulary, plan, ancestors)
-
-    def describe(name: str, split: str) -> dataset_info.DatasetInfo:
-        return dataset_info.DatasetInfo(
-            name=name, split=split, fingerprint=f"{split}-{fingerprint}", **common
-        )
-
-    others = [[clip_id, UNNAMED, "no metadata file selected names it"] for clip_id in plan.unnamed]
-    parts = [(describe(request.name, "all"), np.arange(len(plan)), others)]
-    if request.validation_share:
-        out = np.array(
-            [is_held_out(clip_id, request.validation_share) for clip_id in plan.clip_ids]
-        )
-        kept, held = np.flatnonzero(~out), np.flatnonzero(out)
-        name = f"{request.name}_validation"
-        others += [[plan.clip_ids[i], HELD_OUT, f"goes to {name}"] for i in held]
-        parts = [
-            (describe(request.name, "train"), kept, others),
-            (describe(name, "validation"), held, []),
-        ]
-    for info, chosen, _ in parts:
-        if not len(chosen):
-            raise errors.InputError(
-                f"{info.name}: no clip falls on this side of validation_share "
-                f"{request.validation_share}; take another share or more clips"
-            )
-        _check_target(os.path.join(request.output_dir, info.name), info, request.overwrite)
-    return [_write_dataset(request, plan, *part) for part in parts]
+    info = dataset_info.DatasetInfo(
+        name=request.name,
+        split="all",
+        schema_version=clip_records.SCHEMA_VERSION,
+        sample_rate=request.sample_rate,
+        encoding=request.encoding,
+        vocabulary=vocabulary,
+        command=request.command,
+        sources={path: _sha256(path) for path in request.metadata.paths()},
+        labels_outside=dict(sorted(plan.out_of_vocabulary.items())),
+        fingerprint=plans.fingerprint(request, vocabulary, plan=plan, ancestors=ancestors),
+        ancestors=ancestors,
+        front_end=request.log_mel_front_end,
+    )
+    parts = _parts(request, plan, info)
+    for part in parts:
+        _check_target(_directory(request, part.info), part.info, overwrite=request.overwrite)
+    return [_write_dataset(request, plan, part) for part in parts]
 
 
 def is_held_out(clip_id: str, share: float) -> bool:
-    """Whether a clip belongs to the validation split: decided by its video, the same everywhere."""
+    """Whether a clip belongs to the validation split; its video decides, the same everywhere.
+
+    >>> is_held_out("abcdefghijk_30000", 0.99), is_held_out("abcdefghijk_30000", 0.01)
+    (True, False)
+
+    Args:
+      clip_id: YTID_STARTMS.
+      share: of the videos, in [0, 1); a larger share holds out more videos and none fewer.
+    """
     ytid, _ = metadata.split_clip_id(clip_id)
     digest = hashlib.sha256(b"split/" + ytid.encode()).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
+def _parts(
+    request: ConversionRequest, plan: plans.Plan, info: dataset_info.DatasetInfo
+) -> list[_Part]:
+    """The datasets to write: one, or with a validation share two."""
+
+    def of_split(name: str, split: str) -> dataset_info.DatasetInfo:
+        fingerprint = f"{split}-{info.fingerprint}"
+        return dataclasses.replace(info, name=name, split=split, fingerprint=fingerprint, shards=[])
+
+    reason = "no metadata file selected names it"
+    others = [[clip_id, manifest.NOT_IN_METADATA, reason] for clip_id in plan.not_in_metadata]
+    if not request.validation_share:
+        return [_Part(of_split(request.name, "all"), np.arange(len(plan)), others)]
+    held_out = np.array(
+        [is_held_out(clip_id, request.validation_share) for clip_id in plan.clip_ids]
+    )
+    train, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    name = f"{request.name}_validation"
+    others += [[plan.clip_ids[i], manifest.HELD_OUT, f"goes to {name}"] for i in validation]
+    parts = [
+        _Part(of_split(request.name, "train"), train, others),
+        _Part(of_split(name, "validation"), validation, []),
+    ]
+    for part in parts:
+        if not len(part.clips):
+            raise errors.InputError(
+                f"{part.info.name}: with validation_share {request.validation_share} it would have "
+                "no clips; take another share or more clips"
+            )
+    return parts
+
+
+def _directory(request: ConversionRequest, info: dataset_info.DatasetInfo) -> str:
+    return os.path.join(request.output_dir, info.name)
+
+
 def _write_dataset(
-    request: plans.Request,
-    plan: plans.Plan,
-    info: dataset_info.DatasetInfo,
-    chosen: np.ndarray,
-    other_rows: Sequence[Sequence[str]],
+    request: ConversionRequest, plan: plans.Plan, part: _Part
 ) -> dataset_info.DatasetInfo:
-    """Writes the dataset of the plan's chosen clips, or what is missing of it.
-
-    Args:
-      request: the settings.
-      plan: all clips.
-      info: of the dataset, but for what is counted.
-      chosen: int64, indices into the plan.
-      other_rows: manifest rows of clips that are not converted here.
-
-    Returns:
-      The whole info.
-    """
-    directory = os.path.join(request.output_dir, info.name)
+    """Writes a dataset, or what is missing of it, and returns its complete info."""
+    info = part.info
+    directory = _directory(request, info)
     finished = _finished(directory, info.fingerprint)
     if finished:
         logging.info("%s: already converted", directory)
-        # There is one left where the run was killed at the very end.
-        _remove_work(directory)
+        with files.writing(directory):  # a run that was killed at the very end left it behind
+            files.remove_tree(_work_directory(directory))
         return finished
-    num_shards = min(request.num_shards, len(chosen))
-    stem = os.path.join(directory, info.name)
+    num_shards = min(request.num_shards, len(part.clips))
+    path_stem = os.path.join(directory, info.name)
     shards = {
-        f"{stem}-{i:05d}-of-{num_shards:05d}.tfrecord": chosen[i::num_shards]
+        f"{path_stem}-{i:05d}-of-{num_shards:05d}.tfrecord": part.clips[i::num_shards]
         for i in range(num_shards)
     }
     with _claimed(directory, info):
-        there = set(files.names(directory))
-        stamped = set(files.names(os.path.join(directory, shard_writing.WORK_DIR)))
-        pending = {
-            path: indices
-            for path, indices in shards.items()
-            if os.path.basename(path) not in there
-            or os.path.basename(shard_writing.stamp_path(path)) not in stamped
-        }
-        done = len(chosen) - sum(map(len, pending.values()))
-        with progress.bar(f"converting {info.name}", len(chosen), "clip", initial=done) as bar:
-            write = _write_with_beam if request.runner else _write_here
-            write(request, plan, pending, len(info.vocabulary), bar)
+        pending = _pending(directory, shards)
+        done = len(part.clips) - sum(map(len, pending.values()))
+        with progress.Bar(
+            f"converting {info.name}", len(part.clips), unit="clip", initial=done
+        ) as bar:
+            write = _write_with_beam if request.runner else _write_locally
+            write(request, plan, shards=pending, num_classes=len(info.vocabulary), bar=bar)
         with files.writing(directory):
-            first_reason = _finish(directory, info, list(shards), other_rows)
+            first_reason = _finish(directory, info, shards=list(shards), others=part.other_rows)
         if not info.num_clips:
-            manifest = os.path.join(directory, MANIFEST)
             raise errors.InputError(
-                f"none of the {len(chosen)} clips could be converted, see {manifest}; "
-                f"the first reason: {first_reason}"
+                f"none of the {len(part.clips)} clips could be converted, see "
+                f"{os.path.join(directory, manifest.FILE_NAME)}; the first reason: {first_reason}"
             )
         info.save(directory)
-        _remove_work(directory)
+        with files.writing(directory):
+            files.remove_tree(_work_directory(directory))
     return info
 
 
-def _write_here(
-    request: plans.Request,
+def _pending(directory: str, shards: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The shards that are not written yet, or have no stamp."""
+    existing = set(files.names(directory))
+    stamps = set(files.names(_work_directory(directory)))
+    return {
+        path: indices
+        for path, indices in shards.items()
+        if os.path.basename(path) not in existing
+        or os.path.basename(shard_writing.stamp_path(path)) not in stamps
+    }
+
+
+def _write_locally(
+    request: ConversionRequest,
     plan: plans.Plan,
+    *,
     shards: Mapping[str, np.ndarray],
     num_classes: int,
     bar: progress.Bar,
@@ -189,44 +215,51 @@ def _write_here(
     with (
         shard_writing.scratch(os.path.dirname(next(iter(shards)))) as scratch,
         contextlib.closing(
-            shard_writing.convert_chunks(chunks, request, num_workers, scratch)
+            shard_writing.convert_chunks(chunks, request, num_workers=num_workers, scratch=scratch)
         ) as pieces,
     ):
-        counted = _counted(pieces, bar)
+        counted = _counted(pieces, request.sample_rate, bar=bar)
         for path, indices in shards.items():
-            chosen = itertools.islice(counted, shard_writing.num_chunks(len(indices)))
-            shard_writing.write_shard(path, chosen, num_classes)
+            shard_writing.write_shard(
+                path,
+                itertools.islice(counted, shard_writing.num_chunks(len(indices))),
+                num_classes=num_classes,
+                sample_rate=request.sample_rate,
+            )
 
 
 def _write_with_beam(
-    request: plans.Request,
+    request: ConversionRequest,
     plan: plans.Plan,
+    *,
     shards: Mapping[str, np.ndarray],
     num_classes: int,
     bar: progress.Bar,
 ) -> None:
-    """The same with an Apache Beam runner."""
+    """Writes shards with an Apache Beam runner; parameters as of `_write_locally`."""
     from audioset_strong.conversion import beam_runner
 
-    jobs = (
-        beam_runner.Job(_absolute(path), [plan.clip(i) for i in indices], request, num_classes)
+    beam_shards = (
+        beam_runner.BeamShard(
+            path=path if files.is_remote(path) else os.path.abspath(path),
+            clips=[plan.clip(i) for i in indices],
+            request=request,
+            num_classes=num_classes,
+        )
         for path, indices in shards.items()
     )
-    beam_runner.run(jobs, request.runner or "", request.beam_options)
+    beam_runner.run(beam_shards, request.runner or "", options=request.beam_options)
     bar.update(sum(map(len, shards.values())))
 
 
-def _absolute(path: str) -> str:
-    return path if decoding.is_remote(path) else os.path.abspath(path)
-
-
 def _counted(
-    pieces: Iterable[shard_writing.Piece], bar: progress.Bar
+    pieces: Iterable[shard_writing.Piece], sample_rate: int, *, bar: progress.Bar
 ) -> Iterator[shard_writing.Piece]:
+    """Passes pieces on and shows their progress on a bar."""
     seconds, failed = 0.0, 0
     for piece in pieces:
-        seconds += sum(outcome.samples for outcome in piece.outcomes) / shard_writing.SAMPLE_RATE
-        failed += sum(outcome.status != decoding.WRITTEN for outcome in piece.outcomes)
+        seconds += sum(outcome.samples for outcome in piece.outcomes) / sample_rate
+        failed += sum(outcome.status != manifest.WRITTEN for outcome in piece.outcomes)
         bar.note(f"{seconds / 3600:.1f} hours, {failed} failed")
         bar.update(len(piece.clips))
         yield piece
@@ -235,21 +268,30 @@ def _counted(
 def _finish(
     directory: str,
     info: dataset_info.DatasetInfo,
+    *,
     shards: Sequence[str],
-    other_rows: Sequence[Sequence[str]],
+    others: Sequence[Sequence[str]],
 ) -> str:
-    """Makes manifest and counts from the shards' stamps; returns the first clip's reason."""
+    """Makes the manifest from the shards' stamps, and fills in the counts of `info`.
+
+    Args:
+      directory: of the dataset.
+      info: its shards, statuses and counts are set.
+      shards: paths of all shards.
+      others: manifest rows of clips that are in none of them.
+
+    Returns:
+      The manifest's reason for the first clip.
+    """
     samples = 0
-    totals: dict[str, Any] = {}
-    statuses = collections.Counter(status for _, status, _ in other_rows)
+    totals: collections.defaultdict[str, Any] = collections.defaultdict(int)
+    statuses = collections.Counter(status for _, status, _ in others)
     first_reason = ""
-    temporary = os.path.join(directory, shard_writing.WORK_DIR, MANIFEST)
-    with tf.io.gfile.GFile(temporary, "w") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(MANIFEST_COLUMNS)
-        for path in shards:  # a stamp at a time: all of them need not fit into memory
-            stamp = json.loads(files.read_text(shard_writing.stamp_path(path)))
-            writer.writerows(stamp["rows"])
+    with manifest.writing(directory) as write_row:
+        for path in shards:  # one stamp at a time: all of them need not fit into memory
+            stamp = files.read_json(shard_writing.stamp_path(path))
+            for row in stamp["rows"]:
+                write_row(row)
             statuses.update(status for _, status, *_ in stamp["rows"])
             first_reason = first_reason or stamp["rows"][0][2]
             samples += stamp["samples"]
@@ -258,10 +300,9 @@ def _finish(
             shard = {"file": os.path.basename(path), "clips": counts["num_clips"]}
             info.shards.append(shard | known)
             for key, count in counts.items():
-                totals[key] = np.add(totals.get(key, 0), count)
-        empty = [""] * (len(MANIFEST_COLUMNS) - 3)
-        writer.writerows([*row, *empty] for row in other_rows)
-    files.rename(temporary, os.path.join(directory, MANIFEST))
+                totals[key] = np.add(totals[key], count)
+        for row in others:
+            write_row(row)
     info.statuses = dict(sorted(statuses.items()))
     info.hours = samples / info.sample_rate / 3600
     for key, total in totals.items():
@@ -270,38 +311,41 @@ def _finish(
 
 
 def _finished(directory: str, fingerprint: str) -> dataset_info.DatasetInfo | None:
-    """The info of the same conversion where it is complete."""
+    """The info of the same conversion if it is complete."""
     try:
-        held = dataset_info.DatasetInfo.load(directory)
-    except errors.InputError:  # none, or one that is damaged
+        stored = dataset_info.DatasetInfo.load(directory)
+    except errors.InputError:  # there is none, or it is damaged
         return None
-    return held if held.fingerprint == fingerprint else None
+    return stored if stored.fingerprint == fingerprint else None
+
+
+def _work_directory(directory: str) -> str:
+    return os.path.join(directory, shard_writing.WORK_DIR)
 
 
 def _begun(directory: str) -> str | None:
     """The fingerprint of the conversion that was begun in a directory."""
     try:
-        text = files.read_text(os.path.join(directory, shard_writing.WORK_DIR, _PLAN))
+        return files.read_json(os.path.join(_work_directory(directory), _PLAN))["fingerprint"]
     except FileNotFoundError:
         return None
-    return json.loads(text)["fingerprint"]
 
 
-def _check_target(directory: str, info: dataset_info.DatasetInfo, overwrite: bool) -> None:
-    """Raises where a directory holds anything but the same conversion, begun or complete."""
+def _check_target(directory: str, info: dataset_info.DatasetInfo, *, overwrite: bool) -> None:
+    """Raises if a directory holds anything but the same conversion, begun or complete."""
     with files.writing(directory):
-        there = files.names(directory)
-        if overwrite or not there or _finished(directory, info.fingerprint):
+        existing = files.names(directory)
+        if overwrite or not existing or _finished(directory, info.fingerprint):
             return
         begun = _begun(directory)
         if begun == info.fingerprint:
             return
-        if begun or dataset_info.FILE_NAME in there:
+        if begun or dataset_info.FILE_NAME in existing:
             raise errors.InputError(
                 f"{directory} holds another conversion (other metadata, audio files or settings, "
                 "or shards are missing); take another --name or --output_dir, or --overwrite it"
             )
-        if there != [shard_writing.WORK_DIR]:
+        if existing != [shard_writing.WORK_DIR]:
             raise errors.InputError(
                 f"{directory} holds something else; take another --name or --output_dir"
             )
@@ -309,57 +353,48 @@ def _check_target(directory: str, info: dataset_info.DatasetInfo, overwrite: boo
 
 @contextlib.contextmanager
 def _claimed(directory: str, info: dataset_info.DatasetInfo) -> Iterator[None]:
-    """Keeps other processes out of a directory, and clears it of any other conversion."""
-    work = os.path.join(directory, shard_writing.WORK_DIR)
-    with contextlib.ExitStack() as stack:
+    """Keeps other processes out of a directory, and clears it of any other conversion.
+
+    The lock file is in the work directory, and disappears with it when the conversion is complete.
+    """
+    work = _work_directory(directory)
+    with files.writing(directory):
+        files.make_directory(work)
+    with files.locked(work, busy=f"converting into {directory}"):
         with files.writing(directory):
-            tf.io.gfile.makedirs(work)
-            if not decoding.is_remote(directory):
-                _lock(stack.enter_context(open(os.path.join(work, _LOCK), "w")), directory)
-            left = [os.path.join(work, name) for name in files.names(work)]
-            left += [
-                os.path.join(directory, name)
-                for name in files.names(directory)
-                if name.startswith(dataset_info.FILE_NAME)
-            ]
-            for path in left:
-                if path.endswith(files.TEMPORARY):
-                    tf.io.gfile.remove(path)
+            _remove_temporaries(directory, info.name)
             if _begun(directory) != info.fingerprint:
                 _clear(directory, info.name)
                 files.write_json(os.path.join(work, _PLAN), {"fingerprint": info.fingerprint})
         yield
 
 
-def _lock(file: IO, directory: str) -> None:
-    """Takes hold of the lock file of a directory until the file is closed."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise errors.InputError(f"{directory}: another process is converting into it") from error
-    except OSError:
-        logging.warning("%s: the file system has no locks", directory)
+def _remove_temporaries(directory: str, name: str) -> None:
+    """Removes the half-written files of a run that was killed."""
+    ours = (f"{name}-", dataset_info.FILE_NAME, manifest.FILE_NAME)
+    work = _work_directory(directory)
+    paths = [os.path.join(work, file) for file in files.names(work)]
+    paths += [
+        os.path.join(directory, file) for file in files.names(directory) if file.startswith(ours)
+    ]
+    for path in paths:
+        if path.endswith(files.TEMPORARY):
+            files.remove(path)
 
 
 def _clear(directory: str, name: str) -> None:
-    """Removes a conversion, its info first, that nothing may take the rest for a dataset."""
-    there = files.names(directory)
+    """Removes a conversion: first its info, so that nobody takes the rest for a dataset."""
+    existing = files.names(directory)
     for file in (
-        *(file for file in (dataset_info.FILE_NAME, MANIFEST) if file in there),
-        *(file for file in there if file.startswith(f"{name}-") and file.endswith(".tfrecord")),
+        *(file for file in (dataset_info.FILE_NAME, manifest.FILE_NAME) if file in existing),
+        *(file for file in existing if file.startswith(f"{name}-") and file.endswith(".tfrecord")),
     ):
-        tf.io.gfile.remove(os.path.join(directory, file))
-    work = os.path.join(directory, shard_writing.WORK_DIR)
+        files.remove(os.path.join(directory, file))
+    work = _work_directory(directory)
     for file in files.names(work):
-        if file != _LOCK:
-            tf.io.gfile.remove(os.path.join(work, file))
-
-
-def _remove_work(directory: str) -> None:
-    """Removes what only an unfinished conversion needs."""
-    with contextlib.suppress(FileNotFoundError):
-        tf.io.gfile.rmtree(os.path.join(directory, shard_writing.WORK_DIR))
+        if file != files.LOCK:
+            files.remove(os.path.join(work, file))
 
 
 def _sha256(path: str) -> str:
-    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+    return hashlib.sha256(files.read_bytes(path)).hexdigest()

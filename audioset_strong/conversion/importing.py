@@ -1,14 +1,13 @@
-"""One's own recordings with Audacity labels -> metadata that the converter reads."""
+"""Your own recordings with Audacity labels -> metadata that the converter reads."""
 
 import dataclasses
-import os
 import pathlib
 import re
 from collections.abc import Sequence
 
 from audioset_strong.audio import finding, streams
-from audioset_strong.core import errors
-from audioset_strong.labels import audacity, class_list, metadata, vocabularies
+from audioset_strong.core import errors, files
+from audioset_strong.labels import audacity, metadata, vocabularies
 
 WEAK_FILE, STRONG_FILE, NEGATIVES_FILE = "weak.csv", "strong.tsv", "negatives.tsv"
 CLASSES_FILE = "class_labels.csv"
@@ -20,10 +19,11 @@ class Imported:
     """What was imported.
 
     Attributes:
-      recordings: with labels, of `all_recordings`.
-      clips: that the metadata name.
-      unlabelled: clips of these recordings without any label, which are left out.
-      segments: strong labels.
+      recordings: number of recordings with a label track.
+      all_recordings: number of recordings found.
+      clips: number of clips in the metadata.
+      unlabelled: number of clips of these recordings that have no label, and are left out.
+      segments: number of strong labels.
       classes: the vocabulary.
     """
 
@@ -36,16 +36,19 @@ class Imported:
 
 
 def import_labels(
-    audio_dir: str, labels_dir: str, output_dir: str, class_labels: Sequence[str] = ()
+    audio_dir: str, labels_dir: str, *, output_dir: str, class_labels: Sequence[str] = ()
 ) -> Imported:
     """Writes weak.csv, strong.tsv, negatives.tsv and class_labels.csv.
 
     Args:
       audio_dir: directory of recordings, searched with its subfolders.
       labels_dir: directory of label tracks, NAME.txt for the recording NAME; a recording without
-        one is not labelled. A track says all: what it does not label is not there.
-      output_dir: of the files.
-      class_labels: class lists, whose mids labels of these names get.
+        a track is left out. A track is complete: what it does not label is absent.
+      output_dir: where the files go.
+      class_labels: class lists; a label whose name is in one of them gets its mid.
+
+    Returns:
+      What was imported.
 
     Raises:
       errors.InputError: no recording or track, a track without a recording, names that cannot be
@@ -55,9 +58,9 @@ def import_labels(
     try:
         paths = sorted(pathlib.Path(labels_dir).glob(f"*{_TRACK_SUFFIX}"))
     except OSError as error:
-        raise errors.InputError(f"{labels_dir}: {error.strerror}") from error
+        raise errors.InputError(f"{labels_dir}: {files.reason(error)}") from error
     if not paths:
-        raise errors.InputError(f"{labels_dir}: no label track (NAME{_TRACK_SUFFIX}) there")
+        raise errors.InputError(f"{labels_dir}: no label track (NAME{_TRACK_SUFFIX}) in it")
     tracks = {}
     for path in paths:
         if path.stem not in recordings:
@@ -75,7 +78,7 @@ def import_labels(
     clash = set(clips.weak["clip_id"]) & set(recordings)
     if clash:
         raise errors.InputError(
-            f"{recordings[min(clash)]}: rename it, for it looks like a clip of another recording"
+            f"{recordings[min(clash)]}: rename it, its name looks like a clip of another recording"
         )
     vocabulary = vocabularies.Vocabulary(*zip(*sorted(set(classes.values())), strict=True))
     _write(pathlib.Path(output_dir), clips, vocabulary)
@@ -90,22 +93,26 @@ def import_labels(
 
 
 def _recordings(audio_dir: str) -> dict[str, str]:
-    """name -> path of each recording."""
+    """Name -> path of each recording."""
     found: dict[str, str] = {}
     for path in sorted(pathlib.Path(audio_dir).rglob("*")):
         if path.suffix.lower() not in finding.EXTENSIONS:
             continue
         if not re.fullmatch(r"[^\s,\"#]+", path.stem):
-            raise errors.InputError(f"{path}: rename it, without spaces, commas, quotes and #")
+            raise errors.InputError(f"{path}: rename it without spaces, commas, quotes and #")
         if path.stem in found:
-            raise errors.InputError(f"{path}: rename it, for {found[path.stem]} has that name")
+            raise errors.InputError(
+                f"{path}: rename it, {found[path.stem]} has the same name without its suffix"
+            )
         found[path.stem] = str(path)
     if not found:
-        raise errors.InputError(f"{audio_dir}: no recording there")
+        raise errors.InputError(f"{audio_dir}: no recording in it")
     return found
 
 
-def _write(out: pathlib.Path, clips: audacity.Clips, vocabulary: vocabularies.Vocabulary) -> None:
+def _write(
+    out: pathlib.Path, clips: audacity.LabelledClips, vocabulary: vocabularies.Vocabulary
+) -> None:
     weak = [
         metadata.weak_line(row.ytid, row.start_ms, row.end_ms, row.labels) + "\n"
         for row in clips.weak.itertuples()
@@ -114,14 +121,11 @@ def _write(out: pathlib.Path, clips: audacity.Clips, vocabulary: vocabularies.Vo
         (row.clip_id, metadata.seconds(row.start_ms), metadata.seconds(row.end_ms), row.mid)
         for row in clips.strong.itertuples()
     ]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / WEAK_FILE).write_text(
-            "# YTID, start_seconds, end_seconds, positive_labels\n" + "".join(weak)
-        )
-        class_list.write(out / CLASSES_FILE, vocabulary)
-    except OSError as error:
-        raise errors.InputError(f"{out}: cannot be written ({error.strerror})") from error
+    with files.writing(out):
+        files.make_directory(out)
+        header = "# YTID, start_seconds, end_seconds, positive_labels\n"
+        files.write_text(out / WEAK_FILE, header + "".join(weak))
+        vocabularies.write_class_list(out / CLASSES_FILE, vocabulary)
     metadata.write_rows(str(out / STRONG_FILE), metadata.STRONG_HEADER, strong)
     negatives = clips.negatives.itertuples(index=False, name=None)
-    metadata.write_rows(os.fspath(out / NEGATIVES_FILE), metadata.NEGATIVES_HEADER, negatives)
+    metadata.write_rows(str(out / NEGATIVES_FILE), metadata.NEGATIVES_HEADER, negatives)

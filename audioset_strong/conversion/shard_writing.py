@@ -1,37 +1,38 @@
-"""Shards: planned clips -> records in a file, with a stamp of what became of each.
+"""Shards: planned clips -> records in a file, with a stamp that says what became of each clip.
 
 Worker processes convert a few clips at a time and write the records to a piece, a small file beside
-the shards; pieces are put together to a shard in the order of the plan. So the audio goes through
-no pipe, and a decoder that crashes or hangs takes no more with it than its own process.
+the shards; the pieces are joined into a shard in the order of the plan. So no audio passes between
+processes, and a decoder that crashes or hangs takes only its own process with it.
 
-A shard is written under a temporary name and renamed when it is whole; then its stamp is put into
-the work directory: its rows of the manifest, and its counts.
+A shard is written under a temporary name and renamed when it is whole; then its stamp goes into the
+work directory: the shard's rows of the manifest, and its counts.
 """
 
 import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import errno
 import itertools
 import multiprocessing
 import os
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Sequence
 
+import numpy as np
 import pebble
 import tensorflow as tf
 
-from audioset_strong.audio import decoding
-from audioset_strong.conversion import plans
+from audioset_strong.audio import decoding, features
+from audioset_strong.conversion.plans import PlannedClip
+from audioset_strong.conversion.request import ConversionRequest
 from audioset_strong.core import files
-from audioset_strong.records import clip_records, dataset_info
+from audioset_strong.records import clip_records, dataset_info, manifest
 
-SAMPLE_RATE = 16_000
-WORK_DIR = ".work"  # beside the shards: what an unfinished conversion needs to go on
-MISSING = "missing"  # the status of a clip without a file; the others are those of `audio`
+WORK_DIR = ".work"  # beside the shards: what an interrupted conversion needs to be resumed
 
-_CHUNK = 8  # clips a piece
-_CHUNKS_AHEAD = 2  # of what is put together, for each worker
+_CHUNK = 8  # clips per piece
+_CHUNKS_AHEAD = 2  # pieces that each worker may be ahead of the shard
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,20 +46,21 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """A few clips in a row.
+    """A few consecutive clips.
 
     Attributes:
       clips: planned.
-      outcomes: what became of each.
-      paths: TFRecord files of those written, in order; whoever puts them together removes them.
+      outcomes: what became of each clip.
+      paths: TFRecord files with the clips that were written, in order; whoever joins them removes
+        them.
     """
 
-    clips: Sequence[plans.PlannedClip]
+    clips: Sequence[PlannedClip]
     outcomes: Sequence[Outcome]
     paths: Sequence[str]
 
 
-def chunks(clips: Iterable[plans.PlannedClip]) -> Iterator[list[plans.PlannedClip]]:
+def chunks(clips: Iterable[PlannedClip]) -> Iterator[list[PlannedClip]]:
     """The clips of a shard, as many at a time as a worker takes."""
     remaining = iter(clips)
     while chunk := list(itertools.islice(remaining, _CHUNK)):
@@ -66,157 +68,185 @@ def chunks(clips: Iterable[plans.PlannedClip]) -> Iterator[list[plans.PlannedCli
 
 
 def num_chunks(clips: int) -> int:
-    """How many that makes."""
+    """How many lists `chunks` makes of this many clips.
+
+    >>> num_chunks(17)
+    3
+    """
     return -(-clips // _CHUNK)
 
 
 def convert_chunks(
-    chunks: Iterable[Sequence[plans.PlannedClip]],
-    request: plans.Request,
+    chunks: Iterable[Sequence[PlannedClip]],
+    request: ConversionRequest,
+    *,
     num_workers: int,
     scratch: str,
 ) -> Generator[Piece, None, None]:
-    """Converts clips in worker processes, and gives a piece for each chunk, in order.
+    """Converts clips in worker processes, and yields a piece for each chunk, in order.
 
-    A decoder that crashes or hangs takes its process with it and costs its clip alone.
+    A decoder that crashes or hangs ends its process and costs only its clip.
 
     Args:
       chunks: read a few ahead.
       request: the settings.
       num_workers: processes.
       scratch: directory of the pieces.
+
+    Yields:
+      The pieces.
+
+    Raises:
+      OSError: a piece cannot be written.
     """
     # Workers are forked off a process that has imported TensorFlow and done nothing else: they
-    # start at once and share its memory. To fork this one, which may have used it, is not safe.
+    # start at once and share its memory. Forking this process, which may have used TensorFlow, is
+    # not safe.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     pool = pebble.ProcessPool(num_workers, initializer=decoding.start_worker, context=context)
+    writer = _PieceWriter(pool, request, scratch)
+    pending: collections.deque = collections.deque()
+    with pool:
+        try:
+            for chunk in chunks:
+                pending.append((chunk, *writer.schedule(chunk)))
+                if len(pending) > _CHUNKS_AHEAD * num_workers:
+                    yield writer.finish(*pending.popleft())
+            while pending:
+                yield writer.finish(*pending.popleft())
+        finally:
+            pool.stop()
 
-    def schedule(chunk: Sequence[plans.PlannedClip]) -> tuple[str, pebble.ProcessFuture | None]:
-        """Begins to convert those clips that have a file, if any; to the path."""
-        path = files.temporary(os.path.join(scratch, "piece"))
-        given = [clip for clip in chunk if clip.file is not None]
-        if not given:
+
+class _PieceWriter:
+    """Has a pool of workers write pieces."""
+
+    def __init__(self, pool: pebble.ProcessPool, request: ConversionRequest, scratch: str):
+        self._pool = pool
+        self._request = request
+        self._scratch = scratch
+
+    def schedule(self, chunk: Sequence[PlannedClip]) -> tuple[str, pebble.ProcessFuture | None]:
+        """Begins to convert the clips that have a file, if any; returns the piece's path too."""
+        path = files.temporary(os.path.join(self._scratch, "piece"))
+        with_file = [clip for clip in chunk if clip.file is not None]
+        if not with_file:
             return path, None
-        arguments = (path, given, request.encoding, request.min_seconds, request.decoder)
-        return path, pool.schedule(_write_piece, arguments, timeout=request.clip_timeout_s)
+        arguments = (path, with_file, self._request)
+        timeout = self._request.clip_timeout_s
+        return path, self._pool.schedule(_write_piece, arguments, timeout=timeout)
 
     def finish(
-        chunk: Sequence[plans.PlannedClip], path: str, future: pebble.ProcessFuture | None
+        self, chunk: Sequence[PlannedClip], path: str, future: pebble.ProcessFuture | None
     ) -> Piece:
-        missing = Outcome(MISSING, "no audio file")
+        """Waits for the piece of a chunk that was scheduled."""
+        missing = Outcome(manifest.MISSING, "no audio file")
         if future is None:
             return Piece(chunk, [missing] * len(chunk), [])
         try:
             results = iter(future.result())
         except (concurrent.futures.TimeoutError, pebble.ProcessExpired) as error:
-            if len(chunk) > 1:  # one of them is to blame: each is tried alone
-                alone = [finish([clip], *schedule([clip])) for clip in chunk]
+            if len(chunk) > 1:  # one of the clips is to blame, so each is tried alone
+                alone = [self.finish([clip], *self.schedule([clip])) for clip in chunk]
                 outcomes = [outcome for piece in alone for outcome in piece.outcomes]
                 return Piece(chunk, outcomes, [path for piece in alone for path in piece.paths])
             reason = (
                 f"the decoder crashed (exit code {error.exitcode})"
                 if isinstance(error, pebble.ProcessExpired)
-                else f"decoding took over {request.clip_timeout_s:g} s"
+                else f"decoding took over {self._request.clip_timeout_s:g} s"
             )
-            return Piece(chunk, [Outcome(decoding.UNDECODABLE, reason)], [])
+            return Piece(chunk, [Outcome(manifest.UNDECODABLE, reason)], [])
         outcomes = [missing if clip.file is None else next(results) for clip in chunk]
         return Piece(chunk, outcomes, [path])
 
-    pending: collections.deque = collections.deque()
-    with pool:
-        try:
-            for chunk in chunks:
-                pending.append((chunk, *schedule(chunk)))
-                if len(pending) > _CHUNKS_AHEAD * num_workers:
-                    yield finish(*pending.popleft())
-            while pending:
-                yield finish(*pending.popleft())
-        finally:
-            pool.stop()
-
 
 def _write_piece(
-    path: str,
-    clips: Sequence[plans.PlannedClip],
-    encoding: str,
-    min_seconds: float,
-    decoder: str,
+    path: str, clips: Sequence[PlannedClip], request: ConversionRequest
 ) -> list[Outcome]:
-    """Converts clips that have a file; what a worker does."""
+    """Converts clips that have a file; this is what a worker does."""
+    front_end = request.log_mel_front_end or features.DEFAULT_FRONT_END
     outcomes = []
-    with tf.io.TFRecordWriter(path) as writer:
-        for planned in clips:
-            pcm, status, reason = decoding.decode_clip(
-                planned.file or "",
-                planned.holds,
-                planned.start_ms / 1000,
-                (planned.end_ms - planned.start_ms) / 1000,
-                min_seconds,
-                SAMPLE_RATE,
-                decoder,
-            )
-            if status == decoding.WRITTEN:
-                clip = clip_records.Clip(
-                    planned.clip_id,
-                    pcm,
-                    SAMPLE_RATE,
-                    planned.weak_labels,
-                    planned.segments,
-                    planned.negatives,
-                )
-                writer.write(clip_records.serialize(clip, encoding))
-            outcomes.append(Outcome(status, reason, len(pcm)))
+    try:
+        with tf.io.TFRecordWriter(path) as writer:
+            for planned in clips:
+                pcm, status, reason = _decode(planned, request)
+                if status == manifest.WRITTEN:
+                    clip = clip_records.Clip(
+                        clip_id=planned.clip_id,
+                        audio=pcm,
+                        sample_rate=request.sample_rate,
+                        weak_labels=planned.weak_labels,
+                        segments=planned.segments,
+                        negatives=planned.negatives,
+                    )
+                    record = clip_records.serialize(clip, request.encoding, front_end=front_end)
+                    writer.write(record)
+                outcomes.append(Outcome(status, reason, len(pcm)))
+    except tf.errors.OpError as error:  # such as a full disk
+        raise OSError(errno.EIO, files.reason(error)) from error
     return outcomes
+
+
+def _decode(planned: PlannedClip, request: ConversionRequest) -> tuple[np.ndarray, str, str]:
+    """(int16 `[samples]`, manifest status, reason) of a clip that has a file."""
+    return decoding.decode_clip(
+        planned.file or "",
+        planned.contents,
+        start_s=planned.start_ms / 1000,
+        duration_s=(planned.end_ms - planned.start_ms) / 1000,
+        min_seconds=request.min_seconds,
+        sample_rate=request.sample_rate,
+        decoder=request.decoder,
+    )
 
 
 @contextlib.contextmanager
 def scratch(directory: str) -> Iterator[str]:
-    """A local directory for the pieces of the shards of `directory`."""
-    if decoding.is_remote(directory):
+    """Gives a local directory for the pieces of the shards in `directory`."""
+    if files.is_remote(directory):
         with tempfile.TemporaryDirectory(prefix="audioset_strong") as temporary:
             yield temporary
     else:
-        yield os.path.join(directory, WORK_DIR)  # where the next run clears what a kill left
+        yield os.path.join(directory, WORK_DIR)  # the next run removes what a kill leaves there
 
 
-def write_shard(path: str, pieces: Iterable[Piece], num_classes: int) -> None:
+def write_shard(path: str, pieces: Iterable[Piece], *, num_classes: int, sample_rate: int) -> None:
     """Writes a shard, then its stamp: its rows of the manifest, and its counts.
 
     Args:
       path: of the shard; `WORK_DIR` beside it must exist.
-      pieces: what it shall hold.
+      pieces: with the shard's clips.
       num_classes: size of the vocabulary.
+      sample_rate: of the audio, in Hz.
 
     Raises:
-      errors.InputError: a file that cannot be written.
+      errors.InputError: a file cannot be written.
     """
     name = os.path.basename(path)
     rows = []
     written = []
     samples = 0
-    temporary = files.temporary(os.path.join(os.path.dirname(path), WORK_DIR, name))
     with files.writing(path):
-        with tf.io.gfile.GFile(temporary, "wb") as shard:
-            shard.write(b"")  # opens it, though nothing may follow
+        with files.atomic(path) as temporary, files.opened(temporary, "wb") as shard:
             for piece in pieces:
                 for part in piece.paths:
                     with open(part, "rb") as records:
                         shard.write(records.read())
                     os.remove(part)
                 for clip, outcome in zip(piece.clips, piece.outcomes, strict=True):
-                    there = outcome.status == decoding.WRITTEN
-                    if there:
+                    in_shard = outcome.status == manifest.WRITTEN
+                    if in_shard:
                         written.append(clip)
                     samples += outcome.samples
-                    seconds = f"{outcome.samples / SAMPLE_RATE:.3f}"
+                    seconds = f"{outcome.samples / sample_rate:.3f}"
                     row = [clip.clip_id, outcome.status, outcome.reason, clip.file or ""]
-                    rows.append([*row, name if there else "", seconds])
-        files.rename(temporary, path)
+                    rows.append([*row, name if in_shard else "", seconds])
         counts = dataset_info.count(written, num_classes)
-        files.write_json(stamp_path(path), {"rows": rows, "samples": samples, "counts": counts})
+        stamp = {"rows": rows, "samples": samples, "counts": counts}
+        files.write_json(stamp_path(path), stamp, indent=None)
 
 
 def stamp_path(shard: str) -> str:
-    """Where the stamp of a shard is, once that is done."""
+    """Where the stamp of a shard is, once the shard is written."""
     return os.path.join(os.path.dirname(shard), WORK_DIR, f"{os.path.basename(shard)}.json")

@@ -1,32 +1,28 @@
-"""The clip: the one place that says what a record holds, writes it and parses it.
+"""The clip and its record: the one place that defines, writes and parses records.
 
 A record is a `tf.train.Example`. Whether a kind of label is known for a clip is recorded apart from
-the labels: a clip without strong annotation is not one without events. How the audio is encoded is
-the dataset's matter, and not told by the record.
+the labels: a clip without strong annotation is not a clip without events. How the audio is encoded
+is a property of the dataset (see `dataset_info`), not of the record. `pcm_cut` cuts windows of
+audio out of records.
 """
 
 import dataclasses
 import functools
 import io
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import numpy as np
 import soundfile
 import tensorflow as tf
-import tensorflow_io as tfio
 
-from audioset_strong.audio import features
-from audioset_strong.core import errors
+from audioset_strong.audio import features, pcm
+from audioset_strong.core import choices, errors, files
 
 SCHEMA_VERSION = 1
-PCM16, FLAC, LOG_MEL = "pcm16", "flac", "log_mel"
-ENCODINGS = (PCM16, FLAC, LOG_MEL)
+ENCODINGS = PCM16, FLAC, LOG_MEL = choices.ENCODINGS
 
-_FRAME_BYTES = 2 * features.PATCH_BANDS  # of log-mel, float16
-
+AUDIO = "audio"  # the feature of a record that holds the encoded audio
 _CLIP_ID = "clip_id"
-_AUDIO = "audio"
 _SAMPLE_RATE = "sample_rate"
 _NUM_SAMPLES = "num_samples"
 _WEAK_LABELS = "weak/labels"
@@ -44,27 +40,30 @@ class LogMel:
     """The log-mel spectrogram of a clip that is kept without its audio.
 
     Attributes:
-      values: float16 `[frames, 64]`. Frame i begins at sample 160 i; the frames reach to the clip's
-        last sample, with silence behind it. Rounding to float16 changes a value by 0.002 at most.
-      num_samples: of the audio.
+      values: float16 `[stft_frames, num_bands]`. STFT frame i begins at sample i * hop_samples. The
+        STFT frames reach to the clip's last sample, with silence behind it. Rounding to float16
+        changes a value by at most 0.002.
+      num_samples: length of the audio.
+      front_end: the settings that the spectrogram was computed with.
     """
 
     values: np.ndarray
     num_samples: int
+    front_end: features.FrontEnd = features.DEFAULT_FRONT_END
 
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """A clip with all that is known of it. A kind of label that is not known is None.
+    """A clip and everything known about it. A kind of label that is not known is None.
 
     Attributes:
-      clip_id: the release's segment id, YTID_STARTMS.
-      audio: int16 `[samples]`, mono; empty where there is `log_mel` instead.
+      clip_id: YTID_STARTMS, which the release's files call the segment id.
+      audio: int16 `[samples]`, mono; empty if there is `log_mel` instead.
       sample_rate: Hz.
       weak_labels: class indices of the weak labels.
       segments: (start ms, end ms, class index) of each strong label, relative to the clip.
       negatives: class indices of the clip-level explicit negatives.
-      log_mel: of a clip that was read from records of encoding "log_mel".
+      log_mel: the spectrogram of a clip that was read from records of encoding "log_mel".
     """
 
     clip_id: str
@@ -77,34 +76,50 @@ class Clip:
 
     @property
     def num_samples(self) -> int:
-        """Samples of the audio, also of a clip that is kept without it."""
+        """Length of the audio in samples, also for a clip that is kept without its audio."""
         return len(self.audio) if self.log_mel is None else self.log_mel.num_samples
 
     @property
     def waveform(self) -> np.ndarray:
         """The audio as float32 `[samples]` in [-1, 1)."""
-        return self.audio.astype(np.float32) / 32768
+        return pcm.to_float(self.audio)
 
     @property
     def seconds(self) -> float:
-        """Duration."""
+        """Duration of the audio."""
         return self.num_samples / self.sample_rate
 
 
-def serialize(clip: Clip, encoding: str = PCM16) -> bytes:
-    """A clip as a record; equal clips give equal bytes.
+def serialize(
+    clip: Clip,
+    encoding: str = PCM16,
+    *,
+    front_end: features.FrontEnd = features.DEFAULT_FRONT_END,
+) -> bytes:
+    """Writes a clip as a record; equal clips give equal bytes.
+
+    >>> clip = Clip("abcdefghijk_30000", np.zeros(160, np.int16), 16_000, weak_labels=(1, 4))
+    >>> deserialize(serialize(clip)).weak_labels
+    (1, 4)
 
     Args:
-      clip: audio must be int16 of one dimension.
+      clip: its audio must be int16 of one dimension.
       encoding: "pcm16" (little-endian samples, any part of which can be cut out), "flac", or
         "log_mel" (see `LogMel`; the audio is not kept).
+      front_end: the settings of the log-mel; other encodings ignore it.
+
+    Returns:
+      A serialized `tf.train.Example` with its features in alphabetical order.
 
     Raises:
-      errors.InputError: another encoding, audio of another type, or none for an encoding of audio.
+      errors.InputError: an unknown encoding, audio of another type or sample rate, or a clip
+        without the audio that the encoding needs.
     """
     example = tf.train.Example()
-    stored = example.features.feature  # filled where it is: messages put together copy the audio
-    for name, value in ((_CLIP_ID, clip.clip_id.encode()), (_AUDIO, _encoded(clip, encoding))):
+    # Filled in place; assembling sub-messages would copy the audio.
+    stored = example.features.feature
+    audio = _encode(clip, encoding, front_end)
+    for name, value in ((_CLIP_ID, clip.clip_id.encode()), (AUDIO, audio)):
         stored[name].bytes_list.value.append(value)
     segments = clip.segments or ()
     for name, values in (
@@ -123,13 +138,18 @@ def serialize(clip: Clip, encoding: str = PCM16) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
-def _encoded(clip: Clip, encoding: str) -> bytes:
-    """The bytes that stand for a clip's audio."""
+def _encode(clip: Clip, encoding: str, front_end: features.FrontEnd) -> bytes:
+    """A clip's audio in an encoding."""
+    if encoding not in ENCODINGS:
+        raise errors.InputError(f"encoding {encoding!r}: must be one of {', '.join(ENCODINGS)}")
     if clip.log_mel is not None:
         if encoding != LOG_MEL:
             raise errors.InputError(
                 f"{clip.clip_id}: kept as log-mel, without the audio that {encoding} needs"
             )
+        difference = clip.log_mel.front_end.difference(front_end)
+        if difference:
+            raise errors.InputError(f"{clip.clip_id}: its log-mel was made with {difference}")
         return clip.log_mel.values.astype("<f2", copy=False).tobytes()
     audio = np.asarray(clip.audio)
     if audio.dtype != np.int16 or audio.ndim != 1:
@@ -142,30 +162,47 @@ def _encoded(clip: Clip, encoding: str) -> bytes:
         buffer = io.BytesIO()
         soundfile.write(buffer, audio, clip.sample_rate, format="FLAC", subtype="PCM_16")
         return buffer.getvalue()
-    if encoding == LOG_MEL:
-        if clip.sample_rate != features.SAMPLE_RATE:
-            raise errors.InputError(
-                f"{clip.clip_id}: {clip.sample_rate} Hz, but log-mel is taken of audio of "
-                f"{features.SAMPLE_RATE} Hz"
-            )
-        return _log_mel(audio).numpy().astype("<f2").tobytes()
-    raise errors.InputError(f"encoding {encoding!r}: must be one of {', '.join(ENCODINGS)}")
+    if clip.sample_rate != front_end.sample_rate:
+        raise errors.InputError(
+            f"{clip.clip_id}: audio of {clip.sample_rate} Hz, but the front end's sample rate is "
+            f"{front_end.sample_rate} Hz"
+        )
+    return _log_mel(front_end)(audio).numpy().astype("<f2").tobytes()
 
 
-@tf.function(input_signature=[tf.TensorSpec([None], tf.int16)])
-def _log_mel(pcm: tf.Tensor) -> tf.Tensor:
-    """int16 `[samples]` -> float32 `[ceil(samples / 160), 64]`: each frame that begins in them."""
-    behind = -tf.size(pcm) % features.HOP_SAMPLES
-    behind += features.WINDOW_SAMPLES - features.HOP_SAMPLES
-    waveform = tf.cast(tf.pad(pcm, [[0, behind]]), tf.float32) / 32768.0
-    return features.log_mel(waveform)
+@functools.cache
+def _log_mel(front_end: features.FrontEnd) -> Callable[[np.ndarray], tf.Tensor]:
+    """Compiles int16 `[samples]` -> float32 `[ceil(samples / hop_samples), num_bands]`.
+
+    There is an STFT frame for each hop that begins within the samples.
+    """
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int16)])
+    def compute(audio: tf.Tensor) -> tf.Tensor:
+        silence = -tf.size(audio) % front_end.hop_samples
+        silence += max(front_end.window_samples - front_end.hop_samples, 0)
+        waveform = pcm.tensor_to_float(tf.pad(audio, [[0, silence]]))
+        return features.log_mel(waveform, front_end)
+
+    return compute
 
 
-def deserialize(record: bytes, encoding: str = PCM16) -> Clip:
-    """The clip that a record holds.
+def deserialize(
+    record: bytes, encoding: str = PCM16, *, front_end: features.FrontEnd | None = None
+) -> Clip:
+    """Reads the clip that a record holds.
+
+    Args:
+      record: what `serialize` returned.
+      encoding: the encoding that it was written with.
+      front_end: the front end that log-mel was made with; None is the default front end. Other
+        encodings ignore it.
+
+    Returns:
+      The clip; its `audio` is empty if the encoding is "log_mel".
 
     Raises:
-      errors.InputError: bytes that are no such record.
+      errors.InputError: the bytes are not a record of this encoding.
     """
     try:
         found = tf.train.Example.FromString(record).features.feature
@@ -179,76 +216,105 @@ def deserialize(record: bytes, encoding: str = PCM16) -> Clip:
 
         segments = zip(ints(_SEGMENT_START), ints(_SEGMENT_END), ints(_SEGMENT_LABEL), strict=True)
         num_samples = only(_NUM_SAMPLES)
+        encoded = found[AUDIO].bytes_list.value[0]
+        log_mel = None
+        if encoding == LOG_MEL:
+            audio = np.zeros(0, np.int16)
+            log_mel = _decode_log_mel(encoded, num_samples, front_end or features.DEFAULT_FRONT_END)
+        else:
+            audio = _decode_audio(encoded, encoding, num_samples)
         clip = Clip(
             clip_id=found[_CLIP_ID].bytes_list.value[0].decode(),
+            audio=audio,
             sample_rate=only(_SAMPLE_RATE),
             weak_labels=ints(_WEAK_LABELS) if only(_WEAK_KNOWN) else None,
             segments=tuple(segments) if only(_STRONG_KNOWN) else None,
             negatives=ints(_NEGATIVES) if only(_NEGATIVES_KNOWN) else None,
-            **_decoded(found[_AUDIO].bytes_list.value[0], encoding, num_samples),
+            log_mel=log_mel,
         )
-    except Exception as error:  # protobuf, lookups, soundfile: all mean that this is no such record
+    except Exception as error:  # protobuf, lookups and soundfile each raise their own
         raise errors.InputError(f"not a clip record of encoding {encoding}: {error}") from error
     return clip
 
 
-def _decoded(encoded: bytes, encoding: str, num_samples: int) -> dict[str, Any]:
-    """The fields of a `Clip` that `_encoded` made bytes of."""
-    if encoding == LOG_MEL:
-        values = np.frombuffer(encoded, "<f2").astype(np.float16).reshape(-1, features.PATCH_BANDS)
-        if len(values) != -(-num_samples // features.HOP_SAMPLES):
-            raise ValueError(f"{len(values)} frames of {num_samples} samples")
-        return {"audio": np.zeros(0, np.int16), "log_mel": LogMel(values, num_samples)}
+def _decode_audio(encoded: bytes, encoding: str, num_samples: int) -> np.ndarray:
+    """Undoes `_encode` for the encodings that keep audio."""
     if encoding == PCM16:
         audio = np.frombuffer(encoded, "<i2").astype(np.int16)
     else:
         audio, _ = soundfile.read(io.BytesIO(encoded), dtype="int16")
     if len(audio) != num_samples:
-        raise ValueError(f"{len(audio)} samples where there should be {num_samples}")
-    return {"audio": audio}
+        raise ValueError(f"{len(audio)} samples instead of {num_samples}")
+    return audio
+
+
+def _decode_log_mel(encoded: bytes, num_samples: int, front_end: features.FrontEnd) -> LogMel:
+    """Undoes `_encode` for log-mel."""
+    values = np.frombuffer(encoded, "<f2").astype(np.float16).reshape(-1, front_end.num_bands)
+    expected = -(-num_samples // front_end.hop_samples)
+    if len(values) != expected:
+        raise ValueError(
+            f"{len(values)} STFT frames instead of {expected} for {num_samples} samples"
+        )
+    return LogMel(values, num_samples, front_end)
 
 
 def record_reader(paths: Iterable[str]) -> Callable[..., tf.data.Dataset]:
-    """`tf.data.TFRecordDataset` for shards of these paths, set for where they lie.
+    """`tf.data.TFRecordDataset` with the buffer that suits the file system of these shards.
 
-    Local files are read right into the records: by way of its buffer of 256 kB each record would be
-    copied once more, and the system reads ahead in any case. On remote file systems, where each
+    Local files are read directly into the records: the default buffer of 256 kB would copy each
+    record once more, and the system reads ahead in any case. On remote file systems, where each
     read is a request, the buffer stays.
+
+    Args:
+      paths: of the shards.
+
+    Returns:
+      A function with the parameters of `tf.data.TFRecordDataset`.
     """
-    remote = any("://" in path for path in paths)
+    remote = any(map(files.is_remote, paths))
     return functools.partial(tf.data.TFRecordDataset, buffer_size=None if remote else 0)
 
 
-def read_clips(path: str, encoding: str = PCM16) -> Iterator[Clip]:
+def read_clips(
+    path: str, encoding: str = PCM16, *, front_end: features.FrontEnd | None = None
+) -> Iterator[Clip]:
     """The clips of one shard.
 
+    Args:
+      path: of the shard; local, or on any file system that `tf.io.gfile` knows.
+      encoding: the dataset's encoding.
+      front_end: the dataset's front end; see `deserialize`.
+
     Raises:
-      errors.InputError: a shard that is corrupted or cut off, or a record that is no clip, by the
-        shard's path and the record's number (from 0).
+      errors.InputError: the shard is corrupted or truncated, or a record is not a clip. The message
+        names the shard and the number of the record, counted from 0.
     """
     read = 0
     try:
         for record in record_reader([path])(path).as_numpy_iterator():
-            yield deserialize(record, encoding)
+            yield deserialize(record, encoding, front_end=front_end)
             read += 1
     except tf.errors.OpError as error:
-        reason = str(error).partition("\n")[0]
-        raise errors.InputError(f"{path}: unreadable after {read} records: {reason}") from error
+        raise errors.InputError(
+            f"{path}: unreadable after {read} records: {files.reason(error)}"
+        ) from error
     except errors.InputError as error:
         raise errors.InputError(f"{path}, record {read}: {error}") from error
 
 
 def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Parses a batch of records, in-graph, but for their audio (see `crop`, `crop_log_mel`).
+    """Parses a batch of records, in-graph, all but the audio.
+
+    `pcm_cut.crop` and `crop_log_mel` then cut windows out of the audio.
 
     Args:
       serialized: string `[batch]`.
 
     Returns:
       record string `[batch]`, as given; clip_id string `[batch]`; num_samples int64 `[batch]`;
-      weak_labels,
-      segment_start_ms, segment_end_ms, segment_label, negatives ragged int64 `[batch, (n)]`;
-      weak_known, strong_known, negatives_known bool `[batch]`.
+      weak_labels, segment_start_ms, segment_end_ms, segment_label, negatives ragged int64
+      `[batch, (n)]`; weak_known, strong_known, negatives_known bool `[batch]`.
     """
     ragged = tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)
     scalar = tf.io.FixedLenFeature([], tf.int64)
@@ -282,131 +348,41 @@ def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     }
 
 
-def crop(
-    parsed: dict[str, tf.Tensor], start: tf.Tensor, samples: int, encoding: str = PCM16
+def encoded_audio(parsed: dict[str, tf.Tensor]) -> tf.Tensor:
+    """The encoded audio of records that `parse` read, string `[batch]`."""
+    feature = {AUDIO: tf.io.FixedLenFeature([], tf.string)}
+    return tf.io.parse_example(parsed["record"], feature)[AUDIO]
+
+
+def crop_log_mel(
+    parsed: dict[str, tf.Tensor],
+    start: tf.Tensor,
+    *,
+    stft_frames: int,
+    front_end: features.FrontEnd = features.DEFAULT_FRONT_END,
 ) -> tf.Tensor:
-    """Cuts one window out of each parsed clip, padded with silence behind the clip's end.
+    """Cuts one window out of each parsed clip of encoding "log_mel", in-graph.
+
+    Except for the rounding to float16, the result is the log-mel of the audio that `pcm_cut.crop`
+    cuts out at sample `start * hop_samples`.
 
     Args:
       parsed: what `parse` returned.
-      start: int64 `[batch]`, first sample of each window; within the clip.
-      samples: length of the windows.
-      encoding: of the records.
+      start: int64 `[batch]`, first STFT frame of each window; within the clip.
+      stft_frames: length of the windows.
+      front_end: the settings that the records were made with.
 
     Returns:
-      int16 `[batch, samples]`.
-
-    Raises:
-      errors.InputError: records without audio, of encoding "log_mel".
+      float32 `[batch, stft_frames, num_bands]`, with the values of silence behind the clip's end.
     """
-    return decode(cut(parsed, start, samples, encoding), samples)
-
-
-def cut(
-    parsed: dict[str, tf.Tensor], start: tf.Tensor, samples: int, encoding: str = PCM16
-) -> tf.Tensor:
-    """`crop` in a form that is cheap to pass on, for `decode`.
-
-    PCM16 is cut out of the record as bytes, before anything is copied or decoded: to copy the
-    audio of ten seconds would take longer than all the rest. The bytes stay a string, which is
-    passed on by reference where an array would be copied: through unbatching, shuffling and
-    batching. FLAC has to be decoded whole.
-
-    Returns:
-      string `[batch]`, shorter ones at a clip's end; of FLAC int16 `[batch, samples]`.
-    """
-    if encoding == LOG_MEL:
-        raise errors.InputError("no audio can be cut out of records of log_mel")
-    if encoding == FLAC:
-
-        def window(args: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-            flac, begin = args
-            decoded = tfio.audio.decode_flac(flac, dtype=tf.int16)[begin : begin + samples, 0]
-            silence = tf.zeros([samples - tf.shape(decoded)[0]], tf.int16)
-            return tf.concat([decoded, silence], 0)
-
-        windows = tf.map_fn(
-            window,
-            (_encoded_audio(parsed), start),
-            fn_output_signature=tf.TensorSpec([samples], tf.int16),
-        )
-        return tf.ensure_shape(windows, [None, samples])
-    length = tf.minimum(parsed["num_samples"] - start, samples)
-    begin = _audio_offset(parsed["record"], 2 * parsed["num_samples"])
-    return tf.strings.substr(parsed["record"], begin + 2 * start, 2 * length)
-
-
-def decode(pcm: tf.Tensor, samples: int) -> tf.Tensor:
-    """What `cut` gave, as int16 `[batch, samples]`; that itself is returned as it is."""
-    if pcm.dtype != tf.string:
-        return pcm
-    # fixed_length pads with zero bytes, which are silence.
-    decoded = tf.io.decode_raw(pcm, tf.int16, fixed_length=2 * samples)
-    return tf.ensure_shape(decoded, [None, samples])
-
-
-def crop_log_mel(parsed: dict[str, tf.Tensor], start_frame: tf.Tensor, frames: int) -> tf.Tensor:
-    """Cuts one window out of each parsed clip of encoding "log_mel".
-
-    But for the rounding it is the log-mel of what `crop` cuts out at sample 160 `start_frame`.
-
-    Args:
-      parsed: what `parse` returned.
-      start_frame: int64 `[batch]`, first frame of each window; within the clip.
-      frames: length of the windows.
-
-    Returns:
-      float32 `[batch, frames, 64]`, with the values of silence, log(0.01), behind the clip's end.
-    """
-    audio = _encoded_audio(parsed)
-    stored = tf.strings.length(audio) // _FRAME_BYTES
-    length = tf.minimum(tf.cast(stored, tf.int64) - start_frame, frames)
-    cut = tf.strings.substr(audio, _FRAME_BYTES * start_frame, _FRAME_BYTES * length)
+    bytes_per_frame = 2 * front_end.num_bands  # float16
+    audio = encoded_audio(parsed)
+    stored = tf.cast(tf.strings.length(audio) // bytes_per_frame, tf.int64)
+    length = tf.minimum(stored - start, stft_frames)
+    window = tf.strings.substr(audio, bytes_per_frame * start, bytes_per_frame * length)
     # TensorFlow has no decode_raw of a fixed length for float16.
-    bits = tf.io.decode_raw(cut, tf.int16, fixed_length=_FRAME_BYTES * frames)
+    bits = tf.io.decode_raw(window, tf.int16, fixed_length=bytes_per_frame * stft_frames)
     values = tf.cast(tf.bitcast(bits, tf.float16), tf.float32)
-    values = tf.reshape(values, [-1, frames, features.PATCH_BANDS])
-    silence = features.log_mel(tf.zeros([features.WINDOW_SAMPLES]))
-    return tf.where(tf.sequence_mask(length, frames)[..., tf.newaxis], values, silence)
-
-
-def _encoded_audio(parsed: dict[str, tf.Tensor]) -> tf.Tensor:
-    """The audio field of parsed records, string `[batch]`."""
-    field = {_AUDIO: tf.io.FixedLenFeature([], tf.string)}
-    return tf.io.parse_example(parsed["record"], field)[_AUDIO]
-
-
-def _audio_offset(record: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-    """Where in records the audio begins, in bytes; int64 `[batch]`.
-
-    `serialize` sorts the fields by name, so audio is the first. Before its bytes stand five message
-    headers, of a tag and a length each, and its name.
-
-    Args:
-      record: string `[batch]`.
-      length: int64 `[batch]`, bytes of the audio.
-
-    Raises:
-      tf.errors.InvalidArgumentError: when run, where a record has another layout.
-    """
-
-    def varint(value: tf.Tensor) -> tf.Tensor:  # bytes of a length
-        bounds = [1 << 7, 1 << 14, 1 << 21, 1 << 28, 1 << 35]
-        return 1 + tf.add_n([tf.cast(value >= bound, tf.int64) for bound in bounds])
-
-    name = len(_AUDIO)
-    size = tf.cast(tf.strings.length(record), tf.int64)
-    # Header by header outwards: what the audio, the list of it, the feature and the entry take.
-    value = 1 + varint(length) + length
-    feature = 1 + varint(value) + value
-    entry = (2 + name) + 1 + varint(feature) + feature
-    # The outermost length counts what follows itself: its size is that of one of two neighbours.
-    outer = varint(size - 1 - varint(size))
-    named = 1 + outer + 1 + varint(entry) + 2
-    found = tf.strings.substr(record, named, tf.fill(tf.shape(record), tf.constant(name, tf.int64)))
-    known = tf.debugging.Assert(
-        tf.reduce_all(tf.equal(found, _AUDIO)), ["not a record of this version's convert.py", found]
-    )
-    # Run at once, an assertion gives nothing to wait for.
-    with tf.control_dependencies([] if known is None else [known]):
-        return named + name + 1 + varint(feature) + 1 + varint(value) + 1 + varint(length)
+    values = tf.reshape(values, [-1, stft_frames, front_end.num_bands])
+    within = tf.sequence_mask(length, stft_frames)[..., tf.newaxis]
+    return tf.where(within, values, front_end.silence)

@@ -2,13 +2,13 @@
 
 import dataclasses
 import itertools
-import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from audioset_strong.audio import features
 from audioset_strong.core import errors, files
 from audioset_strong.labels import vocabularies
 from audioset_strong.records import clip_records
@@ -25,23 +25,31 @@ class DatasetInfo:
       name: of the dataset; its shards' names begin with it.
       split: "all", "train" or "validation" (which side of the hash of the video id).
       schema_version: of the records.
-      sample_rate: Hz.
-      encoding: of the audio, see `clip.ENCODINGS`.
+      sample_rate: of the audio, in Hz.
+      encoding: of the audio, see `clip_records.ENCODINGS`.
       vocabulary: what the records' class indices mean.
-      shards: of each the "file" name and the number of "clips"; also "weak_clips", "strong_clips"
-        and "negative_clips", as below, unless an older converter wrote them.
-      num_clips: in all shards.
-      statuses: clips of the manifest by their status; those "written" are in the shards.
-      hours: of audio.
-      weak_clips, strong_clips, negative_clips: clips for which that kind of label is known.
-      weak_counts, strong_counts, negative_counts: clips labelled so, for each class.
-      segment_counts: strong segments of each class.
+      shards: for each shard its "file" name and its number of "clips"; also its "weak_clips",
+        "strong_clips" and "negative_clips", as below, unless an older converter wrote the dataset.
+      num_clips: number of clips in all shards.
+      statuses: status -> number of clips with that status in the manifest; clips with the status
+        "written" are in the shards.
+      hours: total length of the audio.
+      weak_clips, strong_clips, negative_clips: number of clips for which that kind of label is
+        known.
+      weak_counts, strong_counts, negative_counts: for each class, the number of clips with such a
+        label.
+      segment_counts: for each class, the number of strong segments.
       command: the command line that wrote the dataset.
-      sources: metadata file -> sha256.
+      sources: metadata file -> its sha256.
       fingerprint: hash of what the dataset was converted from, and how.
-      labels_outside: mid -> number of labels left out because the vocabulary lacks it.
-      ancestors: for each class the indices of those that it is a kind of, see
-        `ontology.Ontology.ancestor_indices`; empty where no ontology was given.
+      labels_outside: mid -> number of labels left out because the vocabulary lacks the mid.
+      ancestors: for each class the indices of its ancestors, see
+        `ontology.Ontology.ancestor_indices`; empty if no ontology was given.
+      front_end: the settings of the log-mel in records of encoding "log_mel"; None for the other
+        encodings. Datasets written before this field existed have the default front end.
+
+    Raises:
+      errors.InputError: a front end that does not fit the encoding or the sample rate.
     """
 
     name: str
@@ -66,70 +74,105 @@ class DatasetInfo:
     labels_outside: dict[str, int] = dataclasses.field(default_factory=dict)
     fingerprint: str = ""
     ancestors: list[list[int]] = dataclasses.field(default_factory=list)
+    front_end: features.FrontEnd | None = None
+
+    def __post_init__(self) -> None:
+        if self.encoding != clip_records.LOG_MEL:
+            if self.front_end is not None:
+                raise errors.InputError(f"{self.encoding} records take no front end")
+            return
+        self.front_end = self.front_end or features.DEFAULT_FRONT_END
+        if self.front_end.sample_rate != self.sample_rate:
+            raise errors.InputError(
+                f"front end of {self.front_end.sample_rate} Hz for log-mel of audio of "
+                f"{self.sample_rate} Hz"
+            )
 
     def shard_paths(self, directory: str) -> list[str]:
         """The shards' paths, in order."""
         return [os.path.join(directory, shard["file"]) for shard in self.shards]
 
+    def to_json(self) -> dict[str, Any]:
+        """The info as `dataset_info.json` holds it; `from_json` reads it back."""
+        front_end = self.front_end.to_json() if self.front_end else None
+        return dataclasses.asdict(self) | {
+            "vocabulary": self.vocabulary.to_json(),
+            "front_end": front_end,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "DatasetInfo":
+        """Reads what `to_json` returned.
+
+        Raises:
+          errors.InputError: another schema version, or an impossible front end.
+          ValueError, TypeError, KeyError: something else.
+        """
+        version = values["schema_version"]
+        if version != clip_records.SCHEMA_VERSION:
+            raise errors.InputError(
+                f"schema version {version}, this code reads {clip_records.SCHEMA_VERSION}; convert "
+                "the dataset again"
+            )
+        front_end = values.get("front_end")
+        read = {
+            "vocabulary": vocabularies.Vocabulary.from_json(values["vocabulary"]),
+            "front_end": None if front_end is None else features.FrontEnd.from_json(front_end),
+        }
+        return cls(**{**values, **read})
+
     def save(self, directory: str) -> None:
-        """Writes the info, by rename: where the file is, it is whole.
+        """Writes the info; the file appears whole or not at all.
 
         Raises:
           errors.InputError: it cannot be written.
         """
-        values = dataclasses.asdict(self) | {"vocabulary": self.vocabulary.to_json()}
         path = os.path.join(directory, FILE_NAME)
         with files.writing(path):
-            files.write_text(path, json.dumps(values, indent=1) + "\n")
+            files.write_json(path, self.to_json())
 
     @classmethod
     def load(cls, directory: str) -> "DatasetInfo":
-        """Reads the info of a dataset, and checks that its shards are there.
+        """Reads the info of a dataset, and checks that its shards exist.
 
         Args:
-          directory: local, or of any file system that `tf.io.gfile` knows.
+          directory: local, or on any file system that `tf.io.gfile` knows.
 
         Raises:
-          errors.InputError: no dataset there, one of another schema version, or a missing shard.
+          errors.InputError: no dataset there, a dataset of another schema version, or a missing
+            shard.
         """
         path = os.path.join(directory, FILE_NAME)
         try:
-            text = files.read_text(path)
+            info = cls.from_json(files.read_json(path))
+            listed = {shard["file"] for shard in info.shards}
         except FileNotFoundError as error:
             raise errors.InputError(
                 f"{directory}: no converted dataset (no {FILE_NAME}); convert.py writes one"
             ) from error
         except (OSError, UnicodeDecodeError) as error:
             raise errors.InputError(f"{path}: cannot be read ({files.reason(error)})") from error
-        try:
-            values = json.loads(text)
-            version = values["schema_version"]
-            if version != clip_records.SCHEMA_VERSION:
-                raise errors.InputError(
-                    f"{path}: schema version {version}, this code reads "
-                    f"{clip_records.SCHEMA_VERSION}; convert the dataset again"
-                )
-            vocabulary = vocabularies.Vocabulary.from_json(values.pop("vocabulary"))
-            info = cls(**values, vocabulary=vocabulary)
-            listed = {shard["file"] for shard in info.shards}
+        except errors.InputError as error:
+            raise errors.InputError(f"{path}: {error}") from error
         except (ValueError, TypeError, KeyError) as error:
-            raise errors.InputError(f"{path}: no dataset info: {error!r}") from error
+            raise errors.InputError(f"{path}: not a dataset info: {error!r}") from error
         missing = listed - set(files.names(directory))
         if missing:
             shard = os.path.join(directory, min(missing))
-            raise errors.InputError(f"{shard}: missing, though {path} lists it")
+            raise errors.InputError(f"{shard}: missing, although {path} lists it")
         return info
 
 
 def count(clips: Sequence[Any], num_classes: int) -> dict[str, Any]:
-    """Those fields of a `DatasetInfo` that add up over shards.
+    """Counts the fields of a `DatasetInfo` that add up over shards.
 
     Args:
-      clips: anything with the weak_labels, segments and negatives of a `clip.Clip`.
+      clips: anything with the weak_labels, segments and negatives of a `clip_records.Clip`.
       num_classes: size of the vocabulary.
 
     Returns:
-      num_clips and the fields *_clips, integers; the fields *_counts, lists of an integer a class.
+      num_clips and the fields *_clips as integers; the fields *_counts as lists of one integer per
+      class.
     """
 
     def per_class(label_lists: Iterable[Iterable[int]]) -> list[int]:

@@ -1,8 +1,7 @@
 """Looks into the shards of a dataset: shows clips, and checks every record."""
 
-import csv
+import collections
 import dataclasses
-import io
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,49 +10,89 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from audioset_strong.conversion import converter
+from audioset_strong.audio import pcm
 from audioset_strong.core import errors, files, progress
 from audioset_strong.labels import vocabularies
-from audioset_strong.records import clip_records, dataset_info
+from audioset_strong.records import clip_records, dataset_info, manifest
 
 
-def clips(
-    directory: str, info: dataset_info.DatasetInfo, clip_ids: Sequence[str] = ()
-) -> Iterator[clip_records.Clip]:
-    """The clips of a dataset in the order of its shards, or those that are named.
+def clips(directory: str, info: dataset_info.DatasetInfo) -> Iterator[clip_records.Clip]:
+    """All clips of a dataset, in the order of its shards.
+
+    Args:
+      directory: of the dataset.
+      info: what `DatasetInfo.load` returned for it.
 
     Raises:
-      errors.InputError: a name that the manifest lacks or has no audio of, an unreadable shard.
+      errors.InputError: a shard that cannot be read.
     """
-    if not clip_ids:
-        for path in info.shard_paths(directory):
-            yield from clip_records.read_clips(path, info.encoding)
-        return
-    wanted = {row["clip_id"]: row for row in manifest_rows(directory) if row["clip_id"] in clip_ids}
+    for path in info.shard_paths(directory):
+        yield from clip_records.read_clips(path, info.encoding, front_end=info.front_end)
+
+
+def find_clips(
+    directory: str, info: dataset_info.DatasetInfo, clip_ids: Sequence[str]
+) -> Iterator[clip_records.Clip]:
+    """The named clips of a dataset, in the order of the names.
+
+    The manifest says which shards hold them; no other shard is read. Without a manifest all shards
+    are searched.
+
+    Args:
+      directory: of the dataset.
+      info: what `DatasetInfo.load` returned for it.
+      clip_ids: the clips.
+
+    Raises:
+      errors.InputError: a clip that the dataset does not have (with the manifest's reason), or a
+        shard that cannot be read.
+    """
+    every_shard = [shard["file"] for shard in info.shards]
+    places = {clip_id: every_shard for clip_id in clip_ids}
+    if files.exists(os.path.join(directory, manifest.FILE_NAME)):
+        listed = manifest.find(directory, clip_ids)
+        places = {clip_id: [shard] for clip_id, shard in listed.items()}
     for clip_id in clip_ids:
-        row = wanted.get(clip_id)
-        if row is None:
-            raise errors.InputError(f"{clip_id}: {directory} has no clip of that name")
-        if not row["shard"]:
-            raise errors.InputError(f"{clip_id}: {row['status']} ({row['reason']})")
-        path = os.path.join(directory, row["shard"])
-        yield from (c for c in clip_records.read_clips(path, info.encoding) if c.clip_id == clip_id)
+        paths = [os.path.join(directory, shard) for shard in places[clip_id]]
+        found = (
+            clip
+            for path in paths
+            for clip in clip_records.read_clips(path, info.encoding, front_end=info.front_end)
+            if clip.clip_id == clip_id
+        )
+        clip = next(found, None)
+        if clip is None:
+            raise errors.InputError(f"{clip_id}: not in {', '.join(paths)}")
+        yield clip
 
 
-def describe(clip: clip_records.Clip, vocabulary: vocabularies.Vocabulary) -> str:
-    """A clip and its labels in words, for people."""
+def find_clip(directory: str, info: dataset_info.DatasetInfo, clip_id: str) -> clip_records.Clip:
+    """One clip of a dataset; see `find_clips`."""
+    return next(find_clips(directory, info, [clip_id]))
+
+
+def describe_clip(clip: clip_records.Clip, vocabulary: vocabularies.Vocabulary) -> str:
+    """A clip and its labels in words, for people.
+
+    Args:
+      clip: read from a dataset.
+      vocabulary: of that dataset.
+
+    Returns:
+      Several lines.
+    """
 
     def name(label: int) -> str:
         known = 0 <= label < len(vocabulary)
-        return vocabulary.names[label] if known else f"class {label}, which is none"
+        return vocabulary.names[label] if known else f"class {label}, which does not exist"
 
     def names(labels: Sequence[int] | None) -> str:
         return "not known" if labels is None else "; ".join(map(name, labels)) or "none"
 
     if clip.log_mel is None:
-        sound = f"peak {np.abs(clip.audio.astype(np.int32)).max(initial=0) / 32768:.3f}"
+        sound = f"peak {np.abs(pcm.to_float(clip.audio)).max(initial=0):.3f}"
     else:
-        sound = f"{len(clip.log_mel.values)} frames of log-mel"
+        sound = f"{len(clip.log_mel.values)} STFT frames of log-mel"
     strong = "not known" if clip.segments is None else f"{len(clip.segments)} segments"
     lines = [
         f"{clip.clip_id}: {clip.seconds:.3f} s at {clip.sample_rate} Hz, {sound}",
@@ -67,14 +106,21 @@ def describe(clip: clip_records.Clip, vocabulary: vocabularies.Vocabulary) -> st
 
 
 def export_wav(clip: clip_records.Clip, directory: str) -> str:
-    """Writes a clip's audio to `directory/CLIP_ID.wav`, 16 bit, and returns that path.
+    """Writes a clip's audio to `directory/CLIP_ID.wav`, as 16-bit PCM.
+
+    Args:
+      clip: with audio.
+      directory: created if it does not exist.
+
+    Returns:
+      The path of the file.
 
     Raises:
-      errors.InputError: it cannot be written, or there is no audio, for the dataset keeps log-mel.
+      errors.InputError: the file cannot be written, or the clip was kept without its audio.
     """
     if clip.log_mel is not None:
         raise errors.InputError(
-            f"{clip.clip_id}: cannot be exported, for this dataset keeps log-mel instead of audio"
+            f"{clip.clip_id}: cannot be exported, because this dataset keeps log-mel, not audio"
         )
     path = pathlib.Path(directory) / f"{clip.clip_id}.wav"
     try:
@@ -86,52 +132,88 @@ def export_wav(clip: clip_records.Clip, directory: str) -> str:
 
 
 def verify(directory: str, info: dataset_info.DatasetInfo) -> list[str]:
-    """Reads every record of a dataset and tells what is wrong, a line for each problem.
+    """Reads every record of a dataset and says what is wrong.
 
-    Checked: the records' checksums and features, the range of labels and times, clip ids that
-    occur once, and `dataset_info.json` and `manifest.csv` against what is there.
+    Checked are the records' checksums and features, the range of labels and times, that each clip
+    id occurs once, and that `dataset_info.json` and `manifest.csv` agree with the shards.
+
+    Args:
+      directory: of the dataset.
+      info: what `DatasetInfo.load` returned for it.
+
+    Returns:
+      A line for each problem; an empty list if there are none.
     """
-    problems: list[str] = []
-    found: dict[str, str] = {}  # clip id -> shard
-    totals: dict[str, Any] = {}
-    samples = 0
-    with progress.bar(f"verifying {info.name}", info.num_clips, "clip") as bar:
+    check = _Verification(info)
+    with progress.Bar(f"verifying {info.name}", info.num_clips, unit="clip") as bar:
         for shard, path in zip(info.shards, info.shard_paths(directory), strict=True):
-            read = 0
-            sound: list[clip_records.Clip] = []  # without their audio
-            try:
-                for clip in clip_records.read_clips(path, info.encoding):
-                    where = f"{path}, record {read}, {clip.clip_id}"
-                    wrong = _problems(clip, info)
-                    problems += [f"{where}: {problem}" for problem in wrong]
-                    if clip.clip_id in found:
-                        problems.append(f"{where}: also in {found[clip.clip_id]}")
-                    found[clip.clip_id] = shard["file"]
-                    samples += clip.num_samples
-                    read += 1
-                    if not wrong:
-                        sound.append(dataclasses.replace(clip, audio=clip.audio[:0], log_mel=None))
-                    bar.update()
-            except errors.InputError as error:
-                problems.append(str(error))
-            if read != shard["clips"]:
-                problems.append(f"{path}: {read} clips, where there should be {shard['clips']}")
-            counts = dataset_info.count(sound, len(info.vocabulary))
-            for key, counted in counts.items():
-                totals[key] = np.add(totals.get(key, 0), counted)
-            for key in dataset_info.KNOWN_CLIPS:
-                if shard.get(key, counts[key]) != counts[key]:
-                    problems.append(
-                        f"{path}: {counts[key]} {key}, where there should be {shard[key]}"
-                    )
-    totals["hours"] = np.float64(samples / info.sample_rate / 3600)
-    for key, total in totals.items():
-        if not np.array_equal(total, getattr(info, key)):
-            problems.append(f"{dataset_info.FILE_NAME}: {key} is not what the shards hold")
-    return problems + _manifest_problems(directory, found)
+            check.shard(shard, path, bar)
+    check.totals()
+    return check.problems + _manifest_problems(directory, check.shard_of)
 
 
-def _problems(clip: clip_records.Clip, info: dataset_info.DatasetInfo) -> list[str]:
+class _Verification:
+    """What `verify` has found so far.
+
+    Attributes:
+      problems: a line each.
+      shard_of: clip id -> name of the shard that holds it.
+    """
+
+    def __init__(self, info: dataset_info.DatasetInfo):
+        self.problems: list[str] = []
+        self.shard_of: dict[str, str] = {}
+        self._info = info
+        self._samples = 0
+        self._counts: collections.defaultdict[str, Any] = collections.defaultdict(int)
+
+    def shard(self, shard: Mapping[str, Any], path: str, bar: progress.Bar) -> None:
+        """Checks the records of one shard, and its counts."""
+        read = 0
+        valid: list[clip_records.Clip] = []  # without their audio
+        clips_read = clip_records.read_clips(
+            path, self._info.encoding, front_end=self._info.front_end
+        )
+        try:
+            for clip in clips_read:
+                if self._clip(clip, f"{path}, record {read}, {clip.clip_id}", shard["file"]):
+                    valid.append(dataclasses.replace(clip, audio=clip.audio[:0], log_mel=None))
+                read += 1
+                bar.update()
+        except errors.InputError as error:
+            self.problems.append(str(error))
+        if read != shard["clips"]:
+            self.problems.append(f"{path}: {read} clips, where there should be {shard['clips']}")
+        counts = dataset_info.count(valid, len(self._info.vocabulary))
+        for key, count in counts.items():
+            self._counts[key] = np.add(self._counts[key], count)
+        for key in dataset_info.KNOWN_CLIPS:
+            if shard.get(key, counts[key]) != counts[key]:
+                self.problems.append(
+                    f"{path}: {counts[key]} {key}, where there should be {shard[key]}"
+                )
+
+    def _clip(self, clip: clip_records.Clip, where: str, shard: str) -> bool:
+        """Checks one clip; returns whether its labels can be counted."""
+        problems = _clip_problems(clip, self._info)
+        self.problems += [f"{where}: {problem}" for problem in problems]
+        if clip.clip_id in self.shard_of:
+            self.problems.append(f"{where}: also in {self.shard_of[clip.clip_id]}")
+        self.shard_of[clip.clip_id] = shard
+        self._samples += clip.num_samples
+        return not problems
+
+    def totals(self) -> None:
+        """Checks the counts of the info, when all shards are read."""
+        hours = np.float64(self._samples / self._info.sample_rate / 3600)
+        for key, total in {**self._counts, "hours": hours}.items():
+            if not np.array_equal(total, getattr(self._info, key)):
+                self.problems.append(
+                    f"{dataset_info.FILE_NAME}: {key} does not agree with the shards"
+                )
+
+
+def _clip_problems(clip: clip_records.Clip, info: dataset_info.DatasetInfo) -> list[str]:
     """What is wrong with a clip that could be read."""
     problems = []
     if clip.sample_rate != info.sample_rate:
@@ -141,43 +223,33 @@ def _problems(clip: clip_records.Clip, info: dataset_info.DatasetInfo) -> list[s
     if clip.log_mel is not None and not np.isfinite(clip.log_mel.values).all():
         problems.append("log-mel that is not finite")
     segments = clip.segments or ()
-    listed = {
+    labels_by_kind = {
         "weak label": clip.weak_labels or (),
         "label of a segment": [label for _, _, label in segments],
         "negative": clip.negatives or (),
     }
-    for kind, labels in listed.items():
+    for kind, labels in labels_by_kind.items():
         outside = [label for label in labels if not 0 <= label < len(info.vocabulary)]
         if outside:
-            problems.append(f"{kind} {outside[0]} is none of the {len(info.vocabulary)} classes")
+            problems.append(f"{kind} {outside[0]}, where there are {len(info.vocabulary)} classes")
     for start, end, _ in segments:
         if not 0 <= start < end:
             problems.append(f"segment from {start} to {end} ms")
     return problems
 
 
-def manifest_rows(directory: str) -> Iterator[dict[str, str]]:
-    """The rows of a dataset's manifest, by column.
-
-    Raises:
-      tf.errors.OpError: there is none, or it cannot be read.
-    """
-    path = os.path.join(directory, converter.MANIFEST)
-    yield from csv.DictReader(io.StringIO(files.read_text(path), newline=""))
-
-
-def _manifest_problems(directory: str, found: Mapping[str, str]) -> list[str]:
-    """Clips whose row of the manifest and whose record do not agree."""
+def _manifest_problems(directory: str, shard_of: Mapping[str, str]) -> list[str]:
+    """Clips for which the manifest and the records do not agree."""
     problems = []
-    missing = dict(found)
+    not_listed = dict(shard_of)
     try:
-        for row in manifest_rows(directory):
-            shard = missing.pop(row["clip_id"], "")
+        for row in manifest.read(directory):
+            shard = not_listed.pop(row["clip_id"], "")
             if shard != row["shard"]:
                 problems.append(
-                    f"{converter.MANIFEST}: {row['clip_id']} should be in "
+                    f"{manifest.FILE_NAME}: {row['clip_id']} should be in "
                     f"{row['shard'] or 'no shard'}, but is in {shard or 'none'}"
                 )
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
-        return [f"{converter.MANIFEST}: cannot be read ({error!r})"]
-    return problems + [f"{converter.MANIFEST}: no row of {clip_id}" for clip_id in sorted(missing)]
+    except errors.InputError as error:
+        return [str(error)]
+    return problems + [f"{manifest.FILE_NAME}: no row of {clip}" for clip in sorted(not_listed)]

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 
 import pebble
 
-from audioset_strong.core import errors, progress
+from audioset_strong.core import errors, files, progress
 from audioset_strong.core.workers import exit_with_parent
-from audioset_strong.labels import framed_labels, metadata
+from audioset_strong.labels import framed_labels, metadata, metadata_files
 from audioset_strong.synthetic import scenes, sounds
 
 VERSION = 1
-MARKER = "corpus.json"
+MARKER = "corpus.json"  # the settings, once the corpus is complete
+_PLAN = "corpus_plan.json"  # the settings until then
 MIN_CLASSES = len(sounds.FAMILIES)
 _CHUNK = 8  # clips a worker renders between two ticks of the progress bar
 
@@ -27,11 +28,12 @@ class Corpus:
     """Settings of a corpus; equal settings give equal files.
 
     Attributes:
-      seed: of everything drawn.
-      train_weak_clips: training clips with weak labels only.
-      train_strong_clips: training clips with weak and strong labels and explicit negatives.
-      eval_clips: evaluation clips, with all kinds of labels.
-      num_classes: leaf classes; the families' general classes come on top.
+      seed: of everything that is drawn at random.
+      train_weak_clips: number of training clips with weak labels only.
+      train_strong_clips: number of training clips with weak and strong labels and explicit
+        negatives.
+      eval_clips: number of evaluation clips; they have all kinds of labels.
+      num_classes: number of leaf classes; the families' general classes are added to them.
     """
 
     seed: int = 0
@@ -41,48 +43,53 @@ class Corpus:
     num_classes: int = len(sounds.CLASSES)
 
 
-def make_corpus(output_dir: str, corpus: Corpus, num_workers: int = 0) -> None:
+def make_corpus(output_dir: str, corpus: Corpus, *, num_workers: int = 0) -> None:
     """Writes audio/{train,eval}/ and metadata/ below a directory.
 
-    Files that are there already are kept, so an interrupted run goes on; `corpus.json` comes last.
+    Existing files are kept, so that an interrupted run is resumed; `corpus.json` is written last.
 
     Args:
       output_dir: of the corpus.
       corpus: what to make.
-      num_workers: processes; 0 for one a core.
+      num_workers: processes; 0 for one per core.
 
     Raises:
-      errors.InputError: impossible settings, or a directory that holds another corpus.
+      errors.InputError: impossible settings, or a directory that holds another corpus or cannot be
+        written.
     """
     _check(corpus)
     out = pathlib.Path(output_dir)
-    settings = dataclasses.asdict(corpus) | {"version": VERSION}
-    plan = out / "corpus_plan.json"
-    try:
-        if (out / MARKER).exists() or plan.exists():
-            path = out / MARKER if (out / MARKER).exists() else plan
-            held = json.loads(path.read_text())
-            if held != settings:
-                raise errors.InputError(
-                    f"{out} holds another corpus ({held}); take another --output_dir"
-                )
-            if path.name == MARKER:
-                return
-        elif out.is_dir() and any(out.iterdir()):
-            raise errors.InputError(f"{out} holds something else; take another --output_dir")
-        out.mkdir(parents=True, exist_ok=True)
-        plan.write_text(json.dumps(settings))
-        (out / "metadata").mkdir(exist_ok=True)
-        for split in (scenes.TRAIN, scenes.EVAL):
-            (out / "audio" / split).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise errors.InputError(f"cannot write to {out}: {error.strerror}") from error
+    with files.writing(out):
+        if _claim(out, corpus):
+            return
+        for directory in ("metadata", f"audio/{scenes.TRAIN}", f"audio/{scenes.EVAL}"):
+            files.make_directory(out / directory)
     _write_audio(out, corpus, num_workers)
     _write_metadata(out / "metadata", corpus)
-    plan.replace(out / MARKER)
+    with files.writing(out):
+        files.rename(out / _PLAN, out / MARKER)
+
+
+def _claim(out: pathlib.Path, corpus: Corpus) -> bool:
+    """Makes a directory the home of a corpus; returns whether the corpus is there already."""
+    settings = dataclasses.asdict(corpus) | {"version": VERSION}
+    for path in (out / MARKER, out / _PLAN):
+        if path.exists():
+            stored = files.read_json(path)
+            if stored != settings:
+                raise errors.InputError(
+                    f"{out} holds another corpus ({stored}); take another --output_dir"
+                )
+            return path.name == MARKER
+    if out.is_dir() and any(out.iterdir()):
+        raise errors.InputError(f"{out} holds something else; take another --output_dir")
+    files.make_directory(out)
+    files.write_text(out / _PLAN, json.dumps(settings))
+    return False
 
 
 def _check(corpus: Corpus) -> None:
+    """Raises `errors.InputError` for impossible settings."""
     for name in ("train_weak_clips", "train_strong_clips", "eval_clips"):
         if getattr(corpus, name) < 1:
             raise errors.InputError(f"{name} = {getattr(corpus, name)}: must be at least 1")
@@ -96,6 +103,7 @@ def _check(corpus: Corpus) -> None:
 
 
 def _sizes(corpus: Corpus) -> dict[str, int]:
+    """Split -> number of clips."""
     return {
         scenes.TRAIN: corpus.train_weak_clips + corpus.train_strong_clips,
         scenes.EVAL: corpus.eval_clips,
@@ -103,21 +111,21 @@ def _sizes(corpus: Corpus) -> dict[str, int]:
 
 
 def _write_audio(out: pathlib.Path, corpus: Corpus, num_workers: int) -> None:
+    """Renders all clips in worker processes."""
     sizes = _sizes(corpus)
     context = multiprocessing.get_context("spawn")
     workers = num_workers or os.cpu_count() or 1
     pool = pebble.ProcessPool(workers, context=context, initializer=exit_with_parent)
-    with progress.bar("making corpus", sum(sizes.values()), "clip") as bar, pool:
+    with progress.Bar("making corpus", sum(sizes.values()), unit="clip") as bar, pool:
         pending = [
             pool.schedule(
                 scenes.write_audio,
-                args=(
-                    corpus.seed,
-                    split,
-                    range(begin, min(begin + _CHUNK, size)),
-                    corpus.num_classes,
-                    str(out / "audio" / split),
-                ),
+                args=(corpus.seed, split),
+                kwargs={
+                    "indices": range(begin, min(begin + _CHUNK, size)),
+                    "num_classes": corpus.num_classes,
+                    "directory": str(out / "audio" / split),
+                },
             )
             for split, size in sizes.items()
             for begin in range(0, size, _CHUNK)
@@ -144,61 +152,80 @@ def _write_metadata(directory: pathlib.Path, corpus: Corpus) -> None:
     classes = sounds.CLASSES[: corpus.num_classes]
     weak_mids = [leaf_mid(i) for i in range(len(classes))]
     weak_mids += [family_mid(i) for i in range(len(sounds.FAMILIES))]
-    names = [sound.name for sound in classes] + list(sounds.FAMILIES)
+    _write_classes(directory, classes, weak_mids)
+    for split, size in _sizes(corpus).items():
+        drawn = [
+            scenes.make_scene(corpus.seed, split, index=i, num_classes=corpus.num_classes)
+            for i in range(size)
+        ]
+        ratings = [
+            scenes.rate(corpus.seed, split, index=i, scene=scene, num_classes=corpus.num_classes)
+            for i, scene in enumerate(drawn)
+        ]
+        weak_name = "weak_train.csv" if split == scenes.TRAIN else "eval_weak.csv"
+        _write_weak(directory / weak_name, drawn, ratings, mids=weak_mids)
+        # The scenes are alike, so the first ones are as good a sample as any.
+        num_strong = corpus.train_strong_clips if split == scenes.TRAIN else size
+        _write_strong(directory, split, drawn=drawn[:num_strong], ratings=ratings[:num_strong])
+    eval_files = metadata_files.MetadataFiles(
+        strong_tsvs=(str(directory / "eval_strong.tsv"),),
+        negatives=(str(directory / "eval_negatives.tsv"),),
+    )
+    framed_labels.frame_files(eval_files, str(directory / "eval_strong_framed_posneg.tsv"))
 
+
+def _write_classes(
+    directory: pathlib.Path, classes: Sequence[sounds.SoundClass], weak_mids: Sequence[str]
+) -> None:
+    """Writes the class lists of the weak and the strong labels, and the ontology."""
+    names = [sound.name for sound in classes] + list(sounds.FAMILIES)
     lines = ["index,mid,display_name"]
     lines += [
         f'{i},{mid},"{name}"' for i, (mid, name) in enumerate(zip(weak_mids, names, strict=True))
     ]
-    _write_text(directory / "class_labels_indices.csv", lines)
+    _write_lines(directory / "class_labels_indices.csv", lines)
     metadata.write_rows(
         str(directory / "mid_to_display_name.tsv"),
         None,
         sorted((leaf_mid(i), sound.name) for i, sound in enumerate(classes)),
     )
-    _write_text(directory / "ontology.json", [json.dumps(_ontology(classes), indent=2)])
+    _write_lines(directory / "ontology.json", [json.dumps(_ontology(classes), indent=2)])
 
-    for split, size in _sizes(corpus).items():
-        made = [scenes.make_scene(corpus.seed, split, i, corpus.num_classes) for i in range(size)]
-        rated = [
-            scenes.rate(corpus.seed, split, i, scene, corpus.num_classes)
-            for i, scene in enumerate(made)
-        ]
-        weak_name = "weak_train.csv" if split == scenes.TRAIN else "eval_weak.csv"
-        _write_weak(directory / weak_name, made, rated, weak_mids)
-        # The scenes are alike, so the first ones are as good a sample as any.
-        strong = corpus.train_strong_clips if split == scenes.TRAIN else size
-        stem = "strong_train" if split == scenes.TRAIN else "eval_strong"
-        annotated = sorted(
-            zip(made[:strong], rated[:strong], strict=True), key=lambda pair: pair[0].clip_id
-        )
-        metadata.write_rows(
-            str(directory / f"{stem}.tsv"),
-            metadata.STRONG_HEADER,
-            (
-                (scene.clip_id, metadata.seconds(start), metadata.seconds(end), leaf_mid(label))
-                for scene, ratings in annotated
-                for start, end, label in ratings.segments
-            ),
-        )
-        metadata.write_rows(
-            str(directory / f"{split}_negatives.tsv"),
-            metadata.NEGATIVES_HEADER,
-            (
-                (scene.clip_id, leaf_mid(label))
-                for scene, ratings in annotated
-                for label in ratings.negatives
-            ),
-        )
-    framed_labels.frame_files(
-        str(directory / "eval_strong_framed_posneg.tsv"),
-        [str(directory / "eval_strong.tsv")],
-        [str(directory / "eval_negatives.tsv")],
+
+def _write_strong(
+    directory: pathlib.Path,
+    split: str,
+    *,
+    drawn: Sequence[scenes.Scene],
+    ratings: Sequence[scenes.Ratings],
+) -> None:
+    """Writes the strong labels and the explicit negatives of a split."""
+    name = "strong_train.tsv" if split == scenes.TRAIN else "eval_strong.tsv"
+    by_clip_id = sorted(zip(drawn, ratings, strict=True), key=lambda pair: pair[0].clip_id)
+    metadata.write_rows(
+        str(directory / name),
+        metadata.STRONG_HEADER,
+        (
+            (scene.clip_id, metadata.seconds(start), metadata.seconds(end), leaf_mid(label))
+            for scene, rating in by_clip_id
+            for start, end, label in rating.segments
+        ),
+    )
+    metadata.write_rows(
+        str(directory / f"{split}_negatives.tsv"),
+        metadata.NEGATIVES_HEADER,
+        (
+            (scene.clip_id, leaf_mid(label))
+            for scene, rating in by_clip_id
+            for label in rating.negatives
+        ),
     )
 
 
 def _ontology(classes: Sequence[sounds.SoundClass]) -> list[dict]:
-    def node(mid: str, name: str, children: list[str], abstract: bool) -> dict:
+    """The nodes of `ontology.json`: a root, the families, and their leaf classes."""
+
+    def node(mid: str, name: str, children: list[str], *, abstract: bool = False) -> dict:
         return {
             "id": mid,
             "name": name,
@@ -210,36 +237,37 @@ def _ontology(classes: Sequence[sounds.SoundClass]) -> list[dict]:
         }
 
     families = [family_mid(i) for i in range(len(sounds.FAMILIES))]
-    nodes = [node("/m/sy999", "Synthetic sounds", families, True)]
+    nodes = [node("/m/sy999", "Synthetic sounds", families, abstract=True)]
     for i, family in enumerate(sounds.FAMILIES):
         kinds = [leaf_mid(j) for j, sound in enumerate(classes) if sound.family == family]
-        nodes.append(node(family_mid(i), family, kinds, False))
-    return nodes + [node(leaf_mid(i), sound.name, [], False) for i, sound in enumerate(classes)]
+        nodes.append(node(family_mid(i), family, kinds))
+    return nodes + [node(leaf_mid(i), sound.name, []) for i, sound in enumerate(classes)]
 
 
 def _write_weak(
     path: pathlib.Path,
-    made: Sequence[scenes.Scene],
-    rated: Sequence[scenes.Ratings],
+    drawn: Sequence[scenes.Scene],
+    ratings: Sequence[scenes.Ratings],
+    *,
     mids: Sequence[str],
 ) -> None:
-    labels = collections.Counter(label for ratings in rated for label in ratings.weak)
+    """Writes the weak labels of a split, with the comments that the release's files begin with."""
+    labels = collections.Counter(label for rating in ratings for label in rating.weak)
     lines = [
         "# Segments csv of a synthetic corpus",
-        f"# num_ytids={len({scene.ytid for scene in made})}, num_segs={len(made)}, "
+        f"# num_ytids={len({scene.ytid for scene in drawn})}, num_segs={len(drawn)}, "
         f"num_unique_labels={len(labels)}, num_positive_labels={labels.total()}",
         "# YTID, start_seconds, end_seconds, positive_labels",
     ]
     rows = []
-    for scene, ratings in zip(made, rated, strict=True):
+    for scene, rating in zip(drawn, ratings, strict=True):
         start_ms = 1000 * scene.start_s
-        listed = [mids[label] for label in ratings.weak]
         end_ms = start_ms + scene.duration_ms
-        rows.append(metadata.weak_line(scene.ytid, start_ms, end_ms, listed))
-    _write_text(path, lines + sorted(rows))
+        clip_mids = [mids[label] for label in rating.weak]
+        rows.append(metadata.weak_line(scene.ytid, start_ms, end_ms, clip_mids))
+    _write_lines(path, lines + sorted(rows))
 
 
-def _write_text(path: pathlib.Path, lines: Sequence[str]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("\n".join(lines) + "\n")
-    temporary.replace(path)
+def _write_lines(path: pathlib.Path, lines: Sequence[str]) -> None:
+    with files.writing(path):
+        files.write_text(path, "\n".join(lines) + "\n")

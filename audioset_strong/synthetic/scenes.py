@@ -1,18 +1,18 @@
-"""Scenes of the embedded corpus: which events a clip holds, its audio, and what raters say of it.
+"""Scenes of the embedded corpus: the events of a clip, its audio, and how raters label it.
 
-Everything about a clip is drawn from (seed, split, index) alone, whatever the process that asks.
-Needs numpy and soundfile only: worker processes import this module.
+Everything about a clip is drawn from (seed, split, index) alone, so every process draws the same.
+Worker processes import this module, so it must not import TensorFlow.
 """
 
 import base64
 import dataclasses
-import os
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 import soundfile
 
+from audioset_strong.core import files
 from audioset_strong.synthetic import sounds
 
 TRAIN, EVAL = "train", "eval"
@@ -20,18 +20,24 @@ _SPLITS = {TRAIN: 0, EVAL: 1}
 _SCENE, _AUDIO, _RATER = 0, 1, 2  # independent random streams of a clip
 _LABEL_JITTER_S = 0.03  # the annotation's precision is about 0.1 s
 
-# The weak rater. About two labels a clip, as AudioSet has; a bit under half of the classes that
-# sound are labelled with their specific class; about one specific label in eight is wrong.
-_PROPOSED = 0.75  # of the classes that sound, those that the rater is asked about
+# The weak rater gives about two labels to a clip, as in AudioSet. A little under half of the
+# classes that sound get their specific label, and about one specific label in eight is wrong.
+_PROPOSED = 0.75  # share of the classes that sound about which the rater is asked
 _HALF_HEARD = 0.4  # salience (seconds times amplitude over background) heard half of the time
-_SPECIFIC = 0.65  # confirmed as the specific class, otherwise as the general one
-_GENERAL_TOO = 0.35  # the general one besides the specific
-_MISTAKEN = 0.02  # for each neighbour of what sounds
+_SPECIFIC = 0.65  # probability to confirm the specific class; otherwise the general one
+_GENERAL_TOO = 0.35  # probability to confirm the general class besides the specific one
+_MISTAKEN = 0.02  # probability of a wrong label, for each neighbour of a class that sounds
 
 
 @dataclasses.dataclass(frozen=True)
-class Event:
-    """A sound in a clip: class index among the leaves, begin and end in ms, RMS over background."""
+class SoundEvent:
+    """A sound in a clip.
+
+    Attributes:
+      label: index of its leaf class.
+      start_ms, end_ms: relative to the clip.
+      snr_db: its RMS over that of the background.
+    """
 
     label: int
     start_ms: int
@@ -41,7 +47,18 @@ class Event:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """A clip before it is rendered."""
+    """A clip before it is rendered.
+
+    Attributes:
+      clip_id: YTID_STARTMS.
+      ytid: id of the made-up video.
+      start_s: start of the clip in its video.
+      duration_ms: length of the clip.
+      suffix: of its audio file.
+      background_exponent: the background's power falls as 1/f to this exponent.
+      background_rms: level of the background, where full scale is 1.
+      events: by their start.
+    """
 
     clip_id: str
     ytid: str
@@ -50,7 +67,7 @@ class Scene:
     suffix: str
     background_exponent: float
     background_rms: float
-    events: tuple[Event, ...]
+    events: tuple[SoundEvent, ...]
 
     @property
     def present(self) -> tuple[int, ...]:
@@ -62,11 +79,21 @@ def _rng(seed: int, split: str, index: int, stream: int) -> np.random.Generator:
     return np.random.default_rng([seed, _SPLITS[split], index, stream])
 
 
-def make_scene(seed: int, split: str, index: int, num_classes: int) -> Scene:
-    """Draws the scene of one clip."""
+def make_scene(seed: int, split: str, *, index: int, num_classes: int) -> Scene:
+    """Draws the scene of one clip.
+
+    Args:
+      seed: of the corpus.
+      split: TRAIN or EVAL.
+      index: of the clip in the split.
+      num_classes: leaf classes of the corpus.
+
+    Returns:
+      The scene, the same for the same arguments.
+    """
     rng = _rng(seed, split, index, _SCENE)
     ytid = base64.urlsafe_b64encode(rng.bytes(9)).decode()[:11]
-    # Ids of the real release begin with "-" and "_" too, which file tools stumble over.
+    # As in the release, some ids begin with "-" or "_", which is hard on file tools.
     ytid = {0: "-", 1: "_"}.get(index, ytid[0]) + ytid[1:]
     start_s = 10 * int(rng.integers(0, 30))
     # About 2% of the release's clips are shorter than 10 s.
@@ -74,8 +101,8 @@ def make_scene(seed: int, split: str, index: int, num_classes: int) -> Scene:
 
     priors = 1.0 / (np.arange(num_classes) + 6.0)  # mildly uneven, as class rates are
     priors = np.random.default_rng([seed, 99]).permutation(priors)
-    # A clip has a theme: one family is likelier in it. So a clip tells much about which classes are
-    # in it, and nothing about when.
+    # Each clip has a theme, a family that is likelier in it. So the rest of a clip says much about
+    # which classes are in it, and nothing about when.
     families = np.array([sounds.FAMILIES.index(c.family) for c in sounds.CLASSES[:num_classes]])
     theme = rng.integers(len(sounds.FAMILIES))
     weights = priors * np.where(families == theme, 4.0, 1.0)
@@ -87,7 +114,7 @@ def make_scene(seed: int, split: str, index: int, num_classes: int) -> Scene:
             seconds = np.exp(rng.uniform(np.log(shortest), np.log(longest)))
             length = min(round(1000 * seconds), duration_ms)
             start = int(rng.integers(0, duration_ms - length + 1))
-            events.append(Event(int(label), start, start + length, float(rng.uniform(-4, 20))))
+            events.append(SoundEvent(int(label), start, start + length, float(rng.uniform(-4, 20))))
     return Scene(
         clip_id=f"{ytid}_{start_s * 1000}",
         ytid=ytid,
@@ -100,8 +127,18 @@ def make_scene(seed: int, split: str, index: int, num_classes: int) -> Scene:
     )
 
 
-def render(seed: int, split: str, index: int, scene: Scene) -> np.ndarray:
-    """The audio of a scene: float64 `[samples]` in (-1, 1)."""
+def render(seed: int, split: str, *, index: int, scene: Scene) -> np.ndarray:
+    """Renders the audio of a scene.
+
+    Args:
+      seed: of the scene, as for `make_scene`.
+      split: of the scene, as for `make_scene`.
+      index: of the scene, as for `make_scene`.
+      scene: what `make_scene` drew.
+
+    Returns:
+      float64 `[samples]` in (-1, 1) at `sounds.SAMPLE_RATE`.
+    """
     rng = _rng(seed, split, index, _AUDIO)
     rate = sounds.SAMPLE_RATE // 1000
     samples = scene.duration_ms * rate
@@ -109,38 +146,50 @@ def render(seed: int, split: str, index: int, scene: Scene) -> np.ndarray:
     for event in scene.events:
         rms = scene.background_rms * 10 ** (event.snr_db / 20)
         begin, end = event.start_ms * rate, event.end_ms * rate
-        audio[begin:end] += sounds.render_event(sounds.CLASSES[event.label], rng, end - begin, rms)
+        sound = sounds.CLASSES[event.label]
+        audio[begin:end] += sounds.render_event(sound, rng, samples=end - begin, rms=rms)
     peak = np.abs(audio).max()
     return audio * min(1.0, 0.98 / peak)
 
 
 def write_audio(
-    seed: int, split: str, indices: Sequence[int], num_classes: int, directory: str
+    seed: int, split: str, *, indices: Sequence[int], num_classes: int, directory: str
 ) -> int:
-    """Renders clips into files, by rename; those that exist are kept. Returns how many clips."""
+    """Renders clips into files, each of which appears whole; existing files are kept.
+
+    Args:
+      seed: of the corpus.
+      split: TRAIN or EVAL.
+      indices: of the clips in the split.
+      num_classes: leaf classes of the corpus.
+      directory: where the files go.
+
+    Returns:
+      The number of clips.
+    """
     for index in indices:
-        scene = make_scene(seed, split, index, num_classes)
+        scene = make_scene(seed, split, index=index, num_classes=num_classes)
         path = pathlib.Path(directory) / (scene.clip_id + scene.suffix)
         if path.exists():
             continue
-        audio = render(seed, split, index, scene)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        audio = render(seed, split, index=index, scene=scene)
+        # Not `audio.pcm`, so that the bytes of the corpus stay those of its first version.
         pcm = np.round(audio * 32767).astype(np.int16)
-        soundfile.write(
-            temporary, pcm, sounds.SAMPLE_RATE, "PCM_16", format=path.suffix[1:].upper()
-        )
-        temporary.replace(path)
+        with files.atomic(path) as temporary:
+            soundfile.write(
+                temporary, pcm, sounds.SAMPLE_RATE, "PCM_16", format=path.suffix[1:].upper()
+            )
     return len(indices)
 
 
 @dataclasses.dataclass(frozen=True)
 class Ratings:
-    """What raters say of a clip; leaves are class indices, families follow them.
+    """The labels that raters give to a clip.
 
     Attributes:
-      weak: leaf indices, and `num_classes` + family index for general classes.
-      segments: (start ms, end ms, leaf index).
-      negatives: leaf indices found absent.
+      weak: indices of leaf classes, and `num_classes` + family index for general classes.
+      segments: (start ms, end ms, leaf index) each.
+      negatives: leaf indices of classes that were found absent.
     """
 
     weak: tuple[int, ...]
@@ -148,14 +197,21 @@ class Ratings:
     negatives: tuple[int, ...]
 
 
-def rate(seed: int, split: str, index: int, scene: Scene, num_classes: int) -> Ratings:
-    """Draws the three kinds of labels for a scene, after the paper's section 3.
+def rate(seed: int, split: str, *, index: int, scene: Scene, num_classes: int) -> Ratings:
+    """Draws the three kinds of labels for a scene, as section 3 of the paper describes them.
 
-    Weak: a rater answers, for the whole clip, about a few proposed classes. What was not proposed
-    stays unlabelled however loud it is, short and quiet sounds are missed, a general class is often
-    confirmed where a specific one would do, neighbours are now and then taken for each other.
-    Strong: complete and specific, with times good to about 0.1 s. Negatives: neighbours of what is
-    there, and a few others.
+    Weak: a rater answers questions about a few proposed classes for the whole clip. A class that
+    was not proposed stays unlabelled however loud it is, short and quiet sounds are missed, a
+    general class is often confirmed in place of the specific one, and neighbours are sometimes
+    confused. Strong: complete and specific, with times precise to about 0.1 s. Negatives:
+    neighbours of the classes that sound, and a few others.
+
+    Args:
+      seed: of the scene, as for `make_scene`.
+      split: of the scene, as for `make_scene`.
+      index: of the scene, as for `make_scene`.
+      scene: what `make_scene` drew.
+      num_classes: leaf classes of the corpus.
     """
     rng = _rng(seed, split, index, _RATER)
     families = [sounds.FAMILIES.index(c.family) for c in sounds.CLASSES[:num_classes]]

@@ -1,9 +1,9 @@
 """Sounds of the embedded corpus, synthesised from parameters drawn for each event.
 
-Classes come in families of neighbours whose parameter ranges touch, so that telling them apart is
-work for a classifier, as it is among AudioSet's classes. Every generator takes a random generator
-and a number of samples, and returns float64 `[samples]` of any level; `render_event` shapes and
-scales it. Needs numpy only: worker processes import this module.
+Classes come in families of neighbours whose parameter ranges touch, so that they are hard to tell
+apart, as AudioSet's classes are. Every generator takes a random generator and a number of samples,
+and returns float64 `[samples]` of any level; `render_event` shapes and scales it. Worker processes
+import this module, so it must not import TensorFlow.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-SAMPLE_RATE = 16_000
+SAMPLE_RATE = 16_000  # Hz, of the audio files
 
 Generator = Callable[[np.random.Generator, int], np.ndarray]
 
@@ -112,7 +112,7 @@ def _horn(rng, samples):
 # Sweeps: pitches that travel.
 
 
-def _travel(rng, samples, upward):
+def _travel(rng, samples, *, upward):
     low = _log_uniform(rng, 200, 900)
     ratio = _log_uniform(rng, 1.6, 5)
     position = np.linspace(0, 1, samples) ** rng.uniform(0.7, 1.4)
@@ -121,11 +121,11 @@ def _travel(rng, samples, upward):
 
 
 def _rising_sweep(rng, samples):
-    return _travel(rng, samples, True)
+    return _travel(rng, samples, upward=True)
 
 
 def _falling_sweep(rng, samples):
-    return _travel(rng, samples, False)
+    return _travel(rng, samples, upward=False)
 
 
 def _wail(rng, samples):
@@ -181,7 +181,7 @@ def _crackle(rng, samples):
 
 
 def _strike(rng, samples, times, frequencies, amplitudes, decay_s):
-    """The same damped partials begun at each of the times (s)."""
+    """The same damped partials, started at each of the times (s)."""
     length = min(int(6 * decay_s * SAMPLE_RATE) + 1, samples)
     t = _time(length)
     single = np.zeros(length)
@@ -337,9 +337,19 @@ FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(sound.family for sound in CLASSE
 
 
 def render_event(
-    sound: SoundClass, rng: np.random.Generator, samples: int, rms: float
+    sound: SoundClass, rng: np.random.Generator, *, samples: int, rms: float
 ) -> np.ndarray:
-    """One event: float64 `[samples]`, faded in and out, of the RMS asked for."""
+    """Synthesises one event, faded in and out.
+
+    Args:
+      sound: the class.
+      rng: draws the event's parameters.
+      samples: its length.
+      rms: its level, where full scale is 1.
+
+    Returns:
+      float64 `[samples]` at `SAMPLE_RATE`.
+    """
     wave = sound.generate(rng, samples)
     fade = min(int(rng.uniform(0.004, 0.03) * SAMPLE_RATE), samples // 3)
     if fade > 0:

@@ -1,15 +1,15 @@
 """Apache Beam instead of local processes: the same records. Needs the extra `beam`."""
 
-import dataclasses
 import pathlib
 import sys
 import types
 
 import pytest
 
-from audioset_strong.conversion import converter, plans
+from audioset_strong.conversion import converter
 from audioset_strong.core import errors
 from tests.audio_files import melody, write
+from tests.datasets import changed, conversion_request
 
 RATE = 16_000
 
@@ -24,7 +24,7 @@ def request_(tmp_path_factory):
     rows = "".join(f'clip{i}, 0.000, 10.000, "/m/0a"\n' for i in range(14))
     (root / "weak.csv").write_text("# YTID, ...\n" + rows)
     (root / "strong.tsv").write_text("clip1_0\t0.25\t0.5\t/m/0a\n")
-    return plans.Request(
+    return conversion_request(
         audio_dirs=(f"{root}/audio",),
         class_labels=(f"{root}/classes.csv",),
         output_dir=f"{root}/local",
@@ -54,7 +54,7 @@ def contents(directory):
 def test_beam_writes_the_same_bytes_as_local_processes(request_, tmp_path, options):
     pytest.importorskip("apache_beam", reason="needs the extra beam")
     converter.convert(request_)
-    with_beam = dataclasses.replace(
+    with_beam = changed(
         request_, output_dir=str(tmp_path), runner="DirectRunner", beam_options=options
     )
     converter.convert(with_beam)
@@ -63,11 +63,9 @@ def test_beam_writes_the_same_bytes_as_local_processes(request_, tmp_path, optio
 
 def test_beam_writes_through_any_file_system_and_in_any_encoding(request_, tmp_path):
     pytest.importorskip("apache_beam", reason="needs the extra beam")
-    local = dataclasses.replace(request_, output_dir=str(tmp_path / "local"), encoding="log_mel")
+    local = changed(request_, output_dir=str(tmp_path / "local"), encoding="log_mel")
     converter.convert(local)
-    with_beam = dataclasses.replace(
-        local, output_dir=f"file://{tmp_path}/beam", runner="DirectRunner"
-    )
+    with_beam = changed(local, output_dir=f"file://{tmp_path}/beam", runner="DirectRunner")
     converter.convert(with_beam)
     assert contents(tmp_path / "beam") == contents(tmp_path / "local")
 
@@ -89,7 +87,7 @@ def test_options_reach_the_runner_also_those_that_only_the_runner_knows(
     module = types.ModuleType("recording_runner")
     module.Recording = Recording
     monkeypatch.setitem(sys.modules, "recording_runner", module)
-    request = dataclasses.replace(
+    request = changed(
         request_,
         output_dir=str(tmp_path),
         runner="recording_runner.Recording",
@@ -105,14 +103,14 @@ def test_options_reach_the_runner_also_those_that_only_the_runner_knows(
 def test_a_runner_that_cannot_run_is_the_users_to_mend(request_, tmp_path):
     pytest.importorskip("apache_beam", reason="needs the extra beam")
     for change in ({"runner": "NoSuchRunner"}, {"beam_options": ("--direct_num_workers=x",)}):
-        request = dataclasses.replace(request_, output_dir=str(tmp_path), runner="DirectRunner")
+        request = changed(request_, output_dir=str(tmp_path), runner="DirectRunner")
         with pytest.raises(errors.InputError, match=r"runner '\w+': \S") as raised:
-            converter.convert(dataclasses.replace(request, **change))
+            converter.convert(changed(request, **change))
         assert "\n" not in str(raised.value)
 
 
 def test_without_beam_the_extra_is_named(request_, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
-    request = dataclasses.replace(request_, output_dir=str(tmp_path), runner="DirectRunner")
+    request = changed(request_, output_dir=str(tmp_path), runner="DirectRunner")
     with pytest.raises(errors.InputError, match=r"pip install 'audioset_strong\[beam\]'"):
         converter.convert(request)

@@ -3,7 +3,6 @@
 import collections
 import csv
 import dataclasses
-import fcntl
 import json
 import os
 import pathlib
@@ -17,11 +16,12 @@ import pytest
 import tensorflow as tf
 
 from audioset_strong.audio import features
-from audioset_strong.conversion import converter, plans
-from audioset_strong.core import errors
+from audioset_strong.conversion import converter, plans, shard_writing
+from audioset_strong.core import errors, files
 from audioset_strong.records import clip_records, dataset_info, inspection
 from tests import processes
 from tests.audio_files import lag, melody, write
+from tests.datasets import changed, conversion_request
 
 RATE = 16_000
 CLASS_LABELS = """index,mid,display_name
@@ -112,7 +112,7 @@ def mixed(tmp_path_factory):
     weak += [("m4a________", 30, 40, "/m/0d"), ("sevenseconds", 0, 7, "/m/0d,/m/unknown")]
     weak += [("aboutthirty", 0, 10, "/m/0a"), ("aboutthirty", 20, 30, "/m/0b")]
     weak += [("sharedshort", 0, 10, "/m/0a"), ("sharedshort", 20, 30, "/m/0b")]
-    request = plans.Request(
+    request = conversion_request(
         audio_dirs=(str(audio),),
         class_labels=(write_lines(root / "classes.csv", CLASS_LABELS.strip()),),
         output_dir=str(root / "data"),
@@ -289,7 +289,7 @@ def test_the_info_counts_what_the_shards_hold(mixed):
     assert info.segment_counts == [segments[i] for i in range(4)] == [2, 1, 0, 1]
     assert info.labels_outside == {"/m/unknown": 2}
     assert info.command == "convert.py --of=tests"
-    assert set(info.sources) == set(request.metadata_files())
+    assert set(info.sources) == set(request.metadata.paths())
     assert all(len(digest) == 64 for digest in info.sources.values())
 
 
@@ -311,7 +311,7 @@ def small(tmp_path_factory):
     )
     strong = [(f"{ytid}_{start * 1000}", 0, 0.25, "/m/0b") for ytid, start in clips[::2]]
     strong_tsv(root / "strong.tsv", strong)
-    return plans.Request(
+    return conversion_request(
         audio_dirs=(str(root / "audio"),),
         class_labels=(str(root / "classes.csv"),),
         output_dir="",
@@ -331,7 +331,7 @@ def contents(directory):
 def whole(small, tmp_path_factory):
     """The files of an uninterrupted conversion."""
     out = tmp_path_factory.mktemp("whole")
-    converter.convert(dataclasses.replace(small, output_dir=str(out)))
+    converter.convert(changed(small, output_dir=str(out)))
     return contents(out / "small")
 
 
@@ -351,13 +351,13 @@ def test_shards_are_alike_in_size_and_hold_no_runs_of_neighbours(whole, small, t
 
 
 def test_the_number_of_workers_changes_no_byte(whole, small, tmp_path):
-    converter.convert(dataclasses.replace(small, output_dir=str(tmp_path), num_workers=2))
+    converter.convert(changed(small, output_dir=str(tmp_path), num_workers=2))
     assert contents(tmp_path / "small") == whole
 
 
 def test_flac_shards_hold_the_same_clips(whole, small, tmp_path):
-    converter.convert(dataclasses.replace(small, output_dir=str(tmp_path / "f"), encoding="flac"))
-    converter.convert(dataclasses.replace(small, output_dir=str(tmp_path / "p")))
+    converter.convert(changed(small, output_dir=str(tmp_path / "f"), encoding="flac"))
+    converter.convert(changed(small, output_dir=str(tmp_path / "p")))
     flac, pcm = (
         [clip for shard in read_dataset(tmp_path / name / "small")[1] for clip in shard]
         for name in ("f", "p")
@@ -368,9 +368,9 @@ def test_flac_shards_hold_the_same_clips(whole, small, tmp_path):
 
 
 def test_log_mel_shards_hold_the_spectrograms_of_the_same_clips(small, tmp_path):
-    request = dataclasses.replace(small, output_dir=str(tmp_path), encoding="log_mel")
+    request = changed(small, output_dir=str(tmp_path), encoding="log_mel")
     converter.convert(request)
-    converter.convert(dataclasses.replace(request, name="pcm", encoding="pcm16"))
+    converter.convert(changed(request, name="pcm", encoding="pcm16"))
     got, want = (
         [clip for shard in read_dataset(tmp_path / name)[1] for clip in shard]
         for name in ("small", "pcm")
@@ -384,6 +384,43 @@ def test_log_mel_shards_hold_the_spectrograms_of_the_same_clips(small, tmp_path)
     assert rows == {row["clip_id"]: row["seconds"] for row in manifest(tmp_path / "pcm")}
 
 
+def test_log_mel_shards_are_made_with_the_front_end_of_the_request(small, tmp_path):
+    front_end = features.FrontEnd(
+        sample_rate=8000,
+        window_samples=256,
+        hop_samples=120,
+        num_bands=32,
+        upper_hz=4000.0,
+        offset=0.1,
+    )
+    request = changed(
+        small,
+        output_dir=str(tmp_path),
+        encoding="log_mel",
+        sample_rate=8000,
+        front_end=front_end,
+    )
+    (written,) = converter.convert(request)
+    pcm = changed(request, name="pcm", encoding="pcm16", front_end=None)
+    assert converter.convert(pcm)[0].front_end is None
+    info = dataset_info.DatasetInfo.load(str(tmp_path / "small"))
+    assert info == written
+    assert (info.sample_rate, info.front_end) == (8000, front_end)
+    assert inspection.verify(str(tmp_path / "small"), info) == []
+    pcm_info = dataset_info.DatasetInfo.load(str(tmp_path / "pcm"))
+    clips = inspection.clips(str(tmp_path / "pcm"), pcm_info)
+    for kept, clip in zip(inspection.clips(str(tmp_path / "small"), info), clips, strict=True):
+        assert (clip.sample_rate, clip.num_samples) == (8000, 4000)
+        assert kept.log_mel.values.shape == (-(-4000 // 120), 32)
+        log_mel = features.log_mel(clip.waveform, front_end).numpy()
+        np.testing.assert_allclose(kept.log_mel.values[: len(log_mel)], log_mel, atol=0.002)
+    seconds = {row["seconds"] for row in manifest(tmp_path / "pcm")}
+    assert seconds == {"0.500", "0.000"}
+    for change in ({"front_end": dataclasses.replace(front_end, offset=0.01)}, {"num_shards": 3}):
+        with pytest.raises(errors.InputError, match="holds another conversion"):
+            converter.convert(changed(request, **change))
+
+
 def gfile_contents(directory):
     paths = {name: f"{directory}/{name}" for name in tf.io.gfile.listdir(directory)}
     return {name: tf.io.gfile.GFile(path, "rb").read() for name, path in paths.items()}
@@ -391,7 +428,7 @@ def gfile_contents(directory):
 
 def test_any_file_system_of_tensorflow_holds_the_same_dataset(whole, small):
     # In memory: nothing of it can be seen by other processes, let alone be a local file.
-    request = dataclasses.replace(small, output_dir="ram://any/file/system")
+    request = changed(small, output_dir="ram://any/file/system")
     (info,) = converter.convert(request)
     directory = "ram://any/file/system/small"
     assert gfile_contents(directory) == whole
@@ -403,23 +440,23 @@ def test_any_file_system_of_tensorflow_holds_the_same_dataset(whole, small):
     records = tf.data.TFRecordDataset(info.shard_paths(directory))
     assert len(list(records)) == CLIPS
     with pytest.raises(errors.InputError, match=r"ram://.*small holds another conversion"):
-        converter.convert(dataclasses.replace(request, min_seconds=0.2))
+        converter.convert(changed(request, min_seconds=0.2))
     tf.io.gfile.GFile("ram://any/file/other/notes.txt", "w").write("mine")
     with pytest.raises(errors.InputError, match="ram://any/file/other holds something else"):
-        converter.convert(dataclasses.replace(small, output_dir="ram://any/file", name="other"))
+        converter.convert(changed(small, output_dir="ram://any/file", name="other"))
 
 
 def test_a_conversion_to_another_file_system_goes_on_where_it_was(whole, small, monkeypatch):
-    request = dataclasses.replace(small, output_dir="ram://goes/on")
-    write_shard, written = converter.shard_writing.write_shard, []
+    request = changed(small, output_dir="ram://goes/on")
+    write_shard, written = shard_writing.write_shard, []
 
-    def killed_at_the_third(path, *arguments):
-        write_shard(path, *arguments)
+    def killed_at_the_third(path, pieces, **settings):
+        write_shard(path, pieces, **settings)
         written.append(path)
         if len(written) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(converter.shard_writing, "write_shard", killed_at_the_third)
+    monkeypatch.setattr(shard_writing, "write_shard", killed_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         converter.convert(request)
     names = set(tf.io.gfile.listdir("ram://goes/on/small"))
@@ -430,7 +467,7 @@ def test_a_conversion_to_another_file_system_goes_on_where_it_was(whole, small, 
 
 
 def test_tensorflow_io_makes_the_same_dataset_in_worker_processes(whole, small, tmp_path):
-    request = dataclasses.replace(small, output_dir=str(tmp_path), decoder="tensorflow_io")
+    request = changed(small, output_dir=str(tmp_path), decoder="tensorflow_io")
     converter.convert(request)
     shards = {name for name in whole if name.endswith(".tfrecord")}
     written = contents(tmp_path / "small")
@@ -497,7 +534,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(server, tm
         return {path.name for path in directory.glob(pattern)}
 
     moments = {
-        "a shard is being written": lambda: names(".work/*.tfrecord.*.tmp"),
+        "a shard is being written": lambda: names("*.tfrecord.*.tmp"),
         "the first shard is there": lambda: len(names("*.tfrecord")) >= 1,
         "its stamp is there": lambda: len(names(".work/*.tfrecord.json")) >= 1,
         "three shards are there": lambda: len(names("*.tfrecord")) >= 3,
@@ -527,7 +564,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(server, tm
 
 
 def test_a_finished_conversion_is_not_done_again(small, tmp_path):
-    request = dataclasses.replace(small, output_dir=str(tmp_path))
+    request = changed(small, output_dir=str(tmp_path))
     (info,) = converter.convert(request)
 
     def written():  # a file written anew is another one
@@ -535,15 +572,15 @@ def test_a_finished_conversion_is_not_done_again(small, tmp_path):
         return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in found.items()}
 
     before = written()
-    assert converter.convert(dataclasses.replace(request, num_workers=2, command="again")) == [info]
+    assert converter.convert(changed(request, num_workers=2, command="again")) == [info]
     assert written() == before
 
 
 def test_changed_inputs_are_noticed_and_can_replace_the_dataset(small, tmp_path):
     weak = tmp_path / "weak.csv"
-    weak.write_text(pathlib.Path(small.weak_csvs[0]).read_text())
+    weak.write_text(pathlib.Path(small.metadata.weak_csvs[0]).read_text())
     sound = write(tmp_path / "more" / "missing_0.wav", melody(0.5, RATE, 50), RATE)
-    request = dataclasses.replace(
+    request = changed(
         small,
         output_dir=str(tmp_path / "out"),
         weak_csvs=(str(weak),),
@@ -559,13 +596,13 @@ def test_changed_inputs_are_noticed_and_can_replace_the_dataset(small, tmp_path)
         with pytest.raises(
             errors.InputError, match=r"small holds another conversion .*--overwrite"
         ):
-            converter.convert(dataclasses.replace(request, **change))
+            converter.convert(changed(request, **change))
     weak.write_text(weak.read_text().replace("/m/0a", "/m/0d"))
     with pytest.raises(errors.InputError, match="holds another conversion"):
         converter.convert(request)
     assert contents(directory) == before
     (directory / "notes.txt").write_text("mine")
-    converter.convert(dataclasses.replace(request, overwrite=True, num_shards=3))
+    converter.convert(changed(request, overwrite=True, num_shards=3))
     info, shards = read_dataset(directory)
     assert info.weak_counts == [0, 1, 0, CLIPS]
     (clip,) = (clip for shard in shards for clip in shard if clip.clip_id == "missing_0")
@@ -579,12 +616,12 @@ def test_changed_inputs_are_noticed_and_can_replace_the_dataset(small, tmp_path)
 
 
 def test_a_damaged_dataset_is_no_finished_one(whole, small, tmp_path):
-    request = dataclasses.replace(small, output_dir=str(tmp_path))
+    request = changed(small, output_dir=str(tmp_path))
     converter.convert(request)
     (tmp_path / "small" / "small-00002-of-00005.tfrecord").unlink()
     with pytest.raises(errors.InputError, match="shards are missing"):
         converter.convert(request)
-    converter.convert(dataclasses.replace(request, overwrite=True))
+    converter.convert(changed(request, overwrite=True))
     assert contents(tmp_path / "small") == whole
 
 
@@ -592,28 +629,32 @@ def test_what_others_own_is_left_alone(small, tmp_path):
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "small-00000-of-00005.tfrecord").write_text("precious")
     with pytest.raises(errors.InputError, match="small holds something else"):
-        converter.convert(dataclasses.replace(small, output_dir=str(tmp_path)))
+        converter.convert(changed(small, output_dir=str(tmp_path)))
     assert contents(tmp_path / "small") == {"small-00000-of-00005.tfrecord": b"precious"}
 
 
 def test_two_conversions_into_one_directory_do_not_mix(small, tmp_path):
     work = tmp_path / "small" / ".work"
     work.mkdir(parents=True)
-    with open(work / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(errors.InputError, match="small: another process is converting into it"):
-            converter.convert(dataclasses.replace(small, output_dir=str(tmp_path)))
+    request = changed(small, output_dir=str(tmp_path))
+    with (
+        files.locked(work, "testing"),
+        pytest.raises(errors.InputError, match=r"another process is converting into .*small"),
+    ):
+        converter.convert(request)
+    converter.convert(request)  # the lock file that was left does not matter
+    assert not work.exists()
 
 
 def test_an_output_that_cannot_be_written_is_named(small, tmp_path):
     (tmp_path / "file").touch()
     for output_dir in (tmp_path / "file", tmp_path / "file" / "below", "/proc/nowhere"):
         with pytest.raises(errors.InputError, match=f"{output_dir}/small: cannot be written"):
-            converter.convert(dataclasses.replace(small, output_dir=str(output_dir)))
+            converter.convert(changed(small, output_dir=str(output_dir)))
 
 
 def test_a_full_disk_loses_nothing(whole, small, tmp_path):
-    request = dataclasses.replace(small, output_dir=str(tmp_path))
+    request = changed(small, output_dir=str(tmp_path))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     # No file may be longer: the system refuses to write on, as it does on a full disk.
     resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
@@ -635,8 +676,8 @@ def test_a_disk_that_is_full_for_the_workers_is_named_too(server, small, tmp_pat
     process = server.start(
         "convert",
         f"--audio_dir={small.audio_dirs[0]}",
-        f"--class_labels={small.class_labels[0]}",
-        f"--weak_csv={small.weak_csvs[0]}",
+        f"--class_labels={small.metadata.class_labels[0]}",
+        f"--weak_csv={small.metadata.weak_csvs[0]}",
         f"--output_dir={tmp_path}",
         "--name=small",
         prelude=limit,
@@ -648,7 +689,7 @@ def test_a_disk_that_is_full_for_the_workers_is_named_too(server, small, tmp_pat
 
 
 def test_a_share_of_the_videos_is_held_out(small, tmp_path):
-    request = dataclasses.replace(small, output_dir=str(tmp_path), validation_share=0.3)
+    request = changed(small, output_dir=str(tmp_path), validation_share=0.3)
     train, validation = converter.convert(request)
     assert (train.split, validation.split) == ("train", "validation")
     assert (train.name, validation.name) == ("small", "small_validation")
@@ -664,7 +705,7 @@ def test_a_share_of_the_videos_is_held_out(small, tmp_path):
     written = [r["clip_id"] for r in manifest(tmp_path / "small_validation") if r["shard"]]
     assert sorted(written) == sorted(held)
     # Another dataset of the same videos holds out the same ones.
-    other = dataclasses.replace(request, name="strong", select="strong", num_shards=2)
+    other = changed(request, name="strong", select="strong", num_shards=2)
     converter.convert(other)
     assert set(clip_ids(tmp_path / "strong_validation")) <= set(held)
     assert set(clip_ids(tmp_path / "strong")) <= set(kept)
@@ -682,10 +723,8 @@ def test_the_share_of_held_out_videos_is_the_one_asked_for():
 
 def test_a_share_that_leaves_a_side_empty_is_refused_before_any_work(small, tmp_path):
     for share in (1e-9, 1 - 1e-9):
-        request = dataclasses.replace(
-            small, output_dir=str(tmp_path / "out"), validation_share=share
-        )
-        with pytest.raises(errors.InputError, match="no clip falls on this side"):
+        request = changed(small, output_dir=str(tmp_path / "out"), validation_share=share)
+        with pytest.raises(errors.InputError, match="it would have no clips"):
             converter.convert(request)
     assert not (tmp_path / "out").exists()
 
@@ -706,36 +745,34 @@ def test_clips_are_selected_by_kind_and_by_list(small, tmp_path):
         ("all", listed): 3,
         ("strong", listed): 1,
     }
-    vocabulary = plans.vocabularies.Vocabulary.from_files(small.class_labels)
+    vocabulary = small.metadata.vocabulary()
     for (select, clip_list), count in cases.items():
-        request = dataclasses.replace(small, select=select, clip_list=clip_list)
+        request = changed(small, select=select, clip_list=clip_list)
         assert len(plans.make_plan(request, vocabulary)) == count
-    request = dataclasses.replace(
-        small, output_dir=str(tmp_path), clip_list=listed, select="strong"
-    )
+    request = changed(small, output_dir=str(tmp_path), clip_list=listed, select="strong")
     converter.convert(request)
     assert clip_ids(tmp_path / "small") == ["video000000_0"]
     statuses = {row["clip_id"]: row["status"] for row in manifest(tmp_path / "small")}
     assert statuses == {
         "video000000_0": "written",
-        "video000001_20000": "unnamed",
-        "missing_0": "unnamed",
-        "unheardof00_7000": "unnamed",
+        "video000001_20000": "not_in_metadata",
+        "missing_0": "not_in_metadata",
+        "unheardof00_7000": "not_in_metadata",
     }
     none = write_lines(tmp_path / "none.txt", "unheardof00_7000")
     with pytest.raises(
         errors.InputError,
         match=r"of 25 weakly and 12 strongly .* leaves none that .*none\.txt lists",
     ):
-        converter.convert(dataclasses.replace(request, clip_list=none))
+        converter.convert(changed(request, clip_list=none))
 
 
 def test_labels_outside_the_vocabulary_are_left_out_and_told_by_name(small, tmp_path, caplog):
     only = write_lines(tmp_path / "classes.tsv", "/m/0b\tHooter", "/m/0x\tOther")
-    request = dataclasses.replace(
+    request = changed(
         small,
         output_dir=str(tmp_path),
-        class_labels=(*small.class_labels, only),
+        class_labels=(*small.metadata.class_labels, only),
         combine_class_labels="intersection",
     )
     with caplog.at_level("WARNING"):
@@ -751,7 +788,7 @@ def test_nothing_to_write_is_an_error_that_leaves_the_manifest(small, tmp_path):
     for i in range(3):
         (tmp_path / "audio").mkdir(exist_ok=True)
         (tmp_path / "audio" / f"video{i:06d}_0.wav").write_text("<html>")
-    request = dataclasses.replace(
+    request = changed(
         small, output_dir=str(tmp_path / "out"), audio_dirs=(str(tmp_path / "audio"),)
     )
     for _ in range(2):
@@ -776,6 +813,14 @@ def test_nothing_to_write_is_an_error_that_leaves_the_manifest(small, tmp_path):
         ({"select": "strong", "strong_tsvs": ()}, "select 'strong' leaves none"),
         ({"encoding": "mp3"}, "encoding 'mp3': must be one of pcm16, flac"),
         ({"decoder": "sox"}, "decoder 'sox': must be one of libsndfile, tensorflow_io"),
+        ({"sample_rate": 22_050}, "sample_rate 22050: must be a multiple of 1000 Hz"),
+        ({"sample_rate": 0}, "sample_rate 0: must be"),
+        ({"front_end": features.FrontEnd()}, "encoding 'pcm16' keeps the audio and takes no Front"),
+        (
+            {"encoding": "log_mel", "sample_rate": 32_000},
+            r"FrontEnd.sample_rate = 16000: must be .*, --sample_rate=32000",
+        ),
+        ({"weak_csvs": ("a.csv", "./a.csv")}, "--weak_csv: .* the same file; give each file once"),
         ({"name": ""}, "name ''"),
         ({"name": "a/b"}, "name 'a/b'"),
         ({"name": ".."}, r"name '\.\.'"),
@@ -791,9 +836,9 @@ def test_nothing_to_write_is_an_error_that_leaves_the_manifest(small, tmp_path):
     ],
 )
 def test_impossible_requests_are_refused_before_any_work(small, tmp_path, change, message):
-    request = dataclasses.replace(small, output_dir=str(tmp_path / "out"))
+    request = changed(small, output_dir=str(tmp_path / "out"))
     with pytest.raises(errors.InputError, match=message) as raised:
-        converter.convert(dataclasses.replace(request, **change))
+        converter.convert(changed(request, **change))
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "out").exists()
 
@@ -801,8 +846,8 @@ def test_impossible_requests_are_refused_before_any_work(small, tmp_path, change
 def test_the_binary_reports_a_users_mistake_in_one_line(server, small, tmp_path):
     flags = {
         "audio_dir": small.audio_dirs[0],
-        "class_labels": small.class_labels[0],
-        "weak_csv": small.weak_csvs[0],
+        "class_labels": small.metadata.class_labels[0],
+        "weak_csv": small.metadata.weak_csvs[0],
         "output_dir": str(tmp_path / "out"),
         "name": "small",
     }
@@ -812,13 +857,15 @@ def test_the_binary_reports_a_users_mistake_in_one_line(server, small, tmp_path)
         ({"audio_dir": "/nowhere"}, "/nowhere: no such directory (--audio_dir)"),
         ({"audio_dir": str(tmp_path / "empty")}, "no audio file in"),
         ({"weak_csv": other}, f"{other}, line 1"),
-        ({"strong_tsv": small.weak_csvs[0]}, f"{small.weak_csvs[0]}, line"),
-        ({"class_labels": small.weak_csvs[0]}, f"{small.weak_csvs[0]}, line"),
+        ({"strong_tsv": small.metadata.weak_csvs[0]}, f"{small.metadata.weak_csvs[0]}, line"),
+        ({"class_labels": small.metadata.weak_csvs[0]}, f"{small.metadata.weak_csvs[0]}, line"),
         ({"name": None}, "--name"),
         ({"weak_csv": None}, "give --weak_csv or --strong_tsv"),
         ({"select": "best"}, "select"),
         ({"num_shards": "many"}, "num_shards"),
         ({"unheard_of": "1"}, "unheard_of"),
+        ({"gin_param": "FrontEnd.offset = 0.1"}, "takes no FrontEnd bindings"),
+        ({"encoding": "log_mel", "gin_param": "FrontEnd.fft_length = 256"}, "FrontEnd.fft_length"),
     ]
     started = [
         server.start(
@@ -833,3 +880,21 @@ def test_the_binary_reports_a_users_mistake_in_one_line(server, small, tmp_path)
         assert line.startswith("error: "), change
         assert message in line, change
     assert not (tmp_path / "out").exists()
+
+
+def test_the_binary_takes_the_front_end_of_log_mel_from_gin(server, small, tmp_path):
+    (tmp_path / "front_end.gin").write_text("FrontEnd.num_bands = 40\n")
+    process = server.start(
+        "convert",
+        f"--audio_dir={small.audio_dirs[0]}",
+        f"--class_labels={small.metadata.class_labels[0]}",
+        f"--weak_csv={small.metadata.weak_csvs[0]}",
+        f"--output_dir={tmp_path}",
+        "--name=small",
+        "--encoding=log_mel",
+        f"--gin_file={tmp_path / 'front_end.gin'}",
+        "--gin_param=FrontEnd.offset = 0.001",
+    )
+    assert process.wait() == 0
+    info = dataset_info.DatasetInfo.load(str(tmp_path / "small"))
+    assert info.front_end == features.FrontEnd(num_bands=40, offset=0.001)

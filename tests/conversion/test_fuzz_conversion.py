@@ -9,10 +9,11 @@ import pytest
 import tensorflow as tf
 
 from audioset_strong.audio import decoding
-from audioset_strong.conversion import converter, plans
+from audioset_strong.conversion import converter
 from audioset_strong.core import errors
 from audioset_strong.records import clip_records, dataset_info, inspection
 from tests.audio_files import PYAV, SOUNDFILE, melody, write
+from tests.datasets import conversion_request
 
 RATE = 16_000
 MUTANTS = 5000
@@ -133,7 +134,7 @@ def test_damaged_files_cost_nothing_but_themselves(tmp_path, decoder):
     (tmp_path / "weak.csv").write_text("# YTID, ...\n" + rows)
 
     def run(name, *folders):
-        request = plans.Request(
+        request = conversion_request(
             audio_dirs=tuple(str(tmp_path / folder) for folder in folders),
             class_labels=(str(tmp_path / "classes.csv"),),
             output_dir=str(tmp_path / "data"),

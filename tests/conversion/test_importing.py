@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from audioset_strong.conversion import converter, importing, plans
+from audioset_strong.conversion import converter, importing
 from audioset_strong.core import errors
 from audioset_strong.records import clip_records, dataset_info
 from tests import audio_files
+from tests.datasets import conversion_request
 
 
 def _write(tmp_path, recordings):
@@ -21,7 +22,10 @@ def _write(tmp_path, recordings):
 
 def _import(tmp_path, class_labels=()):
     return importing.import_labels(
-        str(tmp_path / "audio"), str(tmp_path / "labels"), str(tmp_path / "out"), class_labels
+        str(tmp_path / "audio"),
+        str(tmp_path / "labels"),
+        output_dir=str(tmp_path / "out"),
+        class_labels=class_labels,
     )
 
 
@@ -41,7 +45,7 @@ def test_the_converter_reads_what_was_imported(tmp_path):
     assert imported.classes.mids == ("/own/bark", "/own/bell")
     out = tmp_path / "out"
     converter.convert(
-        plans.Request(
+        conversion_request(
             audio_dirs=(str(tmp_path / "audio"),),
             class_labels=(str(out / "class_labels.csv"),),
             output_dir=str(tmp_path / "data"),
@@ -84,14 +88,14 @@ def test_labels_named_as_in_a_class_list_get_its_mids(tmp_path):
     [
         ({"yard.wav": (1.0, None)}, "labels: no label track"),
         ({"yard.wav": (1.0, "")}, "no label in any of the 1 tracks"),
-        ({"my yard.wav": (1.0, "0\t1\ta\n")}, "my yard.wav: rename it, without spaces"),
+        ({"my yard.wav": (1.0, "0\t1\ta\n")}, "my yard.wav: rename it without spaces"),
         (
             {"yard.wav": (1.0, "0\t1\ta\n"), "b/yard.flac": (1.0, None)},
-            "yard.wav: rename it, for .*yard.flac has that name",
+            "yard.wav: rename it, .*yard.flac has the same name without its suffix",
         ),
         (
             {"yard.wav": (12.0, "0\t11\ta\n"), "yard_10000.wav": (1.0, None)},
-            "yard_10000.wav: rename it, for it looks like a clip",
+            "yard_10000.wav: rename it, its name looks like a clip",
         ),
         ({"yard.wav": (1.0, "0\t2\ta\n")}, "yard: label 'a' ends at 2 s"),
     ],
@@ -104,7 +108,7 @@ def test_what_cannot_be_imported_is_named(tmp_path, recordings, message):
 
 
 def test_a_track_needs_its_recording_and_a_recording_its_audio(tmp_path):
-    with pytest.raises(errors.InputError, match="audio: no recording there"):
+    with pytest.raises(errors.InputError, match="audio: no recording in it"):
         _import(tmp_path)
     _write(tmp_path, {"yard.wav": (1.0, "0\t1\ta\n")})
     (tmp_path / "labels" / "lawn.txt").write_text("0\t1\ta\n")

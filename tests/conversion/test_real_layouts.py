@@ -5,9 +5,10 @@ import csv
 import numpy as np
 import pytest
 
-from audioset_strong.conversion import converter, plans
+from audioset_strong.conversion import converter
 from audioset_strong.records import clip_records, dataset_info
 from tests.audio_files import lag, melody, write
+from tests.datasets import conversion_request
 
 RATE = 16_000
 VIDEO_S = 45
@@ -49,7 +50,7 @@ def converted(tmp_path_factory):
     (root / "weak.csv").write_text("\n".join(["# YTID, ...", *rows]) + "\n")
     (root / "classes.csv").write_text('index,mid,display_name\n0,/m/0a,"A"\n')
     converter.convert(
-        plans.Request(
+        conversion_request(
             audio_dirs=(f"{root}/flat", f"{root}/part*", f"file://{root}/remote"),
             class_labels=(f"{root}/classes.csv",),
             output_dir=f"{root}/data",

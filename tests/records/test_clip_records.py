@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from audioset_strong.audio import features
 from audioset_strong.core import errors
-from audioset_strong.records import clip_records
+from audioset_strong.records import clip_records, pcm_cut
 
 OF_AUDIO = ("pcm16", "flac")
 LABELS = st.lists(st.integers(0, 600), max_size=5).map(tuple)
@@ -100,7 +100,7 @@ def test_the_graph_reads_what_python_wrote(encoding):
 
     @tf.function
     def crop(start):
-        return clip_records.crop(parsed, start, 1500, encoding)
+        return pcm_cut.crop(parsed, start, samples=1500, encoding=encoding)
 
     for starts in ([0, 0, 0], [3500, 1500, 2500], [4999, 2000, 3999], [4000, 2999, 17]):
         got = crop(tf.constant(starts, tf.int64)).numpy()
@@ -168,13 +168,13 @@ def test_a_window_of_log_mel_is_that_of_the_same_window_of_samples():
 
     @tf.function
     def crop(start):
-        return clip_records.crop_log_mel(parsed, start, 20)
+        return clip_records.crop_log_mel(parsed, start, stft_frames=20)
 
     for starts in ([0, 0, 0, 0], [33, 50, 1, 0], [99, 100, 2, 0]):
         start = tf.constant(starts, tf.int64)
         got = crop(start).numpy()
         want = features.log_mel(
-            tf.cast(clip_records.crop(samples, 160 * start, 160 * 19 + 400), tf.float32) / 32768
+            tf.cast(pcm_cut.crop(samples, 160 * start, samples=160 * 19 + 400), tf.float32) / 32768
         )
         assert got.shape == (4, 20, 64)
         assert got.dtype == np.float32
@@ -192,13 +192,55 @@ def test_log_mel_records_are_smaller_and_have_no_audio():
         with pytest.raises(errors.InputError, match=f"clip0_0: kept as log-mel, .* {encoding}"):
             clip_records.serialize(kept, encoding)
     with pytest.raises(errors.InputError, match="no audio can be cut out"):
-        clip_records.crop(
-            clip_records.parse(tf.constant([record])), tf.zeros([1], tf.int64), 9, "log_mel"
+        pcm_cut.crop(
+            clip_records.parse(tf.constant([record])),
+            tf.zeros([1], tf.int64),
+            samples=9,
+            encoding="log_mel",
         )
     with pytest.raises(
-        errors.InputError, match=r"abc_0: 8000 Hz, but log-mel is taken of .* 16000"
+        errors.InputError, match=r"abc_0: audio of 8000 Hz, but .* sample rate is 16000 Hz"
     ):
         clip_records.serialize(clip_records.Clip("abc_0", np.zeros(9, np.int16), 8000), "log_mel")
+
+
+@pytest.mark.parametrize(
+    "front_end",
+    [
+        features.FrontEnd(hop_samples=320, num_bands=32, offset=1e-4),
+        features.FrontEnd(sample_rate=32_000, window_samples=800, hop_samples=320, fft_length=1024),
+        features.FrontEnd(window_samples=100, hop_samples=160),
+    ],
+    ids=["other patches", "other rate", "window below hop"],
+)
+def test_log_mel_of_another_front_end_is_that_front_ends(front_end):
+    hop, bands = front_end.hop_samples, front_end.num_bands
+    clips = [
+        clip_records.Clip(f"clip{i}_0", loud(n, i), front_end.sample_rate)
+        for i, n in enumerate(LENGTHS)
+    ]
+    records = [clip_records.serialize(clip, "log_mel", front_end=front_end) for clip in clips]
+    for clip, record in zip(clips, records, strict=True):
+        got = clip_records.deserialize(record, "log_mel", front_end=front_end).log_mel
+        assert got.front_end == front_end
+        assert got.values.shape == (-(-clip.num_samples // hop), bands)
+        kept = dataclasses.replace(clip, log_mel=got)
+        with pytest.raises(errors.InputError, match="its log-mel was made with"):
+            clip_records.serialize(kept, "log_mel")
+    with pytest.raises(errors.InputError, match=r"STFT frames instead of|cannot reshape"):
+        clip_records.deserialize(
+            records[0], "log_mel", front_end=features.FrontEnd(num_bands=24, hop_samples=80)
+        )
+    start = tf.constant([len(clip.audio) // hop // 2 for clip in clips], tf.int64)
+    parsed = clip_records.parse(tf.constant(records))
+    got = clip_records.crop_log_mel(parsed, start, stft_frames=20, front_end=front_end).numpy()
+    audio = clip_records.parse(tf.constant([clip_records.serialize(clip) for clip in clips]))
+    samples = hop * 19 + front_end.window_samples
+    window = pcm_cut.crop(audio, hop * start, samples=samples)
+    want = features.log_mel(tf.cast(window, tf.float32) / 32768, front_end).numpy()
+    assert got.shape == (4, 20, bands)
+    np.testing.assert_allclose(got, want, atol=0.008)
+    np.testing.assert_allclose(got[-1, -1], np.log(front_end.offset), rtol=1e-6)
 
 
 def test_what_is_no_clip_cannot_be_written():
@@ -302,7 +344,7 @@ def test_samples_are_cut_out_of_records_of_every_length(num_samples):
     ]
     parsed = clip_records.parse(tf.constant([clip_records.serialize(clip) for clip in clips]))
     start = num_samples // 3
-    cut = clip_records.crop(parsed, tf.fill([3], tf.constant(start, tf.int64)), 100).numpy()
+    cut = pcm_cut.crop(parsed, tf.fill([3], tf.constant(start, tf.int64)), samples=100).numpy()
     for got, clip in zip(cut, clips, strict=True):
         wanted = clip.audio[start : start + 100]
         np.testing.assert_array_equal(got, np.pad(wanted, (0, 100 - len(wanted))))
@@ -315,4 +357,4 @@ def test_a_record_of_another_layout_is_refused_where_samples_are_cut_out():
     record = example.SerializeToString(deterministic=True)
     parsed = clip_records.parse(tf.constant([record]))
     with pytest.raises(tf.errors.InvalidArgumentError, match="not a record of this version"):
-        clip_records.crop(parsed, tf.constant([0], tf.int64), 10)
+        pcm_cut.crop(parsed, tf.constant([0], tf.int64), samples=10)

@@ -1,9 +1,11 @@
 """`dataset_info.json`: read back as written, and refused in words where it does not fit."""
 
+import dataclasses
 import json
 
 import pytest
 
+from audioset_strong.audio import features
 from audioset_strong.core import errors
 from audioset_strong.labels import vocabularies
 from audioset_strong.records import dataset_info
@@ -53,11 +55,11 @@ def test_what_does_not_fit_is_named(directory):
         (json.dumps({k: v for k, v in good.items() if k != "encoding"}), "encoding"),
         (json.dumps(good | {"unheard_of": 1}), "unheard_of"),
         (json.dumps(good | {"shards": [{"clips": 1}]}), "file"),
-        (json.dumps(good | {"shards": 5}), "no dataset info"),
+        (json.dumps(good | {"shards": 5}), "not a dataset info"),
         (json.dumps(good | {"vocabulary": [{"mid": "/m/0a"}]}), "display_name"),
-        (json.dumps([good]), "no dataset info"),
-        (file.read_text()[:100], "no dataset info"),
-        ("", "no dataset info"),
+        (json.dumps([good]), "not a dataset info"),
+        (file.read_text()[:100], "not a dataset info"),
+        ("", "not a dataset info"),
         ("\udcff", "cannot be read"),
     ]
     for text, message in cases:
@@ -68,10 +70,35 @@ def test_what_does_not_fit_is_named(directory):
         assert "\n" not in str(raised.value)
 
 
+def test_log_mel_has_a_front_end_and_audio_has_none(directory):
+    path, info = directory
+    file = path / "dataset_info.json"
+    front_end = features.FrontEnd(num_bands=32, offset=0.001)
+    log_mel = dataclasses.replace(info, encoding="log_mel", front_end=front_end)
+    log_mel.save(str(path))
+    assert dataset_info.DatasetInfo.load(str(path)) == log_mel
+    # An older converter did not write it: there was only the default front end.
+    values = json.loads(file.read_text())
+    del values["front_end"]
+    file.write_text(json.dumps(values))
+    loaded = dataset_info.DatasetInfo.load(str(path))
+    assert loaded == dataclasses.replace(log_mel, front_end=features.DEFAULT_FRONT_END)
+    cases = [
+        (values | {"encoding": "flac", "front_end": front_end.to_json()}, "take no front end"),
+        (values | {"sample_rate": 8000}, "front end of 16000 Hz for .* 8000 Hz"),
+        (values | {"front_end": {"num_bands": 3}}, "must have fft_length"),
+    ]
+    for wrong, message in cases:
+        file.write_text(json.dumps(wrong))
+        with pytest.raises(errors.InputError, match=message) as raised:
+            dataset_info.DatasetInfo.load(str(path))
+        assert str(raised.value).startswith(f"{file}: ")
+
+
 def test_a_missing_shard_or_dataset_is_named(directory):
     path, _ = directory
     (path / "d-1.tfrecord").unlink()
-    with pytest.raises(errors.InputError, match=r"d-1\.tfrecord: missing, though .*\.json lists"):
+    with pytest.raises(errors.InputError, match=r"d-1\.tfrecord: missing, although .*\.json lists"):
         dataset_info.DatasetInfo.load(str(path))
     for nowhere in (path / "nowhere", path):
         (path / "dataset_info.json").unlink(missing_ok=True)

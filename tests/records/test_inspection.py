@@ -9,12 +9,12 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from audioset_strong.conversion import converter, plans
+from audioset_strong.conversion import converter
 from audioset_strong.core import errors
 from audioset_strong.records import clip_records, dataset_info, inspection
 from tests import processes
 from tests.audio_files import melody, write
-from tests.datasets import make_clip, write_dataset
+from tests.datasets import conversion_request, make_clip, write_dataset
 
 RATE = 16_000
 
@@ -32,7 +32,7 @@ def converted(tmp_path_factory):
     (root / "strong.tsv").write_text("clip1_0\t0.25\t0.5\t/m/0b\nclip1_0\t0\t1.125\t/m/0a\n")
     (root / "negatives.csv").write_text("clip1_0,/m/0c\n")
     converter.convert(
-        plans.Request(
+        conversion_request(
             audio_dirs=(f"{root}/audio",),
             class_labels=(f"{root}/classes.csv",),
             output_dir=f"{root}/data",
@@ -76,9 +76,9 @@ def test_a_whole_dataset_has_no_problems(converted):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"weak_labels": (0, 3)}, "weak label 3 is none of the 3 classes"),
-        ({"negatives": (-1,)}, "negative -1 is none of the 3 classes"),
-        ({"segments": ((0, 5, 7),)}, "label of a segment 7 is none of the 3 classes"),
+        ({"weak_labels": (0, 3)}, "weak label 3, where there are 3 classes"),
+        ({"negatives": (-1,)}, "negative -1, where there are 3 classes"),
+        ({"segments": ((0, 5, 7),)}, "label of a segment 7, where there are 3 classes"),
         ({"segments": ((5, 5, 1),)}, "segment from 5 to 5 ms"),
         ({"segments": ((-5, 5, 1),)}, "segment from -5 to 5 ms"),
         ({"sample_rate": 8000}, "8000 Hz in a dataset of 16000 Hz"),
@@ -110,8 +110,8 @@ def test_damage_of_every_kind_is_found_and_the_other_shards_are_still_read(datas
         assert any(p.startswith(f"{path}: unreadable after {read} records") for p in problems)
         assert any(p.startswith(f"{path}: {read} clips, where there should be") for p in problems)
     assert any(p.startswith(f"{third}, record") and "also in d-00002" in p for p in problems)
-    assert "dataset_info.json: num_clips is not what the shards hold" in problems
-    assert "dataset_info.json: hours is not what the shards hold" in problems
+    assert "dataset_info.json: num_clips does not agree with the shards" in problems
+    assert "dataset_info.json: hours does not agree with the shards" in problems
     assert sum(p.startswith("manifest.csv: clip") and "but is in none" in p for p in problems) == 3
 
 
@@ -132,7 +132,7 @@ def test_records_of_something_else_are_noticed(dataset):
     assert any(p.startswith(f"{path}, record 1: not a clip record") for p in verify(dataset))
 
 
-def test_counts_and_manifest_are_held_against_the_shards(dataset):
+def test_counts_and_manifest_are_compared_with_the_shards(dataset):
     path = dataset / "dataset_info.json"
     values = json.loads(path.read_text())
     path.write_text(json.dumps(values | {"weak_counts": [9, 9, 9], "strong_clips": 2}))
@@ -141,15 +141,17 @@ def test_counts_and_manifest_are_held_against_the_shards(dataset):
     row = next(line for line in text.splitlines(True) if line.startswith("clip3_0"))
     manifest.write_text(text.replace(row, ""))
     assert verify(dataset) == [
-        "dataset_info.json: strong_clips is not what the shards hold",
-        "dataset_info.json: weak_counts is not what the shards hold",
+        "dataset_info.json: strong_clips does not agree with the shards",
+        "dataset_info.json: weak_counts does not agree with the shards",
         "manifest.csv: no row of clip3_0",
     ]
     manifest.unlink()
-    assert any(problem.startswith("manifest.csv: cannot be read") for problem in verify(dataset))
+    assert f"{manifest}: cannot be read (No such file or directory)" in verify(dataset)
+    manifest.write_text(text.replace("clip3_0,", "clip3_0,,,"))
+    assert any(p.startswith(f"{manifest}: not a manifest (line") for p in verify(dataset))
 
 
-def test_a_shards_count_of_known_labels_is_held_against_its_records(dataset):
+def test_a_shards_count_of_known_labels_is_compared_with_its_records(dataset):
     path = dataset / "dataset_info.json"
     values = json.loads(path.read_text())
     shard = values["shards"][1]
@@ -165,17 +167,38 @@ def test_a_shards_count_of_known_labels_is_held_against_its_records(dataset):
     assert verify(dataset) == []
 
 
+def test_clips_are_found_by_name_and_in_that_order(dataset):
+    info = dataset_info.DatasetInfo.load(str(dataset))
+    found = inspection.find_clips(str(dataset), info, ["clip4_0", "clip0_0", "clip4_0"])
+    assert [clip.clip_id for clip in found] == ["clip4_0", "clip0_0", "clip4_0"]
+    by_id = {clip.clip_id: clip for clip in inspection.clips(str(dataset), info)}
+    clip = inspection.find_clip(str(dataset), info, "clip1_0")
+    np.testing.assert_array_equal(clip.audio, by_id["clip1_0"].audio)
+    for clip_id, message in {
+        "clip9_0": r"clip9_0: not in .*: missing \(no audio file\)",
+        "clip77_0": "clip77_0: .* has no clip of that name",
+    }.items():
+        with pytest.raises(errors.InputError, match=message):
+            inspection.find_clip(str(dataset), info, clip_id)
+    manifest = dataset / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("d-00000-of", "d-00001-of"))
+    clip_id = next(clip_records.read_clips(info.shard_paths(str(dataset))[0])).clip_id
+    with pytest.raises(errors.InputError, match=r"not in .*00001.*"):
+        inspection.find_clip(str(dataset), info, clip_id)
+    manifest.unlink()  # then every shard is searched
+    assert inspection.find_clip(str(dataset), info, clip_id).clip_id == clip_id
+
+
 def test_a_dataset_of_log_mel_is_shown_and_verified_but_not_exported(tmp_path):
     clips = [make_clip(i, 0.5) for i in range(4)]
     directory = write_dataset(tmp_path / "d", clips, 2, "log_mel")
     info = dataset_info.DatasetInfo.load(directory)
     clip = next(inspection.clips(directory, info))
-    shown = inspection.describe(clip, info.vocabulary).splitlines()
-    assert shown[0] == "video000000_0: 0.500 s at 16000 Hz, 50 frames of log-mel"
+    shown = inspection.describe_clip(clip, info.vocabulary).splitlines()
+    assert shown[0] == "video000000_0: 0.500 s at 16000 Hz, 50 STFT frames of log-mel"
     with pytest.raises(errors.InputError, match=r"video000000_0: cannot be exported, .* log-mel"):
         inspection.export_wav(clip, str(tmp_path))
-    manifest_only = [p for p in inspection.verify(directory, info) if "manifest" not in p]
-    assert manifest_only == []
+    assert inspection.verify(directory, info) == []
     spoilt = clip.log_mel.values.copy()
     spoilt[3, 5] = np.nan
     log_mel = dataclasses.replace(clip.log_mel, values=spoilt)
@@ -235,7 +258,8 @@ def test_the_binary_shows_and_exports_clips(converted, server, tmp_path):
         "/m/0c\tSiren\t0\t0\t0\t1",
     ]
     assert runs["verify"].stdout == "d: 0 problems in 3 shards\n"
-    assert "clip9_0: missing (no audio file)" in runs["missing"].stderr
+    assert "clip9_0: not in" in runs["missing"].stderr
+    assert "missing (no audio file)" in runs["missing"].stderr
     assert "clip10_0" in runs["unknown"].stderr
     assert "no converted dataset" in runs["nowhere"].stderr
 

@@ -105,7 +105,7 @@ def test_events_are_heard_where_the_strong_labels_say(corpus):
     """Loud events raise the energy inside their segments above that of the rest of the clip."""
     louder = []
     for index in range(_CORPUS.train_strong_clips):
-        scene = scenes.make_scene(5, "train", index, 24)
+        scene = scenes.make_scene(5, "train", index=index, num_classes=24)
         path = corpus / "audio" / "train" / (scene.clip_id + scene.suffix)
         audio, _ = soundfile.read(path)
         inside = np.zeros(len(audio), bool)
@@ -122,9 +122,9 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(corpus, tmp_
     again = tmp_path / "again"
     embedded_corpus.make_corpus(str(again), _CORPUS, num_workers=2)
     assert _digest(again) == _digest(corpus)
-    first = scenes.make_scene(5, "train", 3, 24)
-    assert first != scenes.make_scene(6, "train", 3, 24)
-    assert first != scenes.make_scene(5, "eval", 3, 24)
+    first = scenes.make_scene(5, "train", index=3, num_classes=24)
+    assert first != scenes.make_scene(6, "train", index=3, num_classes=24)
+    assert first != scenes.make_scene(5, "eval", index=3, num_classes=24)
 
 
 def test_an_interrupted_corpus_is_completed_and_a_finished_one_left_alone(corpus, tmp_path):
@@ -195,7 +195,7 @@ def test_mistakes_are_refused_before_anything_is_written(corpus, tmp_path):
 def test_every_class_makes_sound_of_the_level_asked_for(sound):
     for seed, samples in enumerate((800, 16000)):
         rng = np.random.default_rng(seed)
-        wave = sounds.render_event(sound, rng, samples, rms=0.1)
+        wave = sounds.render_event(sound, rng, samples=samples, rms=0.1)
         assert wave.shape == (samples,)
         assert np.isfinite(wave).all()
         assert np.sqrt(np.mean(wave**2)) == pytest.approx(0.1, rel=1e-3)
@@ -203,9 +203,12 @@ def test_every_class_makes_sound_of_the_level_asked_for(sound):
 
 def test_labels_follow_the_statistics_that_the_paper_describes():
     """Section 3: weak labels incomplete and often general, strong ones complete and specific."""
-    scenes = [scenes.make_scene(0, "train", i, 24) for i in range(800)]
-    rated = [scenes.rate(0, "train", i, scene, 24) for i, scene in enumerate(scenes)]
-    present = sum(len(scene.present) for scene in scenes)
+    drawn = [scenes.make_scene(0, "train", index=i, num_classes=24) for i in range(800)]
+    rated = [
+        scenes.rate(0, "train", index=i, scene=scene, num_classes=24)
+        for i, scene in enumerate(drawn)
+    ]
+    present = sum(len(scene.present) for scene in drawn)
     weak = sum(len(ratings.weak) for ratings in rated)
     strong = sum(len({label for _, _, label in ratings.segments}) for ratings in rated)
     assert strong == present
@@ -213,12 +216,12 @@ def test_labels_follow_the_statistics_that_the_paper_describes():
     general = sum(label >= 24 for ratings in rated for label in ratings.weak)
     assert 0.3 < general / weak < 0.8
     assert min(len(ratings.weak) for ratings in rated) >= 1
-    durations = [e.end_ms - e.start_ms for scene in scenes for e in scene.events]
+    durations = [e.end_ms - e.start_ms for scene in drawn for e in scene.events]
     assert min(durations) < 100
     assert max(durations) > 9_900
     overlapping = sum(
         any(a.end_ms > b.start_ms for a, b in zip(s.events, s.events[1:], strict=False))
-        for s in scenes
+        for s in drawn
     )
     assert overlapping > 200
 

@@ -1,17 +1,18 @@
-"""Converts clips of each format: clips/s on one core and on two, beside the bare cost.
+"""Measures conversion: clips/s of each format on one core and on two, beside the bare cost.
 
-Also the cost of each encoding, the memory of conversions of any size, and the file index.
+Also measures the cost of each encoding, the memory of conversions of several sizes, and the index
+of audio files.
 
 Example:
   convert.py --clips=300 --index_files=2000000
 
-Bare is a loop in one process, of what cannot be left out: soundfile (PyAV for m4a), the mean of the
-channels (added up, since mean(axis=1) takes longer than all the rest), soxr, a TFRecordWriter. The
-converter adds worker processes, checks, records and stamps; that it is faster than bare for wav is
-because it has libsndfile read 16 bits as integers. Each measurement runs in a process of its own,
-bound to one core or two; clocks start when the first clips are there, so that the start of the
-workers does not count. The files are made up, in a temporary directory. The ratios hold elsewhere,
-the rates do not.
+"Bare" is a loop in one process of what cannot be left out: soundfile (PyAV for m4a), the mean of
+the channels (added up, because mean(axis=1) takes longer than everything else), soxr, and a
+TFRecordWriter. The converter adds worker processes, checks, records and stamps; for wav it is
+faster than bare because libsndfile reads 16 bits as integers for it. Each measurement runs in a
+process of its own, bound to one core or two; clocks start when the first clips are converted, so
+that the start of the workers does not count. The files are generated in a temporary directory. The
+ratios hold on other machines, the rates do not.
 """
 
 import concurrent.futures
@@ -31,16 +32,18 @@ from audioset_strong.core import cli
 
 _CLIPS = flags.DEFINE_integer("clips", 300, "Clips of each format.", lower_bound=100)
 _FORMATS = flags.DEFINE_list("formats", ["wav", "flac", "m4a"], "Formats to measure.")
-_MEMORY_CLIPS = flags.DEFINE_list("memory_clips", ["1000", "10000"], "Clips, for peak memory.")
-_INDEX_FILES = flags.DEFINE_integer("index_files", 200_000, "Names to index; 0 for none.")
-_REPEATS = flags.DEFINE_integer("repeats", 3, "Runs of each measurement; the fastest counts.")
+_MEMORY_CLIPS = flags.DEFINE_list(
+    "memory_clips", ["1000", "10000"], "Numbers of clips for which to measure peak memory."
+)
+_INDEX_FILES = flags.DEFINE_integer("index_files", 200_000, "File names to index; 0 to skip this.")
+_REPEATS = flags.DEFINE_integer("repeats", 3, "Runs of each measurement; the fastest is printed.")
 
 _SECONDS = 10
 _DISTINCT = 10  # files of each format; the others are links to them
 
 
 def _write_audio(directory: str, suffix: str, clips: int, seconds: float) -> None:
-    """Noise and tones at 44.1 kHz in stereo, named by clip."""
+    """Writes noise and tones at 44.1 kHz in stereo, with names of clips."""
     import av
     import soundfile
 
@@ -68,7 +71,7 @@ def _write_audio(directory: str, suffix: str, clips: int, seconds: float) -> Non
 
 
 def _bare(directory: str, clips: int, cores: int) -> tuple[float, float]:
-    """(clips a second, CPU seconds a clip)."""
+    """(clips per second, CPU seconds per clip)."""
     import av
     import soundfile
     import soxr
@@ -92,13 +95,24 @@ def _bare(directory: str, clips: int, cores: int) -> tuple[float, float]:
 
 
 def _converter(directory: str, clips: int, cores: int) -> tuple[float, float]:
-    """(clips a second, CPU seconds a clip, of all processes)."""
+    """(clips per second, CPU seconds of all processes per clip)."""
     from audioset_strong.audio import decoding
     from audioset_strong.conversion import plans, shard_writing
+    from audioset_strong.conversion.request import ConversionRequest
+    from audioset_strong.labels.metadata_files import MetadataFiles
 
-    request = plans.Request((), (), "", "")
+    request = ConversionRequest(audio_dirs=(), metadata=MetadataFiles(), output_dir="", name="")
     planned = [
-        plans.PlannedClip(path.stem, 0, 10_000, (1,), None, None, str(path), decoding.CLIP)
+        plans.PlannedClip(
+            clip_id=path.stem,
+            start_ms=0,
+            end_ms=10_000,
+            weak_labels=(1,),
+            segments=None,
+            negatives=None,
+            file=str(path),
+            contents=decoding.CLIP,
+        )
         for path in sorted(pathlib.Path(directory).iterdir())[:clips]
     ]
     clock = []
@@ -121,26 +135,31 @@ def _converter(directory: str, clips: int, cores: int) -> tuple[float, float]:
     folder = pathlib.Path(directory).parent
     (folder / shard_writing.WORK_DIR).mkdir(exist_ok=True)
     with shard_writing.scratch(str(folder)) as scratch:
-        pieces = shard_writing.convert_chunks(
-            shard_writing.chunks(planned), request, cores, scratch
+        chunks = shard_writing.chunks(planned)
+        pieces = shard_writing.convert_chunks(chunks, request, num_workers=cores, scratch=scratch)
+        shard_writing.write_shard(
+            f"{directory}.shard",
+            timed(pieces),
+            num_classes=527,
+            sample_rate=request.sample_rate,
         )
-        shard_writing.write_shard(f"{directory}.shard", timed(pieces), 527)
-    # From when each worker has done its first piece until the last is there.
+    # From the time when each worker has done its first piece to the end of the last piece.
     (begin, cpu_begin, before), (end, cpu_end, done) = clock[cores - 1], clock[-1]
     return (done - before) / (end - begin), (cpu_end - cpu_begin) / (done - before)
 
 
 def _encoding(directory: str, clips: int, cores: int) -> list[tuple[str, float, float, float]]:
-    """(encoding, kB a clip, CPU ms to write a clip, CPU ms to read a window as log-mel) of each."""
+    """(encoding, kB per clip, CPU ms to write a clip, CPU ms to read a log-mel window) of each."""
     import tensorflow as tf
 
-    from audioset_strong.audio import decoding, features
-    from audioset_strong.records import clip_records
+    from audioset_strong.audio import decoding, features, pcm
+    from audioset_strong.records import clip_records, pcm_cut
 
+    front_end = features.DEFAULT_FRONT_END
     del cores
     paths = sorted(map(str, pathlib.Path(directory).iterdir()))[:clips]
     made = [
-        clip_records.Clip(f"clip{i}_0", decoding.to_pcm16(decoding.load(path)), 16_000)
+        clip_records.Clip(f"clip{i}_0", pcm.from_float(decoding.load(path)), front_end.sample_rate)
         for i, path in enumerate(paths)
     ]
     measured = []
@@ -149,12 +168,14 @@ def _encoding(directory: str, clips: int, cores: int) -> list[tuple[str, float, 
         @tf.function
         def read(records: tf.Tensor, encoding: str = encoding) -> tf.Tensor:
             parsed = clip_records.parse(records)
-            frame = tf.fill([clips], tf.constant(400, tf.int64))
+            stft_frame = tf.fill([clips], tf.constant(400, tf.int64))
             if encoding == clip_records.LOG_MEL:
-                return clip_records.crop_log_mel(parsed, frame, features.PATCH_FRAMES)
-            start = frame * features.HOP_SAMPLES
-            pcm = clip_records.crop(parsed, start, features.PATCH_SAMPLES, encoding)
-            return features.log_mel(tf.cast(pcm, tf.float32) / 32768.0)
+                return clip_records.crop_log_mel(
+                    parsed, stft_frame, stft_frames=front_end.stft_frames_per_patch
+                )
+            start = stft_frame * front_end.hop_samples
+            window = pcm_cut.crop(parsed, start, samples=front_end.patch_samples, encoding=encoding)
+            return features.log_mel(pcm.tensor_to_float(window))
 
         clip_records.serialize(made[0], encoding)  # TensorFlow's first call takes longer
         begin = time.process_time()
@@ -177,8 +198,10 @@ def _encoding(directory: str, clips: int, cores: int) -> list[tuple[str, float, 
 
 
 def _memory(directory: str, clips: int, cores: int) -> float:
-    """Peak MB of the process that plans and writes; a worker holds a few clips."""
-    from audioset_strong.conversion import converter, plans
+    """Peak MB of the process that plans and writes; a worker only holds a few clips."""
+    from audioset_strong.conversion import converter
+    from audioset_strong.conversion.request import ConversionRequest
+    from audioset_strong.labels.metadata_files import MetadataFiles
 
     folder = pathlib.Path(directory)
     classes = folder.parent / "classes.csv"
@@ -187,12 +210,11 @@ def _memory(directory: str, clips: int, cores: int) -> float:
     with open(weak, "w") as file:
         file.writelines(f'video{i:06d}, 0.000, 10.000, "/m/0a"\n' for i in range(clips))
     converter.convert(
-        plans.Request(
+        ConversionRequest(
             audio_dirs=(directory,),
-            class_labels=(str(classes),),
+            metadata=MetadataFiles(weak_csvs=(str(weak),), class_labels=(str(classes),)),
             output_dir=str(folder.parent),
             name=f"memory{clips}",
-            weak_csvs=(str(weak),),
             num_shards=max(clips // 100, 1),
             num_workers=cores,
         )
@@ -201,7 +223,7 @@ def _memory(directory: str, clips: int, cores: int) -> float:
 
 
 def _index(directory: str, files: int, cores: int) -> tuple[float, float, float]:
-    """(seconds to list the names, seconds to find every clip, MB that the index takes)."""
+    """(seconds to list the names, seconds to find every clip, MB of the index)."""
     from audioset_strong.audio import finding
 
     def resident_mb() -> float:
@@ -219,7 +241,7 @@ def _index(directory: str, files: int, cores: int) -> tuple[float, float, float]
 
 
 def _write_names(directory: str, files: int) -> None:
-    """Empty files in 256 subfolders, as the hashed layouts have them."""
+    """Makes empty files in 256 subfolders, as in layouts by hash."""
     folders = [pathlib.Path(directory) / f"{i:02x}" for i in range(256)]
     for folder in folders:
         folder.mkdir(parents=True)
@@ -228,7 +250,7 @@ def _write_names(directory: str, files: int) -> None:
 
 
 def _bound(function: Callable, directory: str, clips: int, cores: int) -> Any:
-    """Calls a measurement in a process that has no more cores."""
+    """Calls a measurement in a process that is bound to this many cores."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     return function(directory, clips, cores)
 
@@ -239,7 +261,7 @@ def main(argv: list[str]) -> None:
     context = multiprocessing.get_context("spawn")
 
     def measure(function: Callable, *arguments: object) -> Any:
-        # A pool's workers would be daemonic, and could not start the converter's own.
+        # Workers of a multiprocessing.Pool are daemonic: they could not start the converter's own.
         with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
             return pool.submit(_bound, function, *arguments).result()
 
@@ -251,12 +273,12 @@ def main(argv: list[str]) -> None:
             _write_audio(directory, f".{name}", clips, _SECONDS)
             cases = [("bare", _bare, 1), ("converter", _converter, 1), ("converter", _converter, 2)]
             best = [(0.0, 0.0)] * len(cases)
-            for _ in range(_REPEATS.value):  # in turn: whatever else runs slows all of them alike
+            for _ in range(_REPEATS.value):  # in turn, so that other load slows all of them alike
                 for i, (_, function, cores) in enumerate(cases):
                     best[i] = max(best[i], measure(function, directory, clips, cores))
-            for (what, _, cores), (rate, cpu) in zip(cases, best, strict=True):
+            for (case, _, cores), (rate, cpu) in zip(cases, best, strict=True):
                 print(
-                    f"{name:<8} {what:<12} {cores:>5} {rate:>9.1f} {rate / best[0][0]:>9.2f} "
+                    f"{name:<8} {case:<12} {cores:>5} {rate:>9.1f} {rate / best[0][0]:>9.2f} "
                     f"{cpu * 1000:>15.2f}"
                 )
         print("\nencoding  kB a clip  CPU ms to write it  CPU ms to read a window")

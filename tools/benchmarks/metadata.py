@@ -92,7 +92,6 @@ def _read_strong(path: str) -> object:
 
 def _measure(read: Callable[[str], object], path: str, repeats: int) -> tuple[float, float]:
     """(seconds of the fastest run, peak MB above what the imports take), in this process."""
-
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = []
     for _ in range(repeats):

@@ -1,0 +1,162 @@
+"""Windows of audio cut out of records, in-graph.
+
+A window of 0.96 s is a tenth of a clip. Parsing the audio of each record would copy all of it,
+which takes longer than everything else that happens to a window. So the window's bytes are cut out
+of the serialized record itself, which requires knowing where in a record the audio begins.
+
+`clip_records.serialize` writes the features in alphabetical order, so the audio comes first:
+
+    bytes              meaning                                                   message length
+    0A varint(n0)      Example.features: what follows, to the end of the record  n0
+    0A varint(n1)        Features.feature: the map's first entry                 n1
+    0A 05 "audio"          its key
+    12 varint(n2)          its value, a Feature                                  n2
+    0A varint(n3)            Feature.bytes_list                                  n3
+    0A varint(n4)              BytesList.value                                   n4
+    ...                          n4 bytes of audio
+    ...                  the map's other entries
+
+Each length counts what comes behind it, and varint(n) takes one byte for each 7 bits of n. n4 is
+two bytes a sample, so all the others can be computed from the number of samples and the length of
+the record.
+"""
+
+import tensorflow as tf
+import tensorflow_io as tfio
+
+from audioset_strong.core import errors
+from audioset_strong.records import clip_records
+
+_TAG = 1  # bytes of a field's number and type, such as 0A
+
+
+def crop(
+    parsed: dict[str, tf.Tensor],
+    start: tf.Tensor,
+    *,
+    samples: int,
+    encoding: str = clip_records.PCM16,
+) -> tf.Tensor:
+    """Cuts one window out of each parsed clip, padded with silence behind the clip's end.
+
+    Args:
+      parsed: what `clip_records.parse` returned.
+      start: int64 `[batch]`, first sample of each window; within the clip.
+      samples: length of the windows.
+      encoding: of the records.
+
+    Returns:
+      int16 `[batch, samples]`.
+
+    Raises:
+      errors.InputError: the records are of encoding "log_mel", which keeps no audio.
+    """
+    return decode(cut(parsed, start, samples=samples, encoding=encoding), samples)
+
+
+def cut(
+    parsed: dict[str, tf.Tensor],
+    start: tf.Tensor,
+    *,
+    samples: int,
+    encoding: str = clip_records.PCM16,
+) -> tf.Tensor:
+    """The first half of `crop`, in a form that is cheap to pass on; `decode` is the second half.
+
+    PCM16 stays a string of bytes, which unbatching, shuffling and batching pass on by reference
+    where they would copy an array. FLAC has to be decoded whole.
+
+    Args:
+      parsed: what `clip_records.parse` returned.
+      start: int64 `[batch]`, first sample of each window; within the clip.
+      samples: length of the windows.
+      encoding: of the records.
+
+    Returns:
+      For PCM16 string `[batch]`, shorter at a clip's end; for FLAC int16 `[batch, samples]`.
+
+    Raises:
+      errors.InputError: the records are of encoding "log_mel", which keeps no audio.
+      tf.errors.InvalidArgumentError: when run, if a record has another layout.
+    """
+    if encoding == clip_records.LOG_MEL:
+        raise errors.InputError("no audio can be cut out of records of encoding log_mel")
+    if encoding == clip_records.FLAC:
+        return _cut_flac(clip_records.encoded_audio(parsed), start, samples)
+    record, num_samples = parsed["record"], parsed["num_samples"]
+    begin = _audio_offset(record, 2 * num_samples)
+    length = tf.minimum(num_samples - start, samples)
+    return tf.strings.substr(record, begin + 2 * start, 2 * length)
+
+
+def decode(window: tf.Tensor, samples: int) -> tf.Tensor:
+    """The second half of `crop`.
+
+    Args:
+      window: what `cut` returned; int16 windows are returned as they are.
+      samples: length of the windows.
+
+    Returns:
+      int16 `[batch, samples]`, padded with silence.
+    """
+    if window.dtype != tf.string:
+        return window
+    # fixed_length pads with zero bytes, which are silence.
+    decoded = tf.io.decode_raw(window, tf.int16, fixed_length=2 * samples)
+    return tf.ensure_shape(decoded, [None, samples])
+
+
+def _cut_flac(flac: tf.Tensor, start: tf.Tensor, samples: int) -> tf.Tensor:
+    """String `[batch]` of FLAC files -> int16 `[batch, samples]`."""
+
+    def window(args: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        file, begin = args
+        decoded = tfio.audio.decode_flac(file, dtype=tf.int16)[begin : begin + samples, 0]
+        silence = tf.zeros([samples - tf.shape(decoded)[0]], tf.int16)
+        return tf.concat([decoded, silence], 0)
+
+    windows = tf.map_fn(
+        window, (flac, start), fn_output_signature=tf.TensorSpec([samples], tf.int16)
+    )
+    return tf.ensure_shape(windows, [None, samples])
+
+
+def _audio_offset(record: tf.Tensor, n4: tf.Tensor) -> tf.Tensor:
+    """Where in each record the audio begins; for the names see the module's docstring.
+
+    Args:
+      record: string `[batch]`.
+      n4: int64 `[batch]`, bytes of the audio.
+
+    Returns:
+      int64 `[batch]`, in bytes.
+
+    Raises:
+      tf.errors.InvalidArgumentError: when run, if a record has another layout.
+    """
+    name = len(clip_records.AUDIO)
+    n3 = _TAG + _varint_size(n4) + n4
+    n2 = _TAG + _varint_size(n3) + n3
+    key = _TAG + 1 + name
+    n1 = key + _TAG + _varint_size(n2) + n2
+    size = tf.cast(tf.strings.length(record), tf.int64)
+    # size = _TAG + varint(n0) + n0. Whether n0 is larger by a byte or not, its varint is as long.
+    n0_size = _varint_size(size - _TAG - _varint_size(size))
+    name_begin = _TAG + n0_size + _TAG + _varint_size(n1) + _TAG + 1
+    found = tf.strings.substr(
+        record, name_begin, tf.fill(tf.shape(record), tf.cast(name, tf.int64))
+    )
+    known = tf.debugging.Assert(
+        tf.reduce_all(tf.equal(found, clip_records.AUDIO)),
+        ["not a record of this version's convert.py", found],
+    )
+    # In eager mode `Assert` returns None, so there is no dependency to add.
+    with tf.control_dependencies([] if known is None else [known]):
+        headers = [_TAG + _varint_size(length) for length in (n2, n3, n4)]
+        return name_begin + name + tf.add_n(headers)
+
+
+def _varint_size(value: tf.Tensor) -> tf.Tensor:
+    """Bytes that a length takes: int64, as `value`, below 2**42."""
+    bounds = [1 << 7, 1 << 14, 1 << 21, 1 << 28, 1 << 35]
+    return 1 + tf.add_n([tf.cast(value >= bound, tf.int64) for bound in bounds])
