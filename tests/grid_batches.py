@@ -1,4 +1,4 @@
-"""What `sampling.grid_patches` gives, made up, and a model of it."""
+"""What `evaluation_grid.grid_patches` gives, made up, and a model of it."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ ARRAYS = [field.name for field in dataclasses.fields(scoring.Scores)][2:]
 
 
 def batch(clip_ids, seed=0):
-    """What `sampling.grid_patches` gives, of small patches."""
+    """What `evaluation_grid.grid_patches` gives, of small patches."""
     rng = np.random.default_rng(seed)
     clips = len(clip_ids)
 

@@ -1,6 +1,7 @@
 """What each augmentation does to a patch, as a picture."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.figure
@@ -8,8 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from audioset_strong.audio import features
+from audioset_strong.audio.features import DEFAULT_FRONT_END, FrontEnd
 from audioset_strong.core import drawing, errors
-from audioset_strong.inputs import augmentation
+from audioset_strong.inputs.augmentation import Augmentation
+from audioset_strong.inputs.batches import TrainBatch
+from audioset_strong.labels import framing
 from audioset_strong.records import clip_records
 
 _EXAMPLES = 4
@@ -22,41 +26,54 @@ _OFF: dict[str, Any] = {
 
 
 def draw(
-    clips: list[clip_records.Clip], augment: augmentation.Augmentation, seed: int = 0
+    clips: Sequence[clip_records.Clip],
+    augmentation: Augmentation,
+    *,
+    front_end: FrontEnd = DEFAULT_FRONT_END,
+    seed: int = 0,
 ) -> matplotlib.figure.Figure:
-    """Patches of clips in a column each: as they are, then with each augmentation alone.
+    """Patches of clips in a column each: unchanged, then with each augmentation alone.
 
     Args:
-      clips: with audio; the first four that have any are shown, from their loudest second on.
-      augment: settings, some of which are on.
-      seed: of what is drawn.
+      clips: with audio; the first four that have any are shown, each at its loudest patch.
+      augmentation: settings, at least one of which is on.
+      front_end: of the patches.
+      seed: of everything that is drawn at random.
 
     Raises:
-      errors.InputError: no clip with audio, or an augmentation that does nothing.
+      errors.InputError: no clip with audio, another sample rate, an augmentation that does
+        nothing, or masks that do not fit the patches.
     """
     shown = [clip for clip in clips if len(clip.audio)][:_EXAMPLES]
     if not shown:
         raise errors.InputError("no clip with audio to show augmentation on")
-    if not augment.enabled:
+    for clip in shown:
+        if clip.sample_rate != front_end.sample_rate:
+            raise errors.InputError(
+                f"{clip.clip_id}: {clip.sample_rate} Hz, but FrontEnd.sample_rate = "
+                f"{front_end.sample_rate}"
+            )
+    if not augmentation.enabled:
         raise errors.InputError(
             "no augmentation is on: bind for example Augmentation.time_masks = 2"
         )
-    waveform = np.stack([_loudest(clip.waveform) for clip in shown])
-    off = dataclasses.replace(augment, **_OFF)
-    alone = {"as it is": off} | {
-        title: dataclasses.replace(off, **values) for title, values in _each(augment).items()
+    augmentation.check_fits(front_end)
+    waveform = np.stack([_loudest(clip.waveform, front_end.patch_samples) for clip in shown])
+    rows = {
+        title: _apply(waveform, settings, front_end, seed)
+        for title, settings in _each_alone(augmentation).items()
     }
-    figure = drawing.new_figure(2.6 * len(shown), 1.7 * len(alone))
-    axes = figure.subplots(len(alone), len(shown), sharex=True, sharey=True, squeeze=False)
-    for row, (title, settings) in zip(axes, alone.items(), strict=True):
-        for axis, log_mel in zip(row, _apply(waveform, settings, seed), strict=True):
+    figure = drawing.new_figure(2.6 * len(shown), 1.7 * len(rows))
+    axes = figure.subplots(len(rows), len(shown), sharex=True, sharey=True, squeeze=False)
+    for row, (title, patches) in zip(axes, rows.items(), strict=True):
+        for axis, log_mel in zip(row, patches, strict=True):
             axis.imshow(
                 log_mel.T,
                 origin="lower",
                 aspect="auto",
                 cmap="magma",
-                vmin=augmentation.SILENCE,
-                extent=(0, 0.96, 0, features.PATCH_BANDS),
+                vmin=front_end.silence,
+                extent=(0, framing.FRAME_MS / 1000, 0, front_end.num_bands),
             )
         row[0].set_ylabel(title, fontsize=9)
     for axis, clip in zip(axes[0], shown, strict=True):
@@ -66,37 +83,41 @@ def draw(
     return figure
 
 
-def _each(augment: augmentation.Augmentation) -> dict[str, dict[str, Any]]:
-    """The settings of each augmentation that is on, by a title."""
-    given = dataclasses.asdict(augment)
+def _each_alone(augmentation: Augmentation) -> dict[str, Augmentation]:
+    """By title: nothing at all, then each augmentation that is on, alone."""
+    given = dataclasses.asdict(augmentation)
     kinds = {
-        "gain": ("gain_db",),
-        f"mixup of {augment.mixup_domain.replace('_', '-')}": ("mixup_alpha", "mixup_domain"),
-        "time masks": ("time_masks", "time_mask_frames"),
-        "frequency masks": ("frequency_masks", "frequency_mask_bands"),
+        "gain": "gain_db",
+        f"mixup of {augmentation.mixup_domain.replace('_', '-')}": "mixup_alpha",
+        "time masks": "time_masks",
+        "frequency masks": "frequency_masks",
     }
-    return {
-        title: {name: given[name] for name in names}
-        for title, names in kinds.items()
-        if given[names[0]]
-    }
+    off = dataclasses.replace(augmentation, **_OFF)
+    alone = {"unchanged": off}
+    for title, name in kinds.items():
+        if given[name]:
+            alone[title] = dataclasses.replace(off, **{name: given[name]})
+    return alone
 
 
-def _loudest(samples: np.ndarray) -> np.ndarray:
-    """The patch that begins where a second of the most energy does; float32 `[15600]`."""
-    samples = np.pad(samples, (0, max(features.PATCH_SAMPLES - len(samples), 0)))
+def _loudest(samples: np.ndarray, patch_samples: int) -> np.ndarray:
+    """The stretch of the most energy; float32 `[patch_samples]`, padded with silence."""
+    samples = np.pad(samples, (0, max(patch_samples - len(samples), 0)))
     energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
-    start = int(np.argmax(energy[features.PATCH_SAMPLES :] - energy[: -features.PATCH_SAMPLES]))
-    return samples[start : start + features.PATCH_SAMPLES]
+    start = int(np.argmax(energy[patch_samples:] - energy[:-patch_samples]))
+    return samples[start : start + patch_samples]
 
 
-def _apply(waveform: np.ndarray, settings: augmentation.Augmentation, seed: int) -> np.ndarray:
+def _apply(
+    waveform: np.ndarray, settings: Augmentation, front_end: FrontEnd, seed: int
+) -> np.ndarray:
+    """Augmented log-mel of waveforms; float32 `[clips, stft_frames, bands]`."""
     count = len(waveform)
-    batch = {
+    batch: TrainBatch = {
         "augment_seed": tf.range(seed * count, (seed + 1) * count, dtype=tf.int64),
         "labels": tf.zeros([count, 1]),
         "label_weights": tf.ones([count, 1]),
     }
     changed, batch = settings.of_waveform(tf.constant(waveform), batch)
-    log_mel, _ = settings.of_log_mel(features.log_mel(changed), batch)
+    log_mel, _ = settings.of_log_mel(features.log_mel(changed, front_end), batch, front_end.silence)
     return log_mel.numpy()

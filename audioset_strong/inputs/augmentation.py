@@ -1,37 +1,43 @@
-"""Augmentation of training batches; off unless gin binds it.
+"""Augmentation of training batches; off by default.
 
-What is done to an example follows from its `augment_seed`, a hash of (seed, epoch, clip): a resumed
-run augments as one that was never stopped. tensorflow-io has the same masks, but draws them from
-TensorFlow's global state, which no checkpoint holds.
+What happens to an example is a function of its `augment_seed`, a hash of (seed, epoch, clip), so a
+resumed run augments as one that was never stopped. tensorflow-io has the same masks, but draws them
+from TensorFlow's global state, which no checkpoint holds.
 """
 
 import dataclasses
+from typing import cast
 
-import gin
-import numpy as np
 import tensorflow as tf
 
-from audioset_strong.audio import features
+from audioset_strong.audio.features import FrontEnd
 from audioset_strong.core import errors
 from audioset_strong.inputs import hashing
+from audioset_strong.inputs.batches import TrainBatch
 
 WAVEFORM, LOG_MEL = "waveform", "log_mel"
-SILENCE = float(np.log(0.01))  # the log-mel of nothing
 
 
-@gin.configurable(module="augmentation")
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """What to do to training examples.
+    """What is done to training examples.
+
+    >>> Augmentation().enabled
+    False
+    >>> Augmentation(time_masks=2).needs_waveform
+    False
 
     Attributes:
-      gain_db: samples are made louder or softer by up to so many dB, uniformly.
-      mixup_alpha: each example is mixed with its neighbour in the batch by a share drawn from
-        Beta(alpha, alpha), its labels as well (Zhang et al. 2018); 0 for none.
+      gain_db: the level of the samples changes by up to this many dB either way, uniformly.
+      mixup_alpha: each example is mixed with its neighbour in the batch, and so are their labels,
+        in a proportion drawn from Beta(alpha, alpha); 0 for no mixup (Zhang et al. 2018,
+        https://arxiv.org/abs/1710.09412).
       mixup_domain: whether samples ("waveform") or spectrograms ("log_mel") are mixed.
-      time_masks, time_mask_frames: so many stretches of up to so many frames are silenced, and
-      frequency_masks, frequency_mask_bands: so many stretches of up to so many bands (SpecAugment,
-        Park et al. 2019).
+      time_masks: number of stretches of STFT frames that are silenced (SpecAugment, Park et al.
+        2019, https://arxiv.org/abs/1904.08779).
+      time_mask_stft_frames: length of the longest such stretch.
+      frequency_masks: number of stretches of mel bands that are silenced.
+      frequency_mask_bands: width of the widest such stretch.
 
     Raises:
       errors.InputError: a value outside its range.
@@ -41,27 +47,48 @@ class Augmentation:
     mixup_alpha: float = 0.0
     mixup_domain: str = WAVEFORM
     time_masks: int = 0
-    time_mask_frames: int = 24
+    time_mask_stft_frames: int = 24
     frequency_masks: int = 0
     frequency_mask_bands: int = 12
 
     def __post_init__(self) -> None:
-        for name, most in (
-            ("gain_db", 100.0),
-            ("mixup_alpha", 1e6),
-            ("time_masks", 100),
-            ("time_mask_frames", features.PATCH_FRAMES),
-            ("frequency_masks", 100),
-            ("frequency_mask_bands", features.PATCH_BANDS),
-        ):
-            value = getattr(self, name)
-            if not 0 <= value <= most:
-                raise errors.InputError(f"Augmentation.{name} = {value}: must lie in [0, {most:g}]")
+        for name, highest in (("gain_db", 100.0), ("mixup_alpha", 1e6)):
+            self._check(name, highest)
+        for name in ("time_masks", "frequency_masks"):
+            self._check_whole(name)
+            self._check(name, 100)
+        for name in ("time_mask_stft_frames", "frequency_mask_bands"):
+            self._check_whole(name)
+            if getattr(self, name) < 0:
+                raise self._wrong(name, "must not be negative")
         if self.mixup_domain not in (WAVEFORM, LOG_MEL):
-            raise errors.InputError(
-                f"Augmentation.mixup_domain = {self.mixup_domain!r}: must be {WAVEFORM!r} or "
-                f"{LOG_MEL!r}"
-            )
+            raise self._wrong("mixup_domain", f"must be {WAVEFORM!r} or {LOG_MEL!r}")
+
+    def _check(self, name: str, highest: float) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, int | float) or not 0 <= value <= highest:
+            raise self._wrong(name, f"must lie in [0, {highest:g}]")
+
+    def _check_whole(self, name: str) -> None:
+        if not isinstance(getattr(self, name), int):
+            raise self._wrong(name, "must be a whole number")
+
+    def _wrong(self, name: str, right: str) -> errors.InputError:
+        return errors.InputError(f"Augmentation.{name} = {getattr(self, name)!r}: {right}")
+
+    def check_fits(self, front_end: FrontEnd) -> None:
+        """Checks that masks fit into the patches of a front end.
+
+        Raises:
+          errors.InputError: a mask can be larger than a patch.
+        """
+        stft_frames, bands = front_end.patch_shape
+        for masks, name, size, unit in (
+            (self.time_masks, "time_mask_stft_frames", stft_frames, "STFT frames"),
+            (self.frequency_masks, "frequency_mask_bands", bands, "bands"),
+        ):
+            if masks and getattr(self, name) > size:
+                raise self._wrong(name, f"must lie in [0, {size}], the {unit} of a patch")
 
     @property
     def needs_waveform(self) -> bool:
@@ -71,22 +98,20 @@ class Augmentation:
     @property
     def enabled(self) -> bool:
         """Whether it does anything."""
-        masks = self.time_masks * self.time_mask_frames
+        masks = self.time_masks * self.time_mask_stft_frames
         masks += self.frequency_masks * self.frequency_mask_bands
         return self.gain_db > 0 or self.mixup_alpha > 0 or masks > 0
 
-    def of_waveform(
-        self, waveform: tf.Tensor, batch: dict[str, tf.Tensor]
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    def of_waveform(self, waveform: tf.Tensor, batch: TrainBatch) -> tuple[tf.Tensor, TrainBatch]:
         """Gain, and mixup of samples.
 
         Args:
           waveform: float32 `[batch, samples]`.
-          batch: augment_seed int64 `[batch]` and what mixup changes: labels, label_weights float32
-            and known bool, where there, `[batch, classes]`.
+          batch: holds augment_seed, and what mixup changes: labels, label_weights and, if present,
+            known_labels.
 
         Returns:
-          Both, changed.
+          The changed waveform and the changed batch.
         """
         if self.gain_db > 0:
             drawn = hashing.uniform([batch["augment_seed"], "gain"])
@@ -97,35 +122,35 @@ class Augmentation:
         return waveform, batch
 
     def of_log_mel(
-        self, log_mel: tf.Tensor, batch: dict[str, tf.Tensor]
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        self, log_mel: tf.Tensor, batch: TrainBatch, silence: float
+    ) -> tuple[tf.Tensor, TrainBatch]:
         """Mixup of spectrograms, and masks.
 
         Args:
-          log_mel: float32 `[batch, frames, bands]`.
+          log_mel: float32 `[batch, stft_frames, bands]`.
           batch: see `of_waveform`.
+          silence: value of masked places, see `FrontEnd.silence`.
 
         Returns:
-          Both, changed.
+          The changed log-mel and the changed batch.
         """
         if self.mixup_alpha > 0 and self.mixup_domain == LOG_MEL:
             log_mel, batch = self._mixup(log_mel, batch)
-        frames, bands = log_mel.shape[1:]
+        stft_frames, bands = log_mel.shape[1:]
         seeds = batch["augment_seed"]
         for i in range(self.time_masks):
-            hidden = _stretch(seeds, f"time{i}", frames, self.time_mask_frames)
-            log_mel = tf.where(hidden[:, :, tf.newaxis], SILENCE, log_mel)
+            masked = _stretch(seeds, f"time{i}", stft_frames, self.time_mask_stft_frames)
+            log_mel = tf.where(masked[:, :, tf.newaxis], silence, log_mel)
         for i in range(self.frequency_masks):
-            hidden = _stretch(seeds, f"frequency{i}", bands, self.frequency_mask_bands)
-            log_mel = tf.where(hidden[:, tf.newaxis, :], SILENCE, log_mel)
+            masked = _stretch(seeds, f"frequency{i}", bands, self.frequency_mask_bands)
+            log_mel = tf.where(masked[:, tf.newaxis, :], silence, log_mel)
         return log_mel, batch
 
-    def _mixup(
-        self, values: tf.Tensor, batch: dict[str, tf.Tensor]
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    def _mixup(self, values: tf.Tensor, batch: TrainBatch) -> tuple[tf.Tensor, TrainBatch]:
         seeds = batch["augment_seed"]
         shape = [tf.shape(seeds)[0]]
         seed = tf.stack([seeds[0], seeds[-1]])
+        # Two gamma variates a, b give the beta variate a / (a + b).
         one, other = (
             tf.random.stateless_gamma(shape, seed + i, alpha=self.mixup_alpha) for i in range(2)
         )
@@ -136,18 +161,23 @@ class Augmentation:
             share = tf.reshape(own, [-1] + [1] * (len(x.shape) - 1))
             return share * x + (1.0 - share) * tf.roll(x, 1, axis=0)
 
-        changed = {"labels": mixed(batch["labels"])}
-        # A class counts where it does for both.
+        changed = cast(TrainBatch, dict(batch))
+        changed["labels"] = mixed(batch["labels"])
+        # A class counts where it does for both examples.
         weights = batch["label_weights"]
         changed["label_weights"] = tf.minimum(weights, tf.roll(weights, 1, axis=0))
-        if "known" in batch:
-            changed["known"] = batch["known"] & tf.roll(batch["known"], 1, axis=0)
-        return mixed(values), batch | changed
+        if "known_labels" in batch:
+            known = batch["known_labels"]
+            changed["known_labels"] = known & tf.roll(known, 1, axis=0)
+        return mixed(values), changed
 
 
-def _stretch(seeds: tf.Tensor, name: str, length: int, most: int) -> tf.Tensor:
-    """A stretch of 0 to `most` places anywhere within `length`; bool `[batch, length]`."""
-    width = hashing.integers([seeds, name, "width"], most + 1)
+NO_AUGMENTATION = Augmentation()
+
+
+def _stretch(seeds: tf.Tensor, name: str, length: int, longest: int) -> tf.Tensor:
+    """A stretch of 0 to `longest` places anywhere within `length`; bool `[batch, length]`."""
+    width = hashing.integers([seeds, name, "width"], longest + 1)
     start = hashing.integers([seeds, name, "start"], 2**62) % (length - width + 1)
     places = tf.range(length, dtype=tf.int64)
     start, width = start[:, tf.newaxis], width[:, tf.newaxis]

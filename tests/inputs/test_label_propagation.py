@@ -1,14 +1,16 @@
-"""Label smearing: what is a Bell is an Impulse, too, for training and evaluation alike."""
+"""Label smearing: a Bell is also an Impulse, in training and in evaluation."""
 
 import numpy as np
 import pytest
 
-from audioset_strong.conversion import converter, plans
+from audioset_strong.conversion import converter
 from audioset_strong.core import errors
-from audioset_strong.evaluation import evaluator
-from audioset_strong.inputs import sampling, training_sources
+from audioset_strong.evaluation import eval_sets
+from audioset_strong.inputs import evaluation_grid, opened_sources, training_sources
 from audioset_strong.records import dataset_info
 from audioset_strong.synthetic import embedded_corpus
+from tests.datasets import conversion_request
+from tests.streams import stream, take
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,7 @@ def data(tmp_path_factory):
     files = out / "corpus" / "metadata"
     for name, ontology in (("with", str(files / "ontology.json")), ("without", None)):
         converter.convert(
-            plans.Request(
+            conversion_request(
                 audio_dirs=(str(out / "corpus" / "audio" / "train"),),
                 class_labels=(str(files / "class_labels_indices.csv"),),
                 output_dir=str(out),
@@ -59,7 +61,7 @@ def test_a_label_brings_its_general_class_under_every_policy(data, policy):
             (str(data / "with"),), policy, propagate_to_ancestors=propagate_to_ancestors
         )
         examples = 12 if policy == "weak" else 8
-        return next(sampling.train_patches([source], examples).as_numpy_iterator())
+        return take(1, source, examples)[0]
 
     plain, smeared = batch(False), batch(True)
     np.testing.assert_array_equal(plain["clip_id"], smeared["clip_id"])
@@ -68,11 +70,11 @@ def test_a_label_brings_its_general_class_under_every_policy(data, policy):
     assert smeared["labels"].sum() > plain["labels"].sum()
 
 
-def test_evaluation_smears_frames_and_clips_and_keeps_its_results_apart(data):
+def test_evaluation_propagates_labels_of_frames_and_clips_and_keeps_its_results_apart(data):
     def grid(propagate_to_ancestors):
         return next(
-            sampling.grid_patches(
-                [str(data / "with")], 12, propagate_to_ancestors
+            evaluation_grid.grid_patches(
+                [str(data / "with")], batch_size=12, propagate_to_ancestors=propagate_to_ancestors
             ).as_numpy_iterator()
         )
 
@@ -87,7 +89,7 @@ def test_evaluation_smears_frames_and_clips_and_keeps_its_results_apart(data):
     assert (smeared["frame_labels"] == 0).sum() > (plain["frame_labels"] == 0).sum()
     directories = [str(data / "with")]
     apart = {
-        evaluator.open_eval_set("eval", directories, propagate_to_ancestors=s).fingerprint
+        eval_sets.open_eval_set("eval", directories, propagate_to_ancestors=s).fingerprint
         for s in (0, 1)
     }
     assert len(apart) == 2
@@ -95,10 +97,10 @@ def test_evaluation_smears_frames_and_clips_and_keeps_its_results_apart(data):
 
 def test_priors_of_general_classes_count_their_kinds(data):
     def priors(propagate_to_ancestors):
-        return training_sources.class_priors(
+        return opened_sources.class_priors(
             [
                 training_sources.Source(
-                    (str(data / "with"),), "strong", 1.0, False, propagate_to_ancestors
+                    (str(data / "with"),), "strong", propagate_to_ancestors=propagate_to_ancestors
                 )
             ]
         )
@@ -112,9 +114,9 @@ def test_without_an_ontology_it_is_refused_before_the_first_batch(data):
         (str(data / "without"),), "strong", propagate_to_ancestors=True
     )
     for begin in (
-        lambda: sampling.train_patches([source], 4),
-        lambda: sampling.grid_patches([str(data / "without")], 4, propagate_to_ancestors=True),
-        lambda: evaluator.open_eval_set(
+        lambda: stream(source, 4),
+        lambda: evaluation_grid.grid_patches([str(data / "without")], propagate_to_ancestors=True),
+        lambda: eval_sets.open_eval_set(
             "eval", [str(data / "without")], propagate_to_ancestors=True
         ),
     ):

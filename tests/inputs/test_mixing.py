@@ -61,5 +61,5 @@ def test_what_was_consumed_is_what_was_chosen(rule, weights):
 
 def test_another_seed_chooses_otherwise():
     for rule in (mixing.SampledMixing, mixing.ExactMixing):
-        one, other = (_stream(rule((0.5, 0.5), 16, seed), 20) for seed in (0, 1))
+        one, other = (_stream(rule((0.5, 0.5), 16, seed=seed), 20) for seed in (0, 1))
         assert (one != other).any()

@@ -3,12 +3,12 @@
 Example:
   input_pipeline.py --clips=4000 --seconds=5
 
-Ten-second clips of speech-like noise are written as shards, then read by, in turn:
+Ten-second clips of speech-like noise are written as shards. The rows are, in turn:
 
   read           bare TFRecord reading, batched (r records/s)
-  read, direct   the same as train_patches reads local files, past the reader's buffer
+  read, direct   the same without the reader's buffer, as train_patches reads local files
   log_mel        bare batched log-mel of patches in memory (m patches/s)
-  parts          1 / (1/r + 1/m), what the two allow one after the other, also of direct reading
+  parts          1 / (1/r + 1/m): the two one after the other; also with direct reading
   + parse, + crop, + labels, + shuffle, + log_mel
                  the stages of train_patches, added one by one
   ours           train_patches, end to end, strong labels
@@ -21,8 +21,8 @@ Ten-second clips of speech-like noise are written as shards, then read by, in tu
   numpy          a VGGish-style front end in numpy for each patch
   librosa        librosa.feature.melspectrogram for each patch (where librosa is installed)
 
-Each is timed in a process of its own, whose peak memory counts the interpreter and TensorFlow; all
-are gone through --rounds times, and the medians count. The last line is all of it as JSON.
+Each row is timed in a process of its own; its peak memory includes the interpreter and TensorFlow.
+All rows are measured --rounds times, and the medians count. The last line holds everything as JSON.
 """
 
 import gc
@@ -47,7 +47,7 @@ _ROUNDS = flags.DEFINE_integer("rounds", 3, "Measurements of each.", lower_bound
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Patches of a batch.", lower_bound=1)
 _SHARDS = flags.DEFINE_integer("shards", 8, "Shards of the dataset.", lower_bound=1)
 _CLASSES = 456
-_WINDOW, _HOP, _FFT, _BANDS, _PATCH = 400, 160, 512, 64, 15_600
+_WINDOW, _HOP, _FFT, _BANDS, _PATCH, _FRAME = 400, 160, 512, 64, 15_600, 15_360
 
 
 def _write(root: str, clips: int, shards: int) -> dict[str, float]:
@@ -127,7 +127,7 @@ def _paths(root: str) -> list[str]:
     return sorted(map(str, (pathlib.Path(root) / "pcm16").glob("*.tfrecord")))
 
 
-def _records(root: str, direct: bool = False):
+def _records(root: str, *, direct: bool = False):
     import tensorflow as tf
 
     from audioset_strong.records import clip_records
@@ -141,11 +141,11 @@ def _records(root: str, direct: bool = False):
     )
 
 
-def _read(direct: bool) -> Callable[[str, int], Iterator[int]]:
+def _read(*, direct: bool) -> Callable[[str, int], Iterator[int]]:
     def run(root: str, batch_size: int) -> Iterator[int]:
         import tensorflow as tf
 
-        batches = _records(root, direct).repeat().batch(batch_size)
+        batches = _records(root, direct=direct).repeat().batch(batch_size)
         return _patches_of(batches.prefetch(tf.data.AUTOTUNE))
 
     return run
@@ -170,9 +170,8 @@ def _stage(number: int) -> Callable[[str, int], Iterator[int]]:
         import tensorflow as tf
 
         from audioset_strong.audio import features
-        from audioset_strong.inputs import sampling
         from audioset_strong.labels import framing
-        from audioset_strong.records import clip_records
+        from audioset_strong.records import clip_records, pcm_cut
 
         def windows(serialized):
             parsed = clip_records.parse(serialized)
@@ -180,15 +179,17 @@ def _stage(number: int) -> Callable[[str, int], Iterator[int]]:
             last = parsed["num_samples"] - _PATCH
             start = tf.random.uniform(tf.shape(last), 0, 2**31, tf.int64) % (last + 1)
             if number >= 2:
-                made["pcm"] = clip_records.cut(parsed, start, _PATCH)
+                made["pcm"] = pcm_cut.cut(parsed, start, samples=_PATCH)
             if number >= 3:
-                segments = (
+                frames = framing.frame_labels(
                     parsed["segment_start_ms"].to_tensor(-1) * 16,
                     parsed["segment_end_ms"].to_tensor(-1) * 16,
                     parsed["segment_label"].to_tensor(-1),
+                    frame_start=start[:, tf.newaxis],
+                    frame_length=_FRAME,
+                    num_classes=_CLASSES,
                 )
-                frame = (start[:, tf.newaxis], sampling.FRAME_SAMPLES, _CLASSES)
-                made["labels"] = framing.frame_labels(*segments, *frame)[:, 0]
+                made["labels"] = frames[:, 0]
             return made
 
         data = _records(root, direct=True).repeat().batch(16)
@@ -199,7 +200,7 @@ def _stage(number: int) -> Callable[[str, int], Iterator[int]]:
         if number >= 5:
 
             def log_mel(batch):
-                pcm = clip_records.decode(batch["pcm"], _PATCH)
+                pcm = pcm_cut.decode(batch["pcm"], _PATCH)
                 waveform = tf.cast(pcm, tf.float32) / 32768
                 return {"log_mel": features.log_mel(waveform), "labels": batch["labels"]}
 
@@ -217,10 +218,15 @@ def _ours(
     encoding: str = "pcm16", policy: str = "strong", **settings
 ) -> Callable[[str, int], Iterator[int]]:
     def run(root: str, batch_size: int) -> Iterator[int]:
-        from audioset_strong.inputs import sampling, training_sources
+        from audioset_strong.inputs import datasets, training_stream
 
-        sources = [training_sources.Source((os.path.join(root, encoding),), policy)]
-        return _patches_of(sampling.train_patches(sources, batch_size, **settings))
+        stream = datasets.training_stream(
+            os.path.join(root, encoding),
+            policy=policy,
+            batch_size=batch_size,
+            settings=training_stream.StreamSettings(**settings),
+        )
+        return _patches_of(stream)
 
     return run
 
@@ -309,7 +315,7 @@ ROWS: dict[str, Callable[[str, int], Iterator[int]]] = {
 def _measure(row: str, root: str, batch_size: int, seconds: float) -> tuple[float, float]:
     """(patches a second, peak MB) of one row; the first two seconds do not count."""
     batches = ROWS[row](root, batch_size)
-    gc.freeze()  # or what the imports made is looked through again and again
+    gc.freeze()  # so that what the imports made is not collected again and again
     began = time.perf_counter()
     while time.perf_counter() - began < min(2.0, seconds):
         next(batches)
