@@ -12,7 +12,7 @@ import tempfile
 
 _SERVER = """
 import importlib, json, os, sys, traceback
-import audioset_strong.evaluation.evaluator, audioset_strong.training.loop
+import audioset_strong.evaluation.following, audioset_strong.training.loop
 for line in sys.stdin:
     request = json.loads(line)
     if "wait" in request:

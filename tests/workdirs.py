@@ -5,9 +5,22 @@ import json
 import numpy as np
 import pandas as pd
 
+from audioset_strong.inputs.training_sources import Source
+from tests import trained
+
+SETS = ("weak_eval", "strong_eval")
+
 
 def write_run(runs_dir, name, values, selected=None, mu=None):
-    """A workdir with results of two checkpoints; `values` are those of step 20."""
+    """A workdir with the results of two checkpoints.
+
+    Args:
+      runs_dir: the workdir's parent.
+      name: of the workdir.
+      values: "<set>/<metric>" -> value at step 20; at step 10 it is 0.5 less.
+      selected: step in selection.json; None writes no such file.
+      mu: share of strong examples in a mixture; None for a run without a mixture.
+    """
     workdir = runs_dir / name
     (workdir / "eval" / "per_class").mkdir(parents=True)
     lines = ["step,set,metric,value"]
@@ -19,7 +32,7 @@ def write_run(runs_dir, name, values, selected=None, mu=None):
                 f"{step},{set_name},{metric}_low,{value + offset - 0.1}",
                 f"{step},{set_name},{metric}_high,{value + offset + 0.2}",
             ]
-        for set_name in ("weak_eval", "strong_eval"):
+        for set_name in SETS:
             table = pd.DataFrame(
                 {
                     "mid": ["/m/a", "/m/b", "/m/c"],
@@ -29,9 +42,17 @@ def write_run(runs_dir, name, values, selected=None, mu=None):
             )
             table.to_csv(workdir / "eval" / "per_class" / f"{set_name}-{step}.csv", index=False)
     (workdir / "eval" / "results.csv").write_text("\n".join(lines) + "\n")
-    binding = (
-        f"weak_strong_mixture.mu = {mu}\n" if mu is not None else "single_source.policy = 'weak'\n"
-    )
-    (workdir / "config.gin").write_text("# Parameters:\n" + binding)
+    # As gin writes a macro: the value of mu cannot be read out of this text.
+    binding = "weak_strong_mixture.mu = %MU" if mu is not None else "single_source.policy = 'weak'"
+    (workdir / "config.gin").write_text(f"# Parameters:\n{binding}\n")
+    run_info(mu).write(str(workdir))
     if selected is not None:
         (workdir / "selection.json").write_text(json.dumps({"step": selected}))
+
+
+def run_info(mu=None):
+    """The facts of a run on weak clips, mixed with a share `mu` of strong ones."""
+    sources = [Source(("data/train_weak",), "weak", weight=1.0 if mu is None else 1.0 - mu)]
+    if mu is not None:
+        sources.append(Source(("data/train_strong",), "strong", weight=mu))
+    return trained.run_info(sources=tuple(sources))

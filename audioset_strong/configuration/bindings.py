@@ -1,12 +1,13 @@
-"""What gin can bind for every binary. Only this room imports gin.
+"""What gin can bind in every binary. Only this package, `configuration`, imports gin.
 
-Classes and functions are registered here and nowhere else; they keep their own defaults, so tests
-and notebooks call them plainly. Binaries call the functions of this room, which turn bindings into
-plain arguments.
+Classes and functions are registered here and nowhere else, and only what gin calls has bindings
+applied: tests and notebooks that call the same functions get their plain defaults. Binaries call
+the functions of this package, which turn bindings into plain arguments.
 """
 
-import dataclasses
-from typing import Any
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 
 import gin
 
@@ -20,30 +21,51 @@ def front_end() -> features.FrontEnd:
     """The front end that the bindings of `FrontEnd.*` describe.
 
     Raises:
-      errors.InputError: bindings that describe no front end.
+      errors.InputError: the bindings describe an impossible front end.
     """
     return _front_end()
 
 
-def require(name: str, configurable: Any, settings: type, example: str) -> None:
-    """Checks that gin binds every field of a dataclass that has no default.
+def require(name: str, configurable: Callable, example: str, given: Sequence[str] = ()) -> None:
+    """Checks that gin binds every parameter that has no default.
 
     Args:
-      name: that the dataclass is registered under.
-      configurable: what `gin.external_configurable` returned for it.
-      settings: the dataclass.
+      name: under which the configurable is registered.
+      configurable: the class or function itself.
       example: what a user could give to bind them, for the message.
+      given: parameters that the caller gives.
 
     Raises:
       errors.InputError: naming what is missing.
     """
-    bound = gin.get_bindings(configurable, resolve_references=False)
+    bound = gin.get_bindings(name, resolve_references=False)
     missing = [
-        f"{name}.{field.name}"
-        for field in dataclasses.fields(settings)
-        if field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
-        and field.name not in bound
+        f"{name}.{parameter.name}"
+        for parameter in inspect.signature(configurable).parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.name not in bound
+        and parameter.name not in given
     ]
     if missing:
         raise errors.InputError(f"no binding of {', '.join(missing)}: give {example}")
+
+
+@contextlib.contextmanager
+def one_line() -> Iterator[None]:
+    """Removes what gin appends to the errors of the functions that it calls.
+
+    Raises:
+      errors.InputError: the block raised one, or a value that gin needs for a call is not bound.
+    """
+    try:
+        yield
+    except errors.InputError as error:
+        raise errors.InputError(_first_part(error)) from error
+    except (TypeError, RuntimeError) as error:
+        if "No values supplied by Gin" not in str(error) and "Required bindings" not in str(error):
+            raise
+        raise errors.InputError(_first_part(error)) from error
+
+
+def _first_part(error: Exception) -> str:
+    return str(error).partition("\n  ")[0]

@@ -1,4 +1,9 @@
-"""Gin files and bindings: where they are found, and how mistakes in them are told."""
+"""Gin files and bindings: where they are found, and how mistakes in them are reported.
+
+gin's own includes are not used. gin looks an included "models/resnet50.gin" up in its search paths
+only after the working directory and the Python path, and there it takes a folder `models` for a
+package and fails. Nor does gin notice that a file includes itself.
+"""
 
 import difflib
 import pathlib
@@ -9,7 +14,28 @@ import gin
 
 from audioset_strong.core import errors
 
-CONFIG_FILE = "config.gin"
+# Old names, and the names that replaced them.
+NEW_NAMES = {
+    "log_mel": "FrontEnd",
+    "single": "single_source",
+    "mixture": "weak_strong_mixture",
+    "constant": "constant_schedule",
+    "steps": "step_schedule",
+}
+NEW_PARAMETERS = {
+    "train.data_dir": "the flag --data_dir",
+    "train.init_from": "the flag --init_from",
+    "frame_labels.rule": "train.framing_rule",
+    "single_source.fraction": "single_source.video_fraction",
+    "single_source.smear": "single_source.propagate_to_ancestors",
+    "weak_strong_mixture.strong_fraction": "weak_strong_mixture.strong_video_fraction",
+    "weak_strong_mixture.smear": "weak_strong_mixture.propagate_to_ancestors",
+    "Augmentation.time_mask_frames": "Augmentation.time_mask_stft_frames",
+    "evaluate_workdirs.smear": "evaluate_workdirs.propagate_to_ancestors",
+}
+# Where a name became two.
+_ALSO = {"frame_labels.rule": "for training, evaluate_workdirs.framing_rule for evaluation"}
+_NAME = re.compile(r"^[ \t]*(?:\w+/)*(\w+)\.(\w+)[ \t]*=|@(?:\w+/)*(\w+)", re.MULTILINE)
 
 
 def gin_directory() -> pathlib.Path:
@@ -31,7 +57,7 @@ def parse(gin_files: Sequence[str], gin_params: Sequence[str]) -> str:
       The bindings as canonical text: equal configurations give equal texts.
 
     Raises:
-      errors.InputError: a file that is missing or a binding that gin cannot take.
+      errors.InputError: a file is missing, or gin cannot take a binding.
     """
     gin.clear_config()
     for name in gin_files:
@@ -62,11 +88,7 @@ def _find(name: str, included_by: str) -> pathlib.Path:
 
 
 def _parse_file(name: str, including: tuple[str, ...]) -> None:
-    """Parses a file, its includes where they stand.
-
-    gin would look an included "models/resnet50.gin" up as a resource of any Python package
-    `models` first, and fail where the working directory has a folder of that name.
-    """
+    """Parses a file, and the files that it includes at the places where it does."""
     path = _find(name, f" (included by {including[-1]})" if including else "")
     if name in including:
         raise errors.InputError(f"gin file {name} includes itself ({' > '.join(including)})")
@@ -85,68 +107,32 @@ def _parse_file(name: str, including: tuple[str, ...]) -> None:
             _parse_text("\n" * lines_before + part, f"gin file {name}")
 
 
-def _parse_text(text: str, what: str) -> None:
+def _parse_text(text: str, label_for_errors: str) -> None:
+    if re.search(r"@(?:\w+/)*constant\b", text):  # which gin would take for a function of its own
+        raise errors.InputError(f"{label_for_errors}: {_renamed(text)}")
     try:
         gin.parse_config(text)
     except (ValueError, SyntaxError, TypeError, OSError, RuntimeError, AttributeError) as error:
-        raise errors.InputError(f"{what}: {' '.join(str(error).split())}") from error
-
-
-def claim_workdir(workdir: str, config: str) -> None:
-    """Makes `workdir` the home of the run that `config` describes, or checks that it is.
-
-    Where the data lie (`train.data_dir`) is no part of a run: it may be moved. What they are is
-    checked by `loop.train`.
-
-    Args:
-      workdir: created where it does not exist.
-      config: what `parse` returned.
-
-    Raises:
-      errors.InputError: the directory holds a run of another config, or files that are no run.
-    """
-    directory = pathlib.Path(workdir)
-    path = directory / CONFIG_FILE
-    temporary = path.with_suffix(".tmp")
-    try:
-        held_names = {child.name for child in directory.iterdir()} if directory.exists() else set()
-    except OSError as error:
-        raise errors.InputError(f"{workdir}: {error.strerror}; take another --workdir") from error
-    # A run that stopped at its first check (a wrong data directory, say) left only its config, and
-    # an evaluation that was waiting for it its folder.
-    begun = held_names - {path.name, temporary.name, "eval", "eval_ema"}
-    if path.exists() and begun:
-        held = path.read_text()
-        if _without_places(held) != _without_places(config):
+        renamed = _renamed(text)
+        if renamed:
+            raise errors.InputError(f"{label_for_errors}: {renamed}") from error
+        if "No configurable matching 'FrontEnd'" in str(error):
             raise errors.InputError(
-                f"{workdir} holds a run of another config: {_difference(held, config)}; "
-                "take another --workdir, or the same gin files and bindings"
-            )
-        return
-    if begun:
-        raise errors.InputError(
-            f"{workdir} holds something else than a run (no {CONFIG_FILE}); take another --workdir"
-        )
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(config)
-        temporary.replace(path)
-    except OSError as error:
-        raise errors.InputError(f"cannot write to {workdir}: {error.strerror}") from error
+                f"{label_for_errors}: the front end is that of each run's run.json; it cannot be "
+                "bound here"
+            ) from error
+        raise errors.InputError(f"{label_for_errors}: {' '.join(str(error).split())}") from error
 
 
-def _without_places(config: str) -> str:
-    # gin breaks a long binding after "= \\" and indents what follows.
-    return re.sub(r"^train\.data_dir = .*\n(    .*\n)*", "", config, flags=re.MULTILINE)
-
-
-def _difference(held: str, wanted: str) -> str:
-    before, after = (_without_places(text).splitlines() for text in (held, wanted))
-    lines = [
-        line
-        for line in difflib.ndiff(before, after)
-        if line[:2] in ("- ", "+ ") and line[2:].strip() and not line[2:].startswith("#")
-    ]
-    there = [line[2:].strip() for line in lines if line[0] == "-"]
-    asked = [line[2:].strip() for line in lines if line[0] == "+"]
-    return f"there {'; '.join(there) or 'nothing more'}, asked for {'; '.join(asked) or 'less'}"
+def _renamed(text: str) -> str | None:
+    """The first old name in bindings that gin refused, and its new one, in words."""
+    for name, parameter, reference in _NAME.findall(text):
+        if reference in NEW_NAMES:
+            return f"@{reference} is now @{NEW_NAMES[reference]}"
+        old = f"{name}.{parameter}"
+        new = f"{NEW_NAMES.get(name, name)}.{parameter}"
+        new = NEW_PARAMETERS.get(new, new)
+        if new != old:
+            also = f" {_ALSO[old]}" if old in _ALSO else ""
+            return f"{old} is now {new}{also}"
+    return None

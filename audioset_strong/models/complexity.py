@@ -1,4 +1,4 @@
-"""How large a network is: parameters, and multiply-adds of one patch."""
+"""The size of a network: its parameters, and the multiply-adds of one patch."""
 
 import dataclasses
 import math
@@ -8,11 +8,11 @@ import keras
 
 @dataclasses.dataclass(frozen=True)
 class Complexity:
-    """Of one network.
+    """The size of one network.
 
     Attributes:
-      parameters: trainable ones.
-      multiply_adds: of the convolutions and dense layers, for one patch.
+      parameters: number of trainable parameters.
+      multiply_adds: number of multiply-adds in convolutions and dense layers, for one patch.
     """
 
     parameters: int
@@ -28,11 +28,15 @@ class Complexity:
 def measure(net: keras.Model) -> Complexity:
     """Counts a network's parameters and multiply-adds.
 
-    As in table 2 of Hershey et al. 2017: one multiply-add for each kernel value and output
-    position; batch norm, activations and pooling, less than 1% together, are not counted.
+    Counted as in Table 2 of Hershey et al. 2017 (https://arxiv.org/abs/1609.09430): one
+    multiply-add per kernel value and output position. Batch norm, activations and pooling, together
+    less than 1%, are not counted.
 
     Args:
       net: a functional model of Keras layers.
+
+    Returns:
+      The counts; as text, for example "24.58M parameters, 1,893.1M multiply-adds a patch".
     """
     multiply_adds = 0
     for layer in net.layers:

@@ -1,4 +1,4 @@
-"""Arithmetic of a network's layers; their weights are float32 always."""
+"""The arithmetic of a network's layers; weights are always float32."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,7 +11,11 @@ PRECISIONS = tuple(_POLICIES)
 
 @contextlib.contextmanager
 def layers_in(precision: str) -> Iterator[None]:
-    """Layers that are made within the `with` block compute in `precision`, one of PRECISIONS."""
+    """Makes layers that are built within the `with` block compute in a given precision.
+
+    Args:
+      precision: one of `PRECISIONS`.
+    """
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(_POLICIES[precision])
     try:

@@ -1,4 +1,4 @@
-"""Where training runs: one device, several, several machines, or TPUs."""
+"""Where training runs: on one device, several devices, several machines, or TPUs."""
 
 import contextlib
 import json
@@ -8,23 +8,22 @@ from typing import Any
 
 import tensorflow as tf
 
-from audioset_strong.core import errors
+from audioset_strong.core import choices, errors
 
-ONE_DEVICE, MIRRORED, MULTI_WORKER, TPU = "one_device", "mirrored", "multi_worker", "tpu"
-STRATEGIES = (ONE_DEVICE, MIRRORED, MULTI_WORKER, TPU)
+STRATEGIES = ONE_DEVICE, MIRRORED, MULTI_WORKER, TPU = choices.STRATEGIES
 
 
 def make(name: str, tpu: str | None = None) -> tf.distribute.Strategy:
-    """A `tf.distribute` strategy; to be called before anything else of TensorFlow's.
+    """Makes a `tf.distribute` strategy; must be called before any other use of TensorFlow.
 
     Args:
       name: "one_device", the first GPU or else the CPU; "mirrored", all GPUs of this machine (or
-        logical CPUs); "multi_worker", one process a machine, which the environment variable
-        TF_CONFIG introduces to each other; "tpu".
-      tpu: name or address of the TPU; by default that of the TPU VM.
+        all logical CPUs); "multi_worker", one process per machine, which find each other by the
+        environment variable TF_CONFIG; "tpu".
+      tpu: name or address of the TPU; by default that of this TPU VM.
 
     Raises:
-      errors.InputError: another name, or no such devices.
+      errors.InputError: an unknown name, or there are no such devices.
     """
     if name == ONE_DEVICE:
         return tf.distribute.get_strategy()
@@ -43,7 +42,7 @@ def make(name: str, tpu: str | None = None) -> tf.distribute.Strategy:
             tf.tpu.experimental.initialize_tpu_system(resolver)
             return tf.distribute.TPUStrategy(resolver)
         except (ValueError, tf.errors.OpError, RuntimeError) as error:
-            reason = str(error).partition("\n")[0]
+            reason = errors.first_line(error)
             raise errors.InputError(f"no TPU at {tpu or 'this machine'}: {reason}") from error
     raise errors.InputError(f"strategy {name!r}: must be one of {', '.join(STRATEGIES)}")
 
@@ -72,12 +71,20 @@ def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes checkpoints and events for all."""
+    """Whether this process writes checkpoints and events for all workers."""
     return not is_multi_worker(strategy) or strategy.cluster_resolver.task_id == 0
 
 
 def any_worker(strategy: tf.distribute.Strategy, value: bool) -> bool:
-    """Whether `value` holds in any worker; all of them must ask alike."""
+    """Whether `value` is true in any worker.
+
+    Args:
+      strategy: of the run. All its workers must call this, equally often.
+      value: of this worker.
+
+    Raises:
+      errors.InputError: another worker is gone.
+    """
     if not is_multi_worker(strategy):
         return value
     with reporting_lost_workers(strategy):
@@ -93,19 +100,38 @@ def _sum_over_workers(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.
 
 
 def sum_over_replicas(value: Any) -> Any:
-    """The sum of a tensor, or of each of some, over all replicas; called in each of them."""
+    """Sums over all replicas; must be called in each of them.
+
+    Args:
+      value: a tensor, or a list of tensors, of one replica.
+
+    Returns:
+      The sum of each tensor over the replicas.
+    """
     replica = tf.distribute.get_replica_context()
     return replica.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
 def first(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
-    """What the first of this process's replicas returned."""
+    """The value of this process's first replica.
+
+    Args:
+      strategy: of the run.
+      value: what `strategy.run` returned.
+    """
     return strategy.experimental_local_results(value)[0]
 
 
 @contextlib.contextmanager
 def reporting_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Turns what TensorFlow says of a worker that is gone into the user's error."""
+    """Turns TensorFlow's errors about a lost worker into one line for the user.
+
+    Args:
+      strategy: of the run; with one process nothing is changed.
+
+    Raises:
+      errors.InputError: another worker is gone.
+    """
     try:
         yield
     except (
@@ -117,10 +143,9 @@ def reporting_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
     ) as error:
         if not is_multi_worker(strategy):
             raise
-        reason = str(error).partition("\n")[0]
         raise errors.InputError(
-            f"another worker is gone ({reason}); start all of them again to go on from the last "
-            "checkpoint"
+            f"another worker is gone ({errors.first_line(error)}); start all of them again to "
+            "continue from the last checkpoint"
         ) from error
 
 

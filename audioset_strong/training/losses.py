@@ -2,24 +2,28 @@
 
 import dataclasses
 
-import gin
 import tensorflow as tf
 
 from audioset_strong.core import errors
+from audioset_strong.inputs.batches import TrainBatch
 
 
-@gin.configurable(module="losses")
 @dataclasses.dataclass(frozen=True)
 class SigmoidCrossEntropy:
     """Binary cross-entropy of independent sigmoid outputs (section 4 of the paper).
 
-    By default every unlabelled class is negative, as in the paper. In between are the labels that
-    nobody gave: a class without label, explicit negative or (strong) event elsewhere in the clip.
+    By default every unlabelled class is negative, as in the paper. Labels that are neither positive
+    nor known negatives can be weighted by `unknown_weight` instead: those of classes without a
+    label, an explicit negative or (under the strong policy) an event elsewhere in the clip.
+
+    >>> loss = SigmoidCrossEntropy()
+    >>> round(float(loss(tf.zeros([1, 2]), tf.ones([1, 2]), tf.ones([1, 2]))), 4)  # 2 ln 2
+    1.3863
 
     Attributes:
-      unknown_weight: of labels that nobody gave, in [0, 1]; 1 counts them as negatives like any
-        other (the paper), 0 leaves them out.
-      label_smoothing: in [0, 1); labels become (1 - s) * label + s / 2.
+      unknown_weight: weight of unknown labels, in [0, 1]; 1 counts them as negatives like any other
+        (the paper), 0 ignores them.
+      label_smoothing: s in [0, 1); labels become (1 - s) * label + s / 2.
 
     Raises:
       errors.InputError: a value outside its range.
@@ -40,26 +44,26 @@ class SigmoidCrossEntropy:
 
     @property
     def needs_known_labels(self) -> bool:
-        """Whether batches must say which labels are known (`sampling.train_patches`)."""
+        """Whether batches must say which labels are known (see `train_patches`)."""
         return self.unknown_weight < 1.0
 
-    def weights(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+    def weights(self, batch: TrainBatch) -> tf.Tensor:
         """How much each label counts.
 
         Args:
-          batch: label_weights float32 `[batch, classes]`, 0 where a class does not count; where
-            `needs_known_labels` also known, bool `[batch, classes]`.
+          batch: label_weights float32 `[batch, classes]`, 0 where a class does not count; if
+            `needs_known_labels`, also known_labels, bool `[batch, classes]`.
 
         Returns:
-          float32 `[batch, classes]`; the mean loss divides by their sum.
+          float32 `[batch, classes]`; the mean loss is the weighted sum divided by their sum.
         """
         weights = batch["label_weights"]
         if self.needs_known_labels:
-            weights = weights * tf.where(batch["known"], 1.0, self.unknown_weight)
+            weights = weights * tf.where(batch["known_labels"], 1.0, self.unknown_weight)
         return weights
 
     def __call__(self, logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """The weighted sum of the cross-entropies: a sum, so that replicas can add theirs up.
+        """The weighted sum of the cross-entropies; a sum, so that replicas can add up theirs.
 
         Args:
           logits: float32 `[batch, classes]`.

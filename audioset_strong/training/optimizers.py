@@ -1,31 +1,35 @@
-"""Optimizers, and the moving average of the weights that they reach."""
+"""Optimizers, and a moving average of the weights.
+
+Keras optimizers have `use_ema` and `global_clipnorm`; docs/training.md says why they are not used.
+"""
 
 from collections.abc import Callable, Sequence
 
-import gin
 import keras
 import tensorflow as tf
 
 from audioset_strong.core import errors
 
 
-@gin.configurable
 def adam(
     learning_rate: object,
+    *,
     beta_1: float = 0.9,
     beta_2: float = 0.999,
     epsilon: float = 1e-7,
     weight_decay: float = 0.0,
 ) -> keras.optimizers.Optimizer:
-    """Adam, as in section 4 of the paper; with `weight_decay` it is AdamW.
+    """Adam (https://arxiv.org/abs/1412.6980), as in section 4 of the paper.
+
+    With `weight_decay` it is AdamW (https://arxiv.org/abs/1711.05101).
 
     Args:
       learning_rate: a number or a Keras schedule.
-      beta_1: decay of the gradients' mean.
+      beta_1: decay of the mean of the gradients.
       beta_2: decay of the mean of their squares.
-      epsilon: added to its root.
-      weight_decay: share of each weight that is taken off a step, times the learning rate. Weights
-        of one dimension (batch norm, biases) are left alone.
+      epsilon: added to the root of that mean.
+      weight_decay: each step takes this share of each weight, times the learning rate, off the
+        weight. Weights of one dimension (batch norm, biases) are exempt.
 
     Raises:
       errors.InputError: a negative weight decay.
@@ -40,7 +44,16 @@ def adam(
 def build(
     optimizer: Callable[..., keras.optimizers.Optimizer], learning_rate: object, net: keras.Model
 ) -> keras.optimizers.Optimizer:
-    """The optimizer of a network, its variables made."""
+    """Makes the optimizer of a network, with its variables.
+
+    Args:
+      optimizer: makes a Keras optimizer from a learning rate.
+      learning_rate: a number or a Keras schedule.
+      net: the network; if it computes in float16, the loss is scaled.
+
+    Returns:
+      The optimizer, whose weight decay, if it has one, spares weights of one dimension.
+    """
     built = optimizer(learning_rate)
     if built.weight_decay:
         built.exclude_from_weight_decay(
@@ -53,14 +66,18 @@ def build(
 
 
 class MovingAverage:
-    """Exponential moving average of weights (EMA), in variables of its own.
+    """Exponential moving average of weights (EMA), in separate variables.
 
-    average = decay * average + (1 - decay) * weight after each step, with the decay held under
+    After each step, average = decay * average + (1 - decay) * weight, where decay is at most
     (1 + step) / (10 + step), so that the first weights are soon forgotten.
     """
 
     def __init__(self, net: keras.Model, decay: float):
-        """Begins at the network's present weights.
+        """Starts at the present weights of the network.
+
+        Args:
+          net: whose trainable weights are averaged.
+          decay: in (0, 1).
 
         Raises:
           errors.InputError: a decay outside (0, 1).
@@ -72,12 +89,12 @@ class MovingAverage:
         self.variables = average_variables(net)
 
     def restart(self) -> None:
-        """Begins again at the network's present weights."""
+        """Starts again at the present weights of the network."""
         for average, weight in zip(self.variables, self._weights, strict=True):
             average.assign(weight.value)
 
     def update(self, step: tf.Tensor) -> None:
-        """Takes the weights after `step` steps, in-graph."""
+        """Takes in the weights after `step` steps, in-graph."""
         done = tf.cast(step, tf.float32)
         decay = tf.minimum(self._decay, (1.0 + done) / (10.0 + done))
         for average, weight in zip(self.variables, self._weights, strict=True):
@@ -85,7 +102,7 @@ class MovingAverage:
 
 
 def average_variables(net: keras.Model) -> list[tf.Variable]:
-    """What holds the averages of a network's weights, in their order."""
+    """New variables for the averages of a network's trainable weights, in their order."""
     return [
         tf.Variable(weight.value, trainable=False, name=f"average_{i}")
         for i, weight in enumerate(net.trainable_variables)

@@ -3,27 +3,37 @@
 import math
 from collections.abc import Sequence
 
-import gin
 import keras
 
 from audioset_strong.core import errors
 
 
-@gin.configurable
 def constant_schedule(total_steps: int, learning_rate: float = 1e-3) -> float:
-    """The same learning rate at every step."""
+    """The same learning rate at every step.
+
+    >>> constant_schedule(1000, 0.01)
+    0.01
+
+    Args:
+      total_steps: steps of the run; without influence.
+      learning_rate: the value.
+    """
     del total_steps
     return learning_rate
 
 
-@gin.configurable
 def warmup_cosine(
     total_steps: int,
     learning_rate: float = 1e-3,
+    *,
     warmup_share: float = 0.05,
     final_share: float = 0.0,
 ) -> keras.optimizers.schedules.LearningRateSchedule:
     """A linear rise to `learning_rate`, then half a cosine down to `final_share` of it.
+
+    >>> rate = warmup_cosine(100, 0.01, warmup_share=0.1)
+    >>> [round(float(rate(step)), 4) for step in (0, 5, 10, 55, 100)]
+    [0.0, 0.005, 0.01, 0.005, 0.0]
 
     Args:
       total_steps: steps of the run.
@@ -47,14 +57,18 @@ def warmup_cosine(
     )
 
 
-@gin.configurable
 def step_schedule(
     total_steps: int,
     learning_rate: float = 1e-3,
+    *,
     boundaries: Sequence[float] = (0.5, 0.75),
     factor: float = 0.1,
 ) -> keras.optimizers.schedules.LearningRateSchedule:
     """A learning rate that is multiplied by `factor` at each boundary.
+
+    >>> rate = step_schedule(100, 1.0, boundaries=(0.5,), factor=0.5)
+    >>> float(rate(50)), float(rate(51))
+    (1.0, 0.5)
 
     Args:
       total_steps: steps of the run.
@@ -63,8 +77,7 @@ def step_schedule(
       factor: positive.
 
     Raises:
-      errors.InputError: boundaries that do not rise within (0, 1), or a factor that is not
-        positive.
+      errors.InputError: the boundaries do not rise within (0, 1), or the factor is not positive.
     """
     if list(boundaries) != sorted(set(boundaries)) or not all(0 < b < 1 for b in boundaries):
         raise errors.InputError(f"step_schedule.boundaries = {boundaries}: must rise within (0, 1)")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from audioset_strong.audio.features import FrontEnd
 from audioset_strong.core import errors
 from audioset_strong.models import resnet
 
@@ -62,3 +63,10 @@ def test_untrained_model_with_priors_predicts_about_the_priors():
 def test_impossible_networks_are_refused(arguments):
     with pytest.raises(errors.InputError, match="resnet needs positive"):
         resnet.resnet(3, **arguments)
+
+
+def test_the_input_has_the_shape_of_the_front_end_s_patches():
+    front_end = FrontEnd(hop_samples=320, num_bands=32)
+    model = resnet.resnet(2, input_shape=front_end.patch_shape, depths=(1,), width=4)
+    assert model.input.shape[1:] == (48, 32)
+    assert model.output.shape[1:] == (2,)

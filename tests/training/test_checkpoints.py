@@ -1,33 +1,34 @@
 """Checkpoints as readers meet them: whole or not there."""
 
 import json
-import pathlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from audioset_strong.core import errors
+from audioset_strong.core import errors, files
 from audioset_strong.labels import vocabularies
 from audioset_strong.models import resnet
 from audioset_strong.training import checkpoints
+from tests import trained
 
 VOCABULARY = vocabularies.Vocabulary(("/m/0a", "/m/0b"), ("a", "b"))
 
 
 @pytest.fixture
 def net():
-    return resnet.resnet(2, (1,), 2, bottleneck=False)
+    return resnet.resnet(2, depths=(1,), width=2, bottleneck=False)
 
 
 @pytest.fixture
 def workdir(tmp_path, net):
-    checkpoints.save_model_description(str(tmp_path), net, VOCABULARY, "data")
+    trained.run_info(VOCABULARY).write(str(tmp_path))
+    checkpoints.save_model_description(str(tmp_path), net)
     saved = tf.train.Checkpoint(model=net)
     for step in (5, 10):
         net.get_layer("logits").bias.assign([step, -step])
-        checkpoints.save(saved, str(tmp_path), step, keep=True)
-    checkpoints.save(saved, str(tmp_path), 12, keep=False)
+        checkpoints.save(saved, str(tmp_path), step=step, keep=True)
+    checkpoints.save(saved, str(tmp_path), step=12, keep=False)
     return tmp_path
 
 
@@ -50,20 +51,19 @@ def test_only_kept_checkpoints_are_listed_but_the_newest_is_resumed_from(workdir
 
 
 def test_whatever_is_listed_during_a_save_can_be_read(workdir, net, monkeypatch):
-    replace = pathlib.Path.replace
-    seen = []
+    rename, seen = files.rename, []
 
-    def look(path, target):
-        for _ in range(2):  # before and after the file is moved
+    def look(source, target):
+        for done in (False, True):  # before and after the file is moved
+            if done:
+                rename(source, target)
             listed = checkpoints.list_checkpoints(str(workdir))
             seen.append([step for step, _ in listed])
             for _, checkpoint in listed:
                 checkpoints.load_weights(net, checkpoint)
-            if path.exists():
-                replace(path, target)
 
-    monkeypatch.setattr(pathlib.Path, "replace", look)
-    checkpoints.save(tf.train.Checkpoint(model=net), str(workdir), 20, keep=True)
+    monkeypatch.setattr(files, "rename", look)
+    checkpoints.save(tf.train.Checkpoint(model=net), str(workdir), step=20, keep=True)
     assert seen == [[5, 10], [5, 10], [5, 10], [5, 10, 20]]  # the data, then the index
 
 
@@ -95,7 +95,7 @@ def test_a_path_is_a_checkpoint_or_a_workdir_with_a_selection(workdir):
 
 def test_what_cannot_be_read_is_told_in_one_line(workdir, net, tmp_path):
     checkpoint = str(workdir / "checkpoints" / "step-5")
-    other = resnet.resnet(2, (1,), 3, bottleneck=False)
+    other = resnet.resnet(2, depths=(1,), width=3, bottleneck=False)
     with pytest.raises(errors.InputError, match="does not hold the weights of this model") as got:
         checkpoints.load_weights(other, checkpoint)
     assert "\n" not in str(got.value)
@@ -105,6 +105,13 @@ def test_what_cannot_be_read_is_told_in_one_line(workdir, net, tmp_path):
         checkpoints.restore(tf.train.Checkpoint(model=net), checkpoint)
     with pytest.raises(errors.InputError, match=r"no model\.json"):
         checkpoints.load_model(str(tmp_path / "nowhere"))
+    facts = json.loads((workdir / "run.json").read_text())
+    facts["vocabulary"].pop()
+    (workdir / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(
+        errors.InputError, match=r"outputs, but the vocabulary of its run\.json has"
+    ):
+        checkpoints.load_model(str(workdir))
     (workdir / "model.json").write_text('{"architecture": {}')
-    with pytest.raises(errors.InputError, match="no model description"):
+    with pytest.raises(errors.InputError, match="not a model description"):
         checkpoints.load_model(str(workdir))

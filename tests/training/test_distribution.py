@@ -8,33 +8,16 @@ import time
 
 import numpy as np
 import pytest
-import tensorflow as tf
-from tensorboard.backend.event_processing import event_accumulator
 
 from audioset_strong.core import errors
-from audioset_strong.inputs import sampling, training_sources
+from audioset_strong.inputs import training_sources, training_stream
 from audioset_strong.training import checkpoints, distribution
-from tests.datasets import toy_clips, write_dataset
-from tests.processes import Server
 
 _TWO_CPUS = """
 import tensorflow as tf
 (cpu,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 """
-
-
-@pytest.fixture(scope="module")
-def server():
-    with Server() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("data")
-    write_dataset(directory / "train", toy_clips(40), 4)
-    return directory
 
 
 def _flags(workdir, data_dir, *more):
@@ -55,18 +38,13 @@ def _flags(workdir, data_dir, *more):
     ]
 
 
-def _losses(workdir):
-    accumulator = event_accumulator.EventAccumulator(str(workdir / "train"), {"tensors": 0})
-    accumulator.Reload()
-    return {
-        event.step: float(tf.make_ndarray(event.tensor_proto))
-        for event in accumulator.Tensors("loss")
-    }
+def _losses(logged):
+    return {step: float(value) for step, value in logged["loss"]}
 
 
 @pytest.mark.parametrize("clip_norm", ["None", pytest.param("0.05", marks=pytest.mark.slow)])
 def test_two_devices_train_as_one_does_at_the_same_global_batch(
-    server, data_dir, tmp_path, clip_norm
+    server, data_dir, tmp_path, clip_norm, events
 ):
     more = (
         f"--gin_param=train.clip_norm = {clip_norm}",
@@ -78,7 +56,7 @@ def test_two_devices_train_as_one_does_at_the_same_global_batch(
     two = server.start("train", *flags, prelude=_TWO_CPUS)
     assert one.wait() == 0, one.stderr
     assert two.wait() == 0, two.stderr
-    wanted, got = _losses(tmp_path / "one"), _losses(tmp_path / "two")
+    wanted, got = (_losses(events(tmp_path / name)) for name in ("one", "two"))
     assert sorted(got) == list(range(1, 13))
     # Float sums in another order; what they differ by grows from step to step.
     assert [got[step] for step in range(1, 7)] == pytest.approx(
@@ -130,13 +108,13 @@ def _start_workers(server, flags):
     return started
 
 
-def test_two_processes_train_together(server, data_dir, tmp_path):
+def test_two_processes_train_together(server, data_dir, tmp_path, events):
     workers = _start_workers(server, _flags(tmp_path / "run", data_dir))
     assert [worker.wait() for worker in workers] == [0, 0], workers[0].stderr + workers[1].stderr
     assert checkpoints.is_finished(str(tmp_path / "run"))
     steps = [step for step, _ in checkpoints.list_checkpoints(str(tmp_path / "run"))]
     assert steps == [4, 8, 12]
-    assert sorted(_losses(tmp_path / "run")) == list(range(1, 13))
+    assert sorted(_losses(events(tmp_path / "run"))) == list(range(1, 13))
     assert len(list((tmp_path / "run" / "train").iterdir())) == 1  # one writes the events
 
 
@@ -149,9 +127,11 @@ def test_a_loss_that_is_no_number_names_the_clips_of_both_processes(server, data
     assert all(f"at step {told['step']} " in worker.stderr for worker in workers)
     wanted = []
     for index in range(2):
-        batches = sampling.train_patches(
-            [training_sources.Source((str(data_dir / "train"),), "strong")],
-            *(4, 0, told["step"] - 1, 2048),
+        batches = training_stream.train_patches(
+            [training_sources.Source((f"{data_dir}/train",), "strong")],
+            4,
+            start_step=told["step"] - 1,
+            settings=training_stream.StreamSettings(shuffle_buffer=2048),
             num_pipelines=2,
             pipeline_index=index,
         )
@@ -164,7 +144,7 @@ def test_a_loss_that_is_no_number_names_the_clips_of_both_processes(server, data
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_process_ends_the_other_and_both_go_on_from_the_last_checkpoint(
-    server, data_dir, tmp_path, killed
+    server, data_dir, tmp_path, killed, events
 ):
     flags = _flags(tmp_path / "run", data_dir, "--gin_param=train.total_steps = 4000")
     workers = _start_workers(server, flags)
@@ -173,7 +153,7 @@ def test_a_killed_process_ends_the_other_and_both_go_on_from_the_last_checkpoint
     os.kill(workers[killed].pid, signal.SIGKILL)
     other = workers[1 - killed]
     assert other.wait() not in (0, None)
-    assert "start all of them again to go on from the last checkpoint" in other.stderr
+    assert "start all of them again to continue from the last checkpoint" in other.stderr
     last = checkpoints.newest(str(tmp_path / "run"))[0]
     workers = _start_workers(server, flags)
     while checkpoints.newest(str(tmp_path / "run"))[0] <= last:
@@ -181,7 +161,7 @@ def test_a_killed_process_ends_the_other_and_both_go_on_from_the_last_checkpoint
     for worker in workers:
         os.kill(worker.pid, signal.SIGTERM)
     assert [worker.wait() for worker in workers] == [128 + signal.SIGTERM] * 2
-    first = min(step for step in _losses(tmp_path / "run") if step > last)
+    first = min(step for step in _losses(events(tmp_path / "run")) if step > last)
     assert first == last + 1
 
 

@@ -1,37 +1,36 @@
 """Training runs: real shards in, real checkpoints and event files out."""
 
+import dataclasses
 import fcntl
 import json
-import os
-import pathlib
 import shutil
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorboard.backend.event_processing import event_accumulator
 
 from audioset_strong.audio import features
-from audioset_strong.core import errors
-from audioset_strong.inputs import sampling, training_sources
+from audioset_strong.audio.features import FrontEnd
+from audioset_strong.core import errors, files
+from audioset_strong.inputs import opened_sources, training_sources, training_stream
+from audioset_strong.inputs.augmentation import Augmentation
 from audioset_strong.labels import vocabularies
 from audioset_strong.models import resnet
 from audioset_strong.training import checkpoints
+from audioset_strong.training.run_info import RunInfo
 from tests import toy_training
 from tests.datasets import toy_clips, write_dataset
-from tests.toy_training import sources, tiny
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("data")
-    write_dataset(directory / "train", toy_clips(48), 2)
-    return str(directory)
+from tests.toy_training import tiny, toy_sources
 
 
 def train(workdir, data_dir, rate=1e-2, **settings):
-    defaults = {"total_steps": 60, "checkpoint_every": 20, "steps_per_call": 10}
+    defaults = {
+        "total_steps": 60,
+        "checkpoint_every": 20,
+        "steps_per_call": 10,
+        "config_text": "train.seed = 0\n",
+    }
     return toy_training.train(workdir, data_dir, rate, **(defaults | settings))
 
 
@@ -45,31 +44,11 @@ def trained(tmp_path_factory, data_dir):
 def begun_from(run, workdir, step):
     """A copy of `run` as it was when it had saved `step`."""
     (workdir / "checkpoints").mkdir(parents=True)
-    shutil.copy(run / "model.json", workdir)
+    for name in ("model.json", "run.json"):
+        shutil.copy(run / name, workdir)
     for path in (run / "checkpoints").glob(f"step-{step}.*"):
         shutil.copy(path, workdir / "checkpoints")
     return workdir
-
-
-def weights(workdir, step=None):
-    path = dict(checkpoints.list_checkpoints(str(workdir)))[step] if step else None
-    return checkpoints.load_model(str(workdir), path).model.get_weights()
-
-
-def assert_same(got, wanted):
-    assert len(got) == len(wanted)
-    for left, right in zip(got, wanted, strict=True):
-        np.testing.assert_array_equal(left, right)
-
-
-def events(workdir):
-    """tag -> [(step, value)] of a run's event files."""
-    accumulator = event_accumulator.EventAccumulator(str(workdir / "train"), {"tensors": 0})
-    accumulator.Reload()
-    return {
-        tag: [(e.step, tf.make_ndarray(e.tensor_proto)) for e in accumulator.Tensors(tag)]
-        for tag in accumulator.Tags()["tensors"]
-    }
 
 
 def test_a_run_learns_to_tell_tone_from_noise(trained):
@@ -79,8 +58,10 @@ def test_a_run_learns_to_tell_tone_from_noise(trained):
     windows, labels = [], []
     for clip in toy_clips(30, first=1000):
         (start, end, label), *_ = clip.segments
-        middle = 8 * (start + end) - features.PATCH_SAMPLES // 2
-        windows.append(clip.audio[max(middle, 0) :][: features.PATCH_SAMPLES] / 32768)
+        middle = 8 * (start + end) - features.DEFAULT_FRONT_END.patch_samples // 2
+        windows.append(
+            clip.audio[max(middle, 0) :][: features.DEFAULT_FRONT_END.patch_samples] / 32768
+        )
         labels.append(label)
     log_mel = features.log_mel(tf.constant(np.stack(windows), tf.float32))
     logits = loaded.model.predict(log_mel, verbose=0)
@@ -96,7 +77,7 @@ def test_checkpoints_and_a_finishing_mark_are_where_the_evaluator_looks(trained)
     assert not list(trained.rglob("*.tmp"))
 
 
-def test_tensorboard_shows_loss_gradient_norm_learning_rate_speed_and_config(trained):
+def test_tensorboard_shows_loss_gradient_norm_learning_rate_speed_and_config(trained, events):
     logged = events(trained)
     steps = [10, 20, 30, 40, 50, 60]
     for tag in ("loss", "gradient_norm", "learning_rate"):
@@ -107,14 +88,18 @@ def test_tensorboard_shows_loss_gradient_norm_learning_rate_speed_and_config(tra
     # That of the first call would be the time of building the graph.
     assert [step for step, _ in logged["examples_per_second"]] == steps[1:]
     ((_, config),) = logged["config"]
-    assert b"train_patches.shuffle_buffer" in config.item()
+    assert b"train.seed = 0" in config.item()
+    ((_, run),) = logged["run"]
+    assert b'"shuffle_buffer": 4096' in run.item()
 
 
-def test_the_first_loss_and_gradient_norm_are_those_of_the_untrained_model(data_dir, tmp_path):
+def test_the_first_loss_and_gradient_norm_are_those_of_the_untrained_model(
+    data_dir, tmp_path, events
+):
     train(tmp_path / "run", data_dir, total_steps=1)
     keras.utils.set_random_seed(0)
-    net = tiny(4, training_sources.class_priors(sources(data_dir)))
-    batch = next(iter(sampling.train_patches(sources(data_dir), 16, seed=0)))
+    net = tiny(4, class_priors=opened_sources.class_priors(toy_sources(data_dir)))
+    batch = next(iter(training_stream.train_patches(toy_sources(data_dir), 16, seed=0)))
     with tf.GradientTape() as tape:
         logits = net(batch["log_mel"], training=True)
         # Cross-entropy written out; the probabilities are far from 0 and 1 here.
@@ -134,14 +119,18 @@ def test_a_finished_run_is_left_alone(trained, data_dir):
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
 
 
-def test_a_run_resumed_ends_with_the_same_weights_and_the_same_curve(trained, data_dir, tmp_path):
+def test_a_run_resumed_ends_with_the_same_weights_and_the_same_curve(
+    trained, data_dir, tmp_path, weights, events, assert_same
+):
     resumed = begun_from(trained, tmp_path / "resumed", 20)
     train(resumed, data_dir)
     assert_same(weights(resumed), weights(trained))
     assert events(resumed)["loss"] == events(trained)["loss"][2:]
 
 
-def test_a_run_goes_on_where_its_data_were_moved_but_not_in_other_data(trained, data_dir, tmp_path):
+def test_a_run_goes_on_where_its_data_were_moved_but_not_in_other_data(
+    trained, data_dir, tmp_path, weights, assert_same
+):
     shutil.copytree(data_dir, tmp_path / "moved")
     resumed = begun_from(trained, tmp_path / "resumed", 40)
     write_dataset(tmp_path / "other" / "train", toy_clips(47), 2)
@@ -151,11 +140,71 @@ def test_a_run_goes_on_where_its_data_were_moved_but_not_in_other_data(trained, 
     assert_same(weights(resumed), weights(trained))
 
 
-def test_what_is_saved_to_resume_from_is_replaced_and_not_evaluated(trained, data_dir, tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 1}, "cannot continue its run with seed = 1 instead of 0"),
+        ({"front_end": FrontEnd(lower_hz=300.0)}, "with FrontEnd.lower_hz = 300.0 instead of 125"),
+        ({"framing_rule": "paper"}, "with framing_rule = 'paper' instead of 'released'"),
+        ({"augmentation": Augmentation(gain_db=3.0)}, "augmentation.gain_db = 3.0 instead of 0.0"),
+        ({"init_from": "elsewhere"}, "with init_from = 'elsewhere' instead of None"),
+    ],
+)
+def test_a_run_is_not_continued_as_another_one(trained, data_dir, tmp_path, changes, message):
+    for step in (40, 60):  # with a part still to do, and finished
+        resumed = begun_from(trained, tmp_path / f"from {step}", step)
+        with pytest.raises(errors.InputError, match=message):
+            train(resumed, data_dir, **changes)
+    with pytest.raises(errors.InputError, match=message):
+        train(trained, data_dir, **changes)
+
+
+def test_a_run_of_other_sources_is_not_continued(trained, data_dir, tmp_path):
+    resumed = begun_from(trained, tmp_path / "resumed", 40)
+    source = dataclasses.replace(toy_sources(data_dir)[0], policy="diffuse")
+    with pytest.raises(errors.InputError, match="policy = 'diffuse' instead of 'strong'"):
+        train(resumed, data_dir, sources=[source])
+
+
+def test_the_facts_of_a_run_are_written_before_its_first_step(trained, data_dir, tmp_path):
+    def explode(total_steps):
+        del total_steps
+        return 1e38
+
+    with pytest.raises(errors.InputError, match=r"is (nan|inf) at step"):
+        train(tmp_path, data_dir, learning_rate=explode, total_steps=5, checkpoint_every=5)
+    run = RunInfo.read(str(tmp_path))
+    assert run.sources == tuple(toy_sources(data_dir))
+    assert [(d.name, d.clips) for d in run.datasets] == [("train", 48)]
+    assert (run.seed, run.batch_size, run.total_steps) == (0, 16, 5)
+    assert run.versions["tensorflow"] == tf.__version__
+    assert checkpoints.load_model(str(trained)).run == RunInfo.read(str(trained))
+    assert set(json.loads((trained / "model.json").read_text())) == {"architecture"}
+
+
+def test_a_model_of_another_front_end_takes_its_patches_and_its_like_to_start_from(
+    trained, data_dir, tmp_path
+):
+    front_end = FrontEnd(hop_samples=320, num_bands=32, lower_hz=300.0, offset=1e-4)
+    run = train(tmp_path / "run", data_dir, front_end=front_end, total_steps=5, inputs_every=5)
+    loaded = checkpoints.load_model(str(run))
+    assert loaded.run.front_end == front_end
+    assert loaded.model.input.shape[1:] == (48, 32)
+    init_from = str(run / "checkpoints" / "step-5")
+    train(tmp_path / "tuned", data_dir, front_end=front_end, total_steps=1, init_from=init_from)
+    message = "another front end than this run's, which has FrontEnd.hop_samples = 160 instead of"
+    with pytest.raises(errors.InputError, match=message):
+        train(tmp_path / "other", data_dir, init_from=init_from)
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_is_saved_to_resume_from_is_replaced_and_not_evaluated(
+    trained, data_dir, tmp_path, weights, assert_same
+):
     seen, save = [], checkpoints.save
 
-    def watched(saved, workdir, *arguments):
-        save(saved, workdir, *arguments)
+    def watched(saved, workdir, **arguments):
+        save(saved, workdir, **arguments)
         names = sorted({p.name.partition(".")[0] for p in (run / "checkpoints").iterdir()})
         seen.append((names, checkpoints.newest(workdir)[0]))
 
@@ -173,13 +222,13 @@ def test_what_is_saved_to_resume_from_is_replaced_and_not_evaluated(trained, dat
     assert_same(weights(run), weights(trained, 40))
 
 
-def test_another_seed_trains_another_model(trained, data_dir, tmp_path):
+def test_another_seed_trains_another_model(trained, data_dir, tmp_path, weights):
     train(tmp_path, data_dir, seed=1, total_steps=20)
     assert not np.array_equal(weights(trained, 20)[0], weights(tmp_path, 20)[0])
 
 
 def test_fine_tuning_begins_with_the_selected_weights_and_a_fresh_optimizer(
-    trained, data_dir, tmp_path
+    trained, data_dir, tmp_path, assert_same
 ):
     shutil.copytree(trained, tmp_path / "pretrained")
     (tmp_path / "pretrained" / "selection.json").write_text('{"step": 40}')
@@ -192,7 +241,7 @@ def test_fine_tuning_begins_with_the_selected_weights_and_a_fresh_optimizer(
         [w.numpy() for w in tuned.trainable_weights], [w.numpy() for w in start.trainable_weights]
     )
     # The moving averages go on from the loaded ones, with momentum 0.9.
-    batch = next(sampling.train_patches(sources(data_dir), 16).as_numpy_iterator())
+    batch = next(training_stream.train_patches(toy_sources(data_dir), 16).as_numpy_iterator())
     stem = keras.Model(start.input, start.get_layer("stem_conv").output)(batch["log_mel"])
     old, new = (m.get_layer("stem_norm").moving_variance.numpy() for m in (start, tuned))
     wanted = 0.9 * old + 0.1 * stem.numpy().var(axis=(0, 1, 2))
@@ -216,15 +265,15 @@ def test_fine_tuning_needs_a_selection_or_a_checkpoint_of_the_same_network(
     ):
         train(tmp_path / "a", str(tmp_path / "data"), init_from=checkpoint)
 
-    def wider(num_classes, class_priors):
-        return resnet.resnet(num_classes, (1,), 8, bottleneck=False, class_priors=class_priors)
+    def wider(num_classes, **_):
+        return resnet.resnet(num_classes, depths=(1,), width=8, bottleneck=False)
 
     with pytest.raises(errors.InputError, match="does not hold the weights of this model"):
         train(tmp_path / "a", data_dir, model=wider, init_from=checkpoint)
     assert not (tmp_path / "a").exists()
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_names_the_clips(data_dir, tmp_path):
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_clips(data_dir, tmp_path, weights):
     def explode(total_steps):
         del total_steps
         return keras.optimizers.schedules.PiecewiseConstantDecay([10], [1e-3, 1e38])
@@ -237,18 +286,18 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_clips(data_dir, tm
     assert all(np.isfinite(values).all() for values in weights(run))
     told = json.loads((run / "diverged.json").read_text())
     assert f"at step {told['step']} " in str(got.value)
-    batches = sampling.train_patches(sources(data_dir), 16, start_step=told["step"] - 1)
+    batches = training_stream.train_patches(toy_sources(data_dir), 16, start_step=told["step"] - 1)
     wanted = next(batches.as_numpy_iterator())
     assert [clip["clip_id"] for clip in told["batch"]] == [i.decode() for i in wanted["clip_id"]]
     assert [clip["start_sample"] for clip in told["batch"]] == list(wanted["start"])
 
 
 def test_two_processes_do_not_train_in_one_workdir(data_dir, tmp_path):
-    other = os.open(tmp_path, os.O_RDONLY)
-    fcntl.flock(other, fcntl.LOCK_EX)  # as the other process holds it
+    other = open(tmp_path / ".lock", "w")  # noqa: SIM115
+    fcntl.flock(other, fcntl.LOCK_EX)  # as another process holds it
     with pytest.raises(errors.InputError, match="another process is training in it"):
         train(tmp_path, data_dir, total_steps=1)
-    os.close(other)
+    other.close()
     train(tmp_path, data_dir, total_steps=1)
 
 
@@ -256,22 +305,28 @@ class _Killed(BaseException):
     """Stands for SIGKILL: nothing of ours catches it."""
 
 
-def test_a_run_that_dies_at_any_file_of_a_save_goes_on_and_ends_the_same(
-    trained, data_dir, tmp_path
+class _Dying:
+    """Stands for `files.rename`; dies at a checkpoint's file once `left` others are in place."""
+
+    def __init__(self, left):
+        self.left, self.rename = left, files.rename
+
+    def __call__(self, source, target):
+        if "checkpoints" in str(target):
+            if not self.left:
+                raise _Killed
+            self.left -= 1
+        self.rename(source, target)
+
+
+@pytest.mark.slow
+def test_a_run_that_dies_at_any_file_of_a_save_continues_and_ends_the_same(
+    trained, data_dir, tmp_path, weights, assert_same
 ):
-    replace = pathlib.Path.replace
     run = begun_from(trained, tmp_path / "run", 40)
     for survived in (0, 1):  # files of the checkpoint that are in place when it dies
-
-        def dying(path, target, left=survived, moved=[]):  # noqa: B006
-            if "checkpoints" in str(target):
-                if len(moved) == left:
-                    raise _Killed
-                moved.append(path)
-            return replace(path, target)
-
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(pathlib.Path, "replace", dying)
+            patch.setattr(files, "rename", _Dying(survived))
             with pytest.raises(_Killed):
                 train(run, data_dir)
         assert checkpoints.newest(str(run))[0] == 40
@@ -292,8 +347,8 @@ def test_a_run_that_dies_at_any_file_of_a_save_goes_on_and_ends_the_same(
         ({"checkpoint_every": -1}, "train.checkpoint_every = -1"),
         ({"seed": -1}, "train.seed = -1"),
         ({"learning_rate": 1e-3}, "train.learning_rate = 0.001: must name a function"),
-        ({"sources": lambda _: []}, "no dataset given"),
-        ({"sources": lambda _: [training_sources.Source(("nowhere",), "weak")]}, "nowhere"),
+        ({"sources": []}, "no dataset given"),
+        ({"sources": [training_sources.Source(("nowhere",), "weak")]}, "nowhere"),
     ],
 )
 def test_bad_settings_stop_before_anything_is_written(data_dir, tmp_path, settings, message):

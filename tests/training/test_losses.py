@@ -14,7 +14,7 @@ def _loss(logits, labels, weights, known=None, **settings):
         "label_weights": tf.constant(weights, tf.float32),
     }
     if known is not None:
-        batch["known"] = tf.constant(known, tf.bool)
+        batch["known_labels"] = tf.constant(known, tf.bool)
     loss = losses.SigmoidCrossEntropy(**settings)
     each = loss.weights(batch)
     total = loss(tf.constant(logits, tf.float32), batch["labels"], each)

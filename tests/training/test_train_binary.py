@@ -11,27 +11,21 @@ import pytest
 
 from audioset_strong.training import checkpoints
 from tests.datasets import toy_clips, write_dataset
-from tests.processes import Server
 
 STEPS = 24
 # Ends its own process at the n-th file of a checkpoint, before that file is in place.
 _DIE = """
-import pathlib, os, signal
-replace, moved = pathlib.Path.replace, []
-def dying(path, target):
+import os, signal
+from audioset_strong.core import files
+rename, moved = files.rename, []
+def dying(source, target):
     if "checkpoints" in str(target):
-        moved.append(path)
+        moved.append(source)
         if len(moved) == {n}:
             os.kill(os.getpid(), signal.{sign})
-    return replace(path, target)
-pathlib.Path.replace = dying
+    return rename(source, target)
+files.rename = dying
 """
-
-
-@pytest.fixture(scope="module")
-def server():
-    with Server() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +93,7 @@ def test_a_run_killed_and_stopped_again_and_again_ends_as_one_never_stopped(
     before = newest()
     process = start(1, "SIGTERM")
     assert process.wait() == 128 + signal.SIGTERM
-    assert re.search(rf"stopped at step \d+ of {STEPS}; run again to go on", process.stderr)
+    assert re.search(rf"stopped at step \d+ of {STEPS}; run again to continue", process.stderr)
     assert "Traceback" not in process.stderr
     assert before < newest() < STEPS
     assert not checkpoints.is_finished(str(workdir))
@@ -135,11 +129,14 @@ def test_a_run_killed_and_stopped_again_and_again_ends_as_one_never_stopped(
             ["--gin_param=weak_strong_mixture.strong_datasets = %NOWHERE"],
             "%NOWHERE is used but never set",
         ),
-        (["--gin_param=train.sources = @single_source"], "Required bindings for `single`"),
+        (["--gin_param=train.sources = @single_source"], "no binding of single_source.datasets"),
         (["--gin_param=train.batch_size = 'many'"], "train.batch_size = 'many'"),
+        (["--gin_param=mixture.mu = 0.5"], "mixture.mu is now weak_strong_mixture.mu"),
+        (["--gin_param=train.framing_rule = 'half'"], "train.framing_rule = 'half'"),
+        (["--gin_param=FrontEnd.fft_length = 256"], "FrontEnd.fft_length = 256: must be at least"),
         (["--init_from=/nowhere"], "/nowhere: neither a checkpoint nor a workdir"),
         (["--data_dir=/nowhere"], "/nowhere/train: no converted dataset"),
-        (["--workdir=/proc/run"], "cannot write to /proc/run"),
+        (["--workdir=/proc/run"], "/proc/run/config.gin: cannot be written"),
     ],
 )
 def test_a_user_s_mistake_is_one_line_and_exit_code_2(server, data_dir, tmp_path, more, message):
@@ -159,7 +156,7 @@ def test_a_workdir_of_another_experiment_is_refused_with_the_difference(
     )
     assert process.wait() == 2
     (line,) = process.stderr.splitlines()
-    assert "there weak_strong_mixture.mu = 0.8, asked for weak_strong_mixture.mu = 0.5" in line
+    assert "it has weak_strong_mixture.mu = 0.8, this one weak_strong_mixture.mu = 0.5" in line
     # The same experiment with its data elsewhere is no other.
     shutil.copytree(data_dir, tmp_path / "moved")
     assert server.start("train", *flags(whole, tmp_path / "moved")).wait() == 0

@@ -20,6 +20,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 from absl import flags
 
@@ -37,98 +38,150 @@ _PRECISION = flags.DEFINE_enum(
 _JIT_COMPILE = flags.DEFINE_bool("jit_compile", False, "Compile the steps by XLA.")
 
 
-def _rows() -> tuple[dict[str, Callable[[], None]], dict[str, object]]:
-    """A function of one turn for each row, and what is measured."""
-    import keras
+Turn = Callable[[], object]
+
+
+def _batch() -> dict[str, Any]:
+    """One batch of noise, which lies in memory."""
     import numpy as np
     import tensorflow as tf
 
-    from audioset_strong.audio import features
-    from audioset_strong.models import complexity, precisions, resnet
-    from audioset_strong.training import losses, monitoring, optimizers
-    from audioset_strong.training.step import make_step
+    from audioset_strong.audio.features import DEFAULT_FRONT_END
 
-    batch_size, classes, steps = _BATCH_SIZE.value, _CLASSES.value, _STEPS.value
     rng = np.random.default_rng(0)
-    shape = (batch_size, features.PATCH_FRAMES, features.PATCH_BANDS)
-    labels = (rng.random((batch_size, classes)) < 2 / classes).astype(np.float32)
-    batch = {
+    shape = (_BATCH_SIZE.value, *DEFAULT_FRONT_END.patch_shape)
+    labels = rng.random((_BATCH_SIZE.value, _CLASSES.value)) < 2 / _CLASSES.value
+    return {
         "log_mel": tf.constant(rng.normal(-2, 1, shape).astype(np.float32)),
-        "labels": tf.constant(labels),
-        "label_weights": tf.ones_like(labels),
+        "labels": tf.constant(labels.astype(np.float32)),
+        "label_weights": tf.ones(labels.shape),
     }
-    size = {"depths": (1, 1, 1, 1), "width": 8, "bottleneck": False} if _SMALL.value else {}
 
-    def network() -> keras.Model:
-        with precisions.layers_in(_PRECISION.value):
-            return resnet.resnet(classes, first_stride=_FIRST_STRIDE.value, **size)
 
-    ours, alone = network(), network()
-    optimizer = optimizers.build(optimizers.adam, 1e-4, ours)
-    run_steps = make_step(
-        tf.distribute.get_strategy(),
-        ours,
-        optimizer,
+def _network() -> Any:
+    from audioset_strong.models import precisions, resnet
+
+    size: dict[str, Any] = {}
+    if _SMALL.value:
+        size = {"depths": (1, 1, 1, 1), "width": 8, "bottleneck": False}
+    with precisions.layers_in(_PRECISION.value):
+        return resnet.resnet(_CLASSES.value, first_stride=_FIRST_STRIDE.value, **size)
+
+
+def _loop_turn(net: Any, batch: dict[str, Any]) -> Turn:
+    """Several steps as train.py runs them."""
+    import tensorflow as tf
+
+    from audioset_strong.training import losses, monitoring, optimizers
+    from audioset_strong.training.state import TrainState
+    from audioset_strong.training.step import TrainStep
+
+    optimizer = optimizers.build(optimizers.adam, 1e-4, net)
+    run_steps = TrainStep(
+        TrainState(net, optimizer, tf.Variable(0, dtype=tf.int64)),
         losses.SigmoidCrossEntropy(),
-        tf.Variable(0, dtype=tf.int64),
+        strategy=tf.distribute.get_strategy(),
+        to_model_input=lambda batch: batch,
         jit_compile=_JIT_COMPILE.value,
     )
     batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
 
-    def with_loop() -> None:
-        ran = {
-            name: value.numpy() for name, value in run_steps(batches, tf.constant(steps)).items()
-        }
-        monitoring.write_scalars({"loss": float(ran["loss"].mean())}, steps)
+    def turn() -> None:
+        ran = {name: value.numpy() for name, value in run_steps(batches, _STEPS.value).items()}
+        monitoring.write_scalars({"loss": float(ran["loss"].mean())}, _STEPS.value)
 
-    bare_optimizer = optimizers.build(optimizers.adam, 1e-4, alone)
-    scaled = isinstance(bare_optimizer, keras.optimizers.LossScaleOptimizer)
+    return turn
+
+
+def _bare_turn(net: Any, batch: dict[str, Any]) -> Turn:
+    """The same network in a step with nothing around it."""
+    import keras
+    import tensorflow as tf
+
+    from audioset_strong.training import optimizers
+
+    optimizer = optimizers.build(optimizers.adam, 1e-4, net)
+    scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
     @tf.function(jit_compile=_JIT_COMPILE.value or None)
     def one_step() -> tf.Tensor:
         with tf.GradientTape() as tape:
-            logits = alone(batch["log_mel"], training=True)
+            logits = net(batch["log_mel"], training=True)
             loss = tf.reduce_mean(
                 tf.nn.sigmoid_cross_entropy_with_logits(labels=batch["labels"], logits=logits)
             )
-            target = bare_optimizer.scale_loss(loss) if scaled else loss
-        gradients = tape.gradient(target, alone.trainable_variables)
-        bare_optimizer.apply(gradients, alone.trainable_variables)
+            target = optimizer.scale_loss(loss) if scaled else loss
+        gradients = tape.gradient(target, net.trainable_variables)
+        optimizer.apply(gradients, net.trainable_variables)
         return loss
 
-    @tf.function(jit_compile=_JIT_COMPILE.value or None)
-    def logits_alone() -> tf.Tensor:
-        return ours(batch["log_mel"], training=False)
+    return lambda: [one_step() for _ in range(_STEPS.value)][-1].numpy()
 
+
+def _forward_turn(net: Any, batch: dict[str, Any]) -> Turn:
+    """Logits alone."""
+    import tensorflow as tf
+
+    @tf.function(jit_compile=_JIT_COMPILE.value or None)
+    def logits() -> tf.Tensor:
+        return net(batch["log_mel"], training=False)
+
+    return lambda: [logits() for _ in range(_STEPS.value)][-1].numpy()
+
+
+def _stock_network(input_shape: tuple[int, ...]) -> Any:
+    import keras
+
+    from audioset_strong.models import precisions
+
+    with precisions.layers_in(_PRECISION.value):
+        stock = keras.applications.ResNet50(
+            weights=None,
+            input_shape=(*input_shape, 1),
+            classes=_CLASSES.value,
+            classifier_activation=None,
+        )
+        stock.compile(
+            keras.optimizers.Adam(1e-4),
+            keras.losses.BinaryCrossentropy(from_logits=True),
+            jit_compile=_JIT_COMPILE.value,
+        )
+    return stock
+
+
+def _stock_turn(stock: Any, batch: dict[str, Any]) -> Turn:
+    """Steps of stock Keras."""
+    import tensorflow as tf
+
+    pictures = tf.expand_dims(batch["log_mel"], -1)
+
+    def turn() -> None:
+        for _ in range(_STEPS.value):
+            stock.train_on_batch(pictures, batch["labels"])
+
+    return turn
+
+
+def _rows() -> tuple[dict[str, Turn], dict[str, object]]:
+    """A function of one turn for each row, and what is measured."""
+    import tensorflow as tf
+
+    from audioset_strong.models import complexity
+
+    batch = _batch()
+    ours, alone = _network(), _network()
     rows = {
-        "loop": with_loop,
-        "bare": lambda: [one_step() for _ in range(steps)][-1].numpy(),
-        "forward": lambda: [logits_alone() for _ in range(steps)][-1].numpy(),
+        "loop": _loop_turn(ours, batch),
+        "bare": _bare_turn(alone, batch),
+        "forward": _forward_turn(ours, batch),
     }
     about: dict[str, object] = {
         "ours": str(complexity.measure(ours)),
         "devices": [d.name for d in tf.config.list_logical_devices()],
     }
     if not _SMALL.value:
-        with precisions.layers_in(_PRECISION.value):
-            stock = keras.applications.ResNet50(
-                weights=None,
-                input_shape=(*shape[1:], 1),
-                classes=classes,
-                classifier_activation=None,
-            )
-            stock.compile(
-                keras.optimizers.Adam(1e-4),
-                keras.losses.BinaryCrossentropy(from_logits=True),
-                jit_compile=_JIT_COMPILE.value,
-            )
-        pictures = tf.expand_dims(batch["log_mel"], -1)
-
-        def stock_steps() -> None:
-            for _ in range(steps):
-                stock.train_on_batch(pictures, batch["labels"])
-
-        rows["stock"] = stock_steps
+        stock = _stock_network(batch["log_mel"].shape[1:])
+        rows["stock"] = _stock_turn(stock, batch)
         about["stock"] = str(complexity.measure(stock))
     return rows, about
 

@@ -1,0 +1,139 @@
+"""What gin can bind for train.py and sweep.py, and the training run that bindings describe.
+
+| name in gin files | what it is |
+|---|---|
+| `train` | `TrainSettings`, and `train.sources` and `train.framing_rule` |
+| `train_patches` | `StreamSettings` |
+| `Augmentation`, `FrontEnd`, `SigmoidCrossEntropy` | the classes of that name |
+| `single_source`, `weak_strong_mixture` | for `train.sources` |
+| `resnet` | for `train.model` |
+| `adam` | for `train.optimizer` |
+| `constant_schedule`, `warmup_cosine`, `step_schedule` | for `train.learning_rate` |
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gin
+
+from audioset_strong.audio.features import FrontEnd
+from audioset_strong.configuration import bindings
+from audioset_strong.core import errors
+from audioset_strong.inputs import training_sources
+from audioset_strong.inputs.augmentation import Augmentation
+from audioset_strong.inputs.training_sources import Source
+from audioset_strong.inputs.training_stream import StreamSettings
+from audioset_strong.labels import framing
+from audioset_strong.models import resnet
+from audioset_strong.training import losses, optimizers, schedules
+from audioset_strong.training.settings import TrainSettings
+
+_EXAMPLE = "a --gin_file such as table1/strong_67k.gin"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Train(TrainSettings):
+    """What `train.*` binds: the settings, and what chooses examples and labels.
+
+    Attributes:
+      sources: from the directory of the datasets to the sources.
+      framing_rule: of strong labels, see `framing.frame_labels`.
+    """
+
+    sources: Callable[[str], Sequence[Source]]
+    framing_rule: str = framing.RELEASED
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not callable(self.sources):
+            raise errors.InputError(
+                f"train.sources = {self.sources!r}: must name a function, like @weak_strong_mixture"
+            )
+        framing.check_rule(self.framing_rule, "train.framing_rule")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingRun:
+    """The arguments of `loop.train` that bindings determine; its attributes have those names."""
+
+    sources: tuple[Source, ...]
+    settings: TrainSettings
+    front_end: FrontEnd
+    augmentation: Augmentation
+    stream: StreamSettings
+    framing_rule: str
+
+
+def _register(original: Any, *, module: str, denylist: Sequence[str] = ()) -> Any:
+    return gin.external_configurable(
+        original, original.__name__, module=module, denylist=list(denylist)
+    )
+
+
+_train = gin.external_configurable(_Train, "train", module="training")
+_stream = gin.external_configurable(StreamSettings, "train_patches", module="training_stream")
+_augmentation = _register(Augmentation, module="augmentation")
+# What `train.*` may refer to by name. What calls them gives the arguments in the denylists.
+_FUNCTIONS: dict[Any, Any] = {
+    original: _register(original, module=module, denylist=denylist)
+    for original, module, denylist in (
+        (training_sources.single_source, "training_sources", ["data_dir"]),
+        (training_sources.weak_strong_mixture, "training_sources", ["data_dir"]),
+        (resnet.resnet, "models", ["num_classes", "input_shape", "class_priors"]),
+        (optimizers.adam, "optimizers", []),
+        (schedules.constant_schedule, "schedules", ["total_steps"]),
+        (schedules.warmup_cosine, "schedules", ["total_steps"]),
+        (schedules.step_schedule, "schedules", ["total_steps"]),
+        (losses.SigmoidCrossEntropy, "losses", []),
+    )
+}
+
+
+def training_run(data_dir: str) -> TrainingRun:
+    """Makes the training run that the bindings describe.
+
+    Args:
+      data_dir: directory of the datasets that the sources name.
+
+    Raises:
+      errors.InputError: a binding is missing, or has an impossible value.
+    """
+    bindings.require("train", _Train, _EXAMPLE)
+    with bindings.one_line():
+        bound = _train()
+        names = [field.name for field in dataclasses.fields(TrainSettings)]
+        return TrainingRun(
+            sources=_sources(bound.sources, data_dir),
+            # Its defaults are the functions themselves, to which no binding applies.
+            settings=TrainSettings(**{n: _with_bindings(getattr(bound, n)) for n in names}),
+            front_end=bindings.front_end(),
+            augmentation=augmentation(),
+            stream=_stream(),
+            framing_rule=bound.framing_rule,
+        )
+
+
+def augmentation() -> Augmentation:
+    """The augmentation that the bindings of `Augmentation.*` describe.
+
+    Raises:
+      errors.InputError: a value out of its range.
+    """
+    with bindings.one_line():
+        return _augmentation()
+
+
+def _sources(function: Callable[[str], Sequence[Source]], data_dir: str) -> tuple[Source, ...]:
+    function = _with_bindings(function)
+    for original, registered in _FUNCTIONS.items():
+        if function is registered:
+            bindings.require(original.__name__, original, _EXAMPLE, given=["data_dir"])
+    return tuple(function(data_dir))
+
+
+def _with_bindings(value: Any) -> Any:
+    try:
+        return _FUNCTIONS.get(value, value)
+    except TypeError:  # not hashable: not one of ours
+        return value

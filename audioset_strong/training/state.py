@@ -1,0 +1,99 @@
+"""The state of a training run: everything that a step changes and a checkpoint holds."""
+
+import dataclasses
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from audioset_strong.audio.features import FrontEnd
+from audioset_strong.labels.vocabularies import Vocabulary
+from audioset_strong.models import precisions
+from audioset_strong.training import checkpoints, initialization, optimizers
+from audioset_strong.training.settings import TrainSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """Network, optimizer, step counter and moving average of one run.
+
+    Attributes:
+      net: log-mel -> logits.
+      optimizer: built for the network.
+      step_variable: int64, number of steps done.
+      average: moving average of the weights, if the run keeps one.
+    """
+
+    net: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    step_variable: tf.Variable
+    average: optimizers.MovingAverage | None = None
+
+    @classmethod
+    def build(
+        cls,
+        settings: TrainSettings,
+        num_classes: int,
+        *,
+        input_shape: tuple[int, int],
+        class_priors: np.ndarray | None,
+        strategy: tf.distribute.Strategy,
+    ) -> "TrainState":
+        """A fresh state, its variables created under the strategy's scope.
+
+        Args:
+          settings: settings of the run.
+          num_classes: number of outputs.
+          input_shape: (STFT frames, bands) of a patch.
+          class_priors: float `[num_classes]`, where the output biases start; None for zero.
+          strategy: where the variables live.
+        """
+        with strategy.scope():
+            with precisions.layers_in(settings.precision):
+                net = settings.model(
+                    num_classes=num_classes, input_shape=input_shape, class_priors=class_priors
+                )
+            learning_rate = settings.learning_rate(settings.total_steps)
+            optimizer = optimizers.build(settings.optimizer, learning_rate, net)
+            step = tf.Variable(0, dtype=tf.int64, name="step")
+            decay = settings.ema_decay
+            average = optimizers.MovingAverage(net, decay) if decay is not None else None
+        return cls(net, optimizer, step, average)
+
+    @property
+    def step(self) -> int:
+        """Number of steps done."""
+        return int(self.step_variable.numpy())
+
+    @functools.cached_property
+    def checkpoint(self) -> tf.train.Checkpoint:
+        """What `checkpoints.save` writes."""
+        saved = tf.train.Checkpoint(
+            model=self.net, optimizer=self.optimizer, step=self.step_variable
+        )
+        if self.average:
+            saved.averages = self.average.variables
+        return saved
+
+    def restore(self, checkpoint: str) -> None:
+        """Continues from a checkpoint of the same run.
+
+        Raises:
+          errors.InputError: it is of another run, or cannot be read.
+        """
+        checkpoints.restore(self.checkpoint, checkpoint)
+
+    def start_from(
+        self, vocabulary: Vocabulary, init_from: str, *, front_end: FrontEnd
+    ) -> dict[str, object]:
+        """Takes the weights of a trained model; optimizer and moving average start afresh.
+
+        Args, returns and raises as `initialization.start_from`.
+        """
+        report = initialization.start_from(
+            self.net, vocabulary, init_from=init_from, front_end=front_end
+        )
+        if self.average:
+            self.average.restart()
+        return report

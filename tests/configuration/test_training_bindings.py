@@ -1,0 +1,168 @@
+"""The training run that gin bindings describe."""
+
+import pathlib
+
+import gin
+import pytest
+
+from audioset_strong.audio.features import FrontEnd
+from audioset_strong.configuration import gin_files, training_bindings
+from audioset_strong.core import errors
+from audioset_strong.inputs.augmentation import Augmentation
+from audioset_strong.inputs.training_stream import StreamSettings
+from audioset_strong.models import resnet
+from audioset_strong.training import losses, optimizers, schedules
+from audioset_strong.training.settings import TrainSettings
+
+_ROWS = ("weak_67k", "diffuse_67k", "strong_67k", "weak_1_8m", "plus_diffuse", "plus_strong")
+_REQUIRED = (
+    "train.batch_size = 4",
+    "train.total_steps = 10",
+    "train.checkpoint_every = 5",
+    "train.sources = @single_source",
+    "single_source.datasets = ('a',)",
+    "single_source.policy = 'weak'",
+)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_gin():
+    yield
+    gin.clear_config()
+
+
+def run_of(*bindings):
+    gin_files.parse([], [*_REQUIRED, *bindings])
+    return training_bindings.training_run("data")
+
+
+def tiny_network(settings):
+    return settings.model(num_classes=3, input_shape=(96, 64), class_priors=None)
+
+
+@pytest.mark.parametrize("row", _ROWS)
+def test_every_row_of_table_1_binds_a_full_run_of_resnet_50(row, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the files are found from anywhere
+    gin_files.parse([f"table1/{row}.gin"], [])
+    run = training_bindings.training_run("data")
+    assert (run.settings.batch_size, run.settings.seed) == (128, 0)
+    assert gin.query_parameter("resnet.depths") == (3, 4, 6, 3)
+    assert gin.query_parameter("resnet.first_stride") == 1
+    for kind in ("pretrain", "train", "fine_tune"):
+        gin_files.parse([f"table1/{row}.gin", f"demo/{kind}.gin"], [])
+        assert training_bindings.training_run("data").settings.batch_size == 64
+        assert gin.query_parameter("resnet.width") == 8
+
+
+@pytest.mark.parametrize("row", _ROWS)
+def test_every_row_s_file_opens_with_the_command_that_trains_it(row):
+    text = (gin_files.gin_directory() / "table1" / f"{row}.gin").read_text()
+    assert f"--gin_file=table1/{row}.gin" in text.partition("include")[0]
+    assert ("--init_from" in text) == row.startswith("plus")
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("weak_67k", [("train_strong", "weak", 1.0)]),
+        ("diffuse_67k", [("train_strong", "diffuse", 1.0)]),
+        ("strong_67k", [("train_strong", "strong", 1.0)]),
+        ("weak_1_8m", [("train_weak", "weak", 1.0)]),
+        ("plus_diffuse", [("train_weak", "weak", 0.3), ("train_strong", "diffuse", 0.7)]),
+        ("plus_strong", [("train_weak", "weak", 0.2), ("train_strong", "strong", 0.8)]),
+    ],
+)
+def test_rows_train_on_the_paper_s_sets(row, expected):
+    gin_files.parse([f"table1/{row}.gin"], [])
+    sources = training_bindings.training_run("data").sources
+    got = [(pathlib.Path(s.datasets[0]).name, s.policy, pytest.approx(s.weight)) for s in sources]
+    assert got == expected
+
+
+def test_without_bindings_everything_has_its_own_defaults():
+    run = run_of()
+    assert run.settings.precision == "float32"
+    assert run.front_end == FrontEnd()
+    assert run.augmentation == Augmentation()
+    assert run.stream == StreamSettings()
+    assert run.framing_rule == "released"
+    assert [source.datasets for source in run.sources] == [("data/a",)]
+
+
+def test_bindings_reach_functions_that_train_was_not_bound_to():
+    settings = run_of(
+        "resnet.depths = (1,)",
+        "resnet.width = 2",
+        "resnet.bottleneck = False",
+        "constant_schedule.learning_rate = 0.25",
+        "adam.beta_1 = 0.5",
+        "SigmoidCrossEntropy.unknown_weight = 0.5",
+    ).settings
+    assert tiny_network(settings).get_layer("embedding").output.shape[-1] == 2
+    assert settings.learning_rate(100) == 0.25
+    assert settings.optimizer(0.1).beta_1 == 0.5
+    assert settings.loss() == losses.SigmoidCrossEntropy(unknown_weight=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "at_half_time"),
+    [("constant_schedule", 0.5), ("warmup_cosine", 0.25), ("step_schedule", 0.05)],
+)
+def test_each_schedule_can_be_bound_by_its_name(name, at_half_time):
+    bindings = [f"train.learning_rate = @{name}", f"{name}.learning_rate = 0.5"]
+    if name == "warmup_cosine":
+        bindings.append("warmup_cosine.warmup_share = 0.0")
+    rate = run_of(*bindings).settings.learning_rate(1000)
+    got = float(rate(501) if callable(rate) else rate)
+    assert got == pytest.approx(at_half_time, rel=0.01)
+
+
+def test_bindings_give_instances_of_the_classes_themselves():
+    run = run_of(
+        "FrontEnd.num_bands = 32", "Augmentation.gain_db = 3.0", "train_patches.shuffle_buffer = 9"
+    )
+    assert type(run.front_end) is FrontEnd
+    assert type(run.augmentation) is Augmentation
+    assert type(run.stream) is StreamSettings
+    assert type(run.settings) is TrainSettings
+    assert type(run.settings.loss()) is losses.SigmoidCrossEntropy
+    assert run.front_end.patch_shape == (96, 32)
+    assert (run.augmentation.gain_db, run.stream.shuffle_buffer) == (3.0, 9)
+
+
+def test_bindings_do_not_reach_what_is_called_plainly():
+    run_of("resnet.depths = (1,)", "adam.beta_1 = 0.5", "constant_schedule.learning_rate = 0.25")
+    assert optimizers.adam(0.1).beta_1 == pytest.approx(0.9)
+    assert schedules.constant_schedule(10) == 1e-3
+    assert FrontEnd().num_bands == 64
+    with pytest.raises(errors.InputError):
+        resnet.resnet(3, depths=())
+
+
+@pytest.mark.parametrize(
+    ("bindings", "message"),
+    [
+        ([], r"no binding of train\.batch_size, .*train\.sources: give a --gin_file"),
+        (_REQUIRED[:4], r"no binding of single_source\.datasets, single_source\.policy"),
+        ([*_REQUIRED, "train.precision = 'int8'"], r"train\.precision = 'int8': must be one of"),
+        ([*_REQUIRED, "train.framing_rule = 'half'"], "train.framing_rule = 'half': must be one"),
+        ([*_REQUIRED, "train.sources = 'train'"], "must name a function, like @weak_strong"),
+        ([*_REQUIRED, "FrontEnd.fft_length = 256"], "FrontEnd.fft_length = 256: must be at least"),
+        ([*_REQUIRED, "FrontEnd.num_bands = 0"], "FrontEnd.num_bands = 0"),
+        ([*_REQUIRED, "FrontEnd.upper_hz = 9000.0"], "at most half the sample rate"),
+        ([*_REQUIRED, "Augmentation.gain_db = -1.0"], "Augmentation.gain_db = -1.0"),
+        ([*_REQUIRED, "train_patches.shuffle_buffer = 0"], "train_patches.shuffle_buffer = 0"),
+        ([*_REQUIRED, "single_source.policy = 'storng'"], "single_source.policy = 'storng'"),
+    ],
+)
+def test_mistakes_are_one_line_that_names_the_binding(bindings, message):
+    gin_files.parse([], bindings)
+    with pytest.raises(errors.InputError, match=message) as caught:
+        training_bindings.training_run("data")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("binding", ["resnet.input_shape = (96, 64)", "resnet.num_classes = 3"])
+def test_what_follows_from_the_data_and_the_front_end_cannot_be_bound(binding):
+    with pytest.raises(errors.InputError, match=binding.partition(" ")[0].partition(".")[2]):
+        gin_files.parse([], [binding])
