@@ -1,40 +1,46 @@
-"""Evaluates every checkpoint of training runs once, as they come or after the fact.
+"""Evaluates every checkpoint of training runs once, during the training or afterwards.
 
 Example, beside a running train.py:
   evaluate.py --workdir=runs/strong_67k --eval_data=data/eval \\
       --validation_data=data/train_strong_validation
 
-Each dataset is read once a checkpoint and gives a weak and a strong eval, as far as its clips have
-labels. Results go to WORKDIR/eval: results.csv, TensorBoard events, tables and pictures of all
-classes, the curves of chosen ones. At the end the best checkpoint on the validation data is written
-to WORKDIR/selection.json. Run again, it goes on where it was.
+Each dataset is read once for each checkpoint, and gives a weak and a strong eval where its clips
+have such labels. Each model gets log-mel of the front end that it was trained with. Results go to
+WORKDIR/eval: results.csv, TensorBoard events, tables and pictures of all classes, and the curves of
+chosen ones. At the end the best checkpoint on the validation data is written to
+WORKDIR/selection.json. Started again, it continues where it stopped.
 """
 
 from absl import flags
 
-from audioset_strong.core import cli
+from audioset_strong.core import choices, cli
 
-_WORKDIR = flags.DEFINE_multi_string(
-    "workdir", None, "Workdir of a train.py run; may be repeated.", required=True
-)
+_WORKDIR = cli.workdir_flag(multiple=True)
 _EVAL_DATA = flags.DEFINE_multi_string(
     "eval_data", [], "Dataset of the sets weak_eval and strong_eval; may be repeated."
 )
 _VALIDATION_DATA = flags.DEFINE_multi_string(
     "validation_data", [], "Held-out dataset to select checkpoints on; may be repeated."
 )
-_RUN_ONCE = flags.DEFINE_bool("run_once", None, "Evaluate the checkpoints there are, then end.")
+_RUN_ONCE = flags.DEFINE_bool(
+    "run_once", None, "Evaluate the checkpoints that are there, then stop."
+)
 _CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "Evaluate this one only, a path or a name such as step-500; select none."
+    "checkpoint",
+    None,
+    "Evaluate only this checkpoint, a path or a name such as step-500, and select none.",
 )
 _TIMEOUT_S = flags.DEFINE_float(
-    "timeout_s", None, "End after so many seconds without a new checkpoint.", lower_bound=0
+    "timeout_s", None, "Stop after this many seconds without a new checkpoint.", lower_bound=0
 )
 _EMA = flags.DEFINE_bool(
-    "ema", None, "Evaluate the weights' moving average; results go to WORKDIR/eval_ema."
+    "ema", None, "Evaluate the moving average of the weights; results go to WORKDIR/eval_ema."
 )
 _SAVE_SCORES = flags.DEFINE_enum(
-    "save_scores", None, ["npz", "parquet"], "Keep all scores in such files, for measure_scores.py."
+    "save_scores",
+    None,
+    choices.SCORE_FORMATS,
+    "Format to keep all scores in, for measure_scores.py.",
 )
 _PLOT_CLASSES = flags.DEFINE_multi_string(
     "plot_classes",
@@ -42,42 +48,39 @@ _PLOT_CLASSES = flags.DEFINE_multi_string(
     "Mid or display name of a class whose ROC and precision-recall curves are drawn; may be "
     "repeated.",
 )
-_FRAMED_TSV = flags.DEFINE_multi_string(
+_METADATA = cli.metadata_flags(
     "framed_tsv",
-    [],
-    "Framed label TSV, such as audioset_eval_strong_framed_posneg.tsv, whose labels take the place "
-    "of EVAL_DATA's strong labels; may be repeated.",
+    descriptions={
+        "framed_tsv": "Framed label TSV, such as audioset_eval_strong_framed_posneg.tsv, whose "
+        "labels replace the strong labels of EVAL_DATA"
+    },
 )
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Gin file; may be repeated.")
-_GIN_PARAM = flags.DEFINE_multi_string(
-    "gin_param", [], "Gin binding, e.g. 'select.metric = \"strong_validation/lwlrap\"'."
-)
+_GIN = cli.gin_flags("select.metric = 'strong_validation/lwlrap'")
 
 
 def main(argv: list[str]) -> None:
-    """Parses the bindings, evaluates and says where the results are."""
+    """Parses the bindings, evaluates, and prints where the results are."""
     del argv
     # Imported here so that --help does not wait for TensorFlow.
-    from audioset_strong.configuration import gin_files
-    from audioset_strong.evaluation import evaluator
+    from audioset_strong.configuration import evaluation_bindings, gin_files
+    from audioset_strong.evaluation import following, results
 
-    gin_files.parse(_GIN_FILE.value, _GIN_PARAM.value)
+    gin_files.parse(*_GIN())
+    framed_tsvs = _METADATA()["framed_tsvs"]
     datasets = {"eval": _EVAL_DATA.value, "validation": _VALIDATION_DATA.value}
-    arguments = {
-        "eval_sets": {name: paths for name, paths in datasets.items() if paths} or None,
-        "run_once": _RUN_ONCE.value,
-        "checkpoint": _CHECKPOINT.value,
-        "timeout_s": _TIMEOUT_S.value,
-        "ema": _EMA.value,
-        "save_scores": _SAVE_SCORES.value,
-        "plot_classes": _PLOT_CLASSES.value,
-        "framed_tsvs": {"eval": _FRAMED_TSV.value} if _FRAMED_TSV.value else None,
-    }
-    # What no flag gives is left to gin.
-    given = {name: value for name, value in arguments.items() if value is not None}
-    evaluator.evaluate_workdirs(_WORKDIR.value, **given)
+    arguments = evaluation_bindings.evaluation_arguments(
+        eval_sets={name: paths for name, paths in datasets.items() if paths} or None,
+        framed_tsvs={"eval": framed_tsvs} if framed_tsvs else None,
+        run_once=_RUN_ONCE.value,
+        checkpoint=_CHECKPOINT.value,
+        timeout_s=_TIMEOUT_S.value,
+        ema=_EMA.value,
+        save_scores=_SAVE_SCORES.value,
+        plot_classes=_PLOT_CLASSES.value,
+    )
+    following.evaluate_workdirs(_WORKDIR.value, **arguments)
     for workdir in _WORKDIR.value:
-        print(evaluator.summary(workdir, bool(_EMA.value)))
+        print(results.summary(workdir, ema=arguments["ema"]))
 
 
 def run() -> None:

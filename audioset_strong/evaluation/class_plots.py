@@ -1,4 +1,4 @@
-"""Pictures of single classes: d' of all of them, ROC and precision-recall curves of chosen ones."""
+"""Pictures by class: d' of all classes, ROC and precision-recall curves of chosen ones."""
 
 import dataclasses
 import pathlib
@@ -10,26 +10,32 @@ import numpy as np
 import pandas as pd
 from scipy import integrate
 
-from audioset_strong.core import drawing, errors
+from audioset_strong.core import drawing, errors, files
 from audioset_strong.evaluation import eval_metrics, metrics
 from audioset_strong.labels import vocabularies
-from audioset_strong.training import checkpoints
 
-_MOST_NAMED = 50  # of more classes the best and the worst are named
+_MAX_NAMED = 50  # of more classes only the best and the worst are named
 _NAME_LENGTH = 40
 _POINTS = [field.name for field in dataclasses.fields(metrics.Curve)]
 _BLUE = "#0072B2"
 _RED = "#D55E00"
 
 
-def find_classes(wanted: Iterable[str], vocabulary: vocabularies.Vocabulary) -> tuple[str, ...]:
-    """The mids of classes that are given by mid or by display name.
+def find_classes(names: Iterable[str], vocabulary: vocabularies.Vocabulary) -> tuple[str, ...]:
+    """Finds classes by mid or by display name.
+
+    Args:
+      names: mids or display names, the latter in any case.
+      vocabulary: the classes.
+
+    Returns:
+      Their mids, each once, in the order of `names`.
 
     Raises:
-      errors.InputError: a class that is not there, or a name of several.
+      errors.InputError: no such class, or a display name that several classes have.
     """
     found = []
-    for name in wanted:
+    for name in names:
         if name in vocabulary.index:
             found.append(name)
             continue
@@ -39,30 +45,33 @@ def find_classes(wanted: Iterable[str], vocabulary: vocabularies.Vocabulary) -> 
             if shown.casefold() == name.casefold()
         ]
         if len(mids) != 1:
-            what = f"several classes ({', '.join(mids)})" if mids else "no mid and no display name"
-            raise errors.InputError(
-                f"--plot_classes: {name!r} is {what} of {len(vocabulary)} classes"
+            wrong = (
+                f"is the name of several classes ({', '.join(mids)})"
+                if mids
+                else f"is neither a mid nor a display name of the {len(vocabulary)} classes"
             )
+            raise errors.InputError(f"--plot_classes: {name!r} {wrong}")
         found += mids
     return tuple(dict.fromkeys(found))
 
 
 def curves(
-    samples: eval_metrics.Samples, vocabulary: vocabularies.Vocabulary, mids: Sequence[str]
+    samples: eval_metrics.Samples, vocabulary: vocabularies.Vocabulary, *, mids: Sequence[str]
 ) -> pd.DataFrame:
     """ROC and precision-recall curves of classes.
 
-    Against the negatives of section 3.2, or all that are not positive where a class has none of
-    the former.
+    The negatives are those of section 3.2. For a class without any of them, everything that is not
+    positive counts as negative.
 
     Args:
       samples: of an eval set.
       vocabulary: the classes.
-      mids: those to take.
+      mids: the classes to take.
 
     Returns:
-      mid, display_name, negatives ("known" or "implicit"), and the columns of `metrics.Curve`; of
-      a class without positives, or with nothing else, one row of "none" without numbers.
+      mid, display_name, negatives ("known" or "implicit"), and the columns of `metrics.Curve`. A
+      class without positives, or with nothing but positives, has one row with negatives "none" and
+      no numbers.
     """
     tables = []
     for mid in mids:
@@ -71,7 +80,7 @@ def curves(
         if not (labels == metrics.NEGATIVE).any():
             labels, kind = (labels == metrics.POSITIVE).astype(np.int8), "implicit"
         if (labels == metrics.POSITIVE).any() and (labels == metrics.NEGATIVE).any():
-            points = vars(metrics.curve(samples.scores[:, k], labels))
+            points = vars(metrics.curve(labels, samples.scores[:, k]))
         else:
             kind, points = "none", {name: [np.nan] for name in _POINTS}
         names = {"mid": mid, "display_name": vocabulary.names[k], "negatives": kind}
@@ -97,16 +106,16 @@ def draw_curves(table: pd.DataFrame, title: str) -> matplotlib.figure.Figure:
         rate, recall = rows["false_positive_rate"], rows["recall"]
         shown = _short(name) + (" (implicit negatives)" if negatives == "implicit" else "")
         roc.plot(rate, recall, label=f"{shown}, AUC {integrate.trapezoid(recall, rate):.3f}")
-        # As average precision sums them: a recall is reached at the precision of its threshold.
+        # As in average precision: each recall counts with the precision where it is first reached.
         first = rows.drop_duplicates("recall")
         average = np.diff(first["recall"]) @ first["precision"].to_numpy()[1:]
         label = f"{shown}, AP {average:.3f}"
         precision.step(first["recall"], first["precision"], where="pre", label=label)
-    for panel, what, x, y in (
+    for panel, panel_title, x, y in (
         (roc, "ROC", "false positive rate", "true positive rate"),
         (precision, "Precision and recall", "recall", "precision"),
     ):
-        panel.set(title=what, xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+        panel.set(title=panel_title, xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
         panel.grid(alpha=0.3)
         _as_plain_text(panel.legend(fontsize="small").get_texts())
     figure.suptitle(title)
@@ -114,41 +123,20 @@ def draw_curves(table: pd.DataFrame, title: str) -> matplotlib.figure.Figure:
 
 
 def draw_per_class(table: pd.DataFrame, title: str) -> matplotlib.figure.Figure:
-    """d' of each class, in order, and against how many positives it has.
+    """d' of each class, in order, and over the number of its positives.
 
     Args:
-      table: `measures.Measured.per_class` with display_name. Where no class has a d' on the
-        negatives of section 3.2, the one on implicit negatives is drawn.
+      table: `eval_metrics.EvalResult.per_class` with a column display_name. Where no class has a d'
+        on the negatives of section 3.2, the one on implicit negatives is drawn.
       title: above it.
     """
     column = "d_prime" if table["d_prime"].notna().any() else "d_prime_implicit"
     used = table.dropna(subset=[column]).sort_values(column)
-    shown = used
-    if len(used) > _MOST_NAMED:
-        half = _MOST_NAMED // 2
-        shown = pd.concat([used.head(half), used.tail(half)])
-    figure = drawing.new_figure(12.0, max(4.0, 1.6 + 0.19 * len(shown)))
+    num_rows = min(len(used), _MAX_NAMED)
+    figure = drawing.new_figure(12.0, max(4.0, 1.6 + 0.19 * num_rows))
     ordered, scattered = figure.subplots(1, 2, width_ratios=[3, 2])
-    y = np.arange(len(shown))
-    ordered.hlines(y, 0, shown[column], color="#bbbbbb", linewidth=1)
-    ordered.plot(shown[column], y, "o", color=_BLUE, markersize=4)
-    names = ordered.set_yticks(y, [_short(name) for name in shown["display_name"]])
-    _as_plain_text(tick.label1 for tick in names)
-    ordered.set_ylim(-0.8, max(len(shown) - 0.2, 0.8))
-    if len(shown) < len(used):
-        ordered.axhline(half - 0.5, color="#555555", linestyle=":")
-        ordered.set_title(f"the {half} lowest and the {half} highest of {len(used)} classes")
-    else:
-        ordered.set_title(f"{len(used)} classes")
-    scattered.plot(used["positives"], used[column], ".", color=_BLUE)
-    if len(used):
-        scattered.set_xscale("log", subs=[2, 5])
-        scattered.xaxis.set_major_formatter("{x:,.0f}")
-        minor = matplotlib.ticker.LogFormatter(minor_thresholds=(2, 2))  # up to two decades
-        scattered.xaxis.set_minor_formatter(minor)
-    scattered.set_title("by how often it is heard")
-    scattered.set(xlabel="positive samples", ylabel=_axis_title(column))
-    ordered.set_xlabel(_axis_title(column))
+    _draw_ordered(ordered, used, column)
+    _draw_by_positives(scattered, used, column)
     mean = used[column].mean()
     for line in (ordered.axvline, scattered.axhline):
         if len(used):
@@ -157,6 +145,37 @@ def draw_per_class(table: pd.DataFrame, title: str) -> matplotlib.figure.Figure:
         panel.grid(alpha=0.3)
     figure.suptitle(f"{title}, mean d' {mean:.2f}" if len(used) else title)
     return figure
+
+
+def _draw_ordered(panel: matplotlib.axes.Axes, used: pd.DataFrame, column: str) -> None:
+    """d' of the classes by name; of many classes the lowest and the highest."""
+    shown, half = used, _MAX_NAMED // 2
+    if len(used) > _MAX_NAMED:
+        shown = pd.concat([used.head(half), used.tail(half)])
+    y = np.arange(len(shown))
+    panel.hlines(y, 0, shown[column], color="#bbbbbb", linewidth=1)
+    panel.plot(shown[column], y, "o", color=_BLUE, markersize=4)
+    names = panel.set_yticks(y, [_short(name) for name in shown["display_name"]])
+    _as_plain_text(tick.label1 for tick in names)
+    panel.set_ylim(-0.8, max(len(shown) - 0.2, 0.8))
+    panel.set_xlabel(_axis_title(column))
+    if len(shown) < len(used):
+        panel.axhline(half - 0.5, color="#555555", linestyle=":")
+        panel.set_title(f"the {half} lowest and the {half} highest of {len(used)} classes")
+    else:
+        panel.set_title(f"{len(used)} classes")
+
+
+def _draw_by_positives(panel: matplotlib.axes.Axes, used: pd.DataFrame, column: str) -> None:
+    """d' of the classes over the number of their positive samples."""
+    panel.plot(used["positives"], used[column], ".", color=_BLUE)
+    if len(used):
+        panel.set_xscale("log", subs=[2, 5])
+        panel.xaxis.set_major_formatter("{x:,.0f}")
+        minor = matplotlib.ticker.LogFormatter(minor_thresholds=(2, 2))  # up to two decades
+        panel.xaxis.set_minor_formatter(minor)
+    panel.set_title("by number of positives")
+    panel.set(xlabel="positive samples", ylabel=_axis_title(column))
 
 
 def _axis_title(column: str) -> str:
@@ -173,40 +192,58 @@ def _as_plain_text(texts: Iterable[matplotlib.text.Text]) -> None:
 
 
 def write_per_class(
-    measured: eval_metrics.Measured, vocabulary: vocabularies.Vocabulary, title: str, stem: str
+    result: eval_metrics.EvalResult,
+    vocabulary: vocabularies.Vocabulary,
+    *,
+    title: str,
+    path_stem: str,
 ) -> None:
-    """Writes the table of `measures.Measured` with the classes' names, and its picture.
+    """Writes the table of classes with their display names, and its picture.
 
     Args:
-      measured: an eval set.
+      result: of an eval set.
       vocabulary: the classes.
       title: of the picture.
-      stem: the path of both files, `<stem>.csv` and `<stem>.png`.
+      path_stem: the table goes to `<path_stem>.csv`, the picture to `<path_stem>.png`.
+
+    Raises:
+      OSError: they cannot be written.
     """
-    table = measured.per_class.copy()
+    table = result.per_class.copy()
     table.insert(1, "display_name", vocabulary.names)
-    checkpoints.write_text(pathlib.Path(f"{stem}.csv"), table.to_csv(index=False))
-    drawing.save(draw_per_class(table, title), pathlib.Path(f"{stem}.png"))
+    files.write_text(f"{path_stem}.csv", table.to_csv(index=False))
+    drawing.save(draw_per_class(table, title), pathlib.Path(f"{path_stem}.png"))
 
 
 def write_curves(
     samples: eval_metrics.Samples,
     vocabulary: vocabularies.Vocabulary,
+    *,
     mids: Sequence[str],
     title: str,
-    stem: str,
+    path_stem: str,
 ) -> None:
-    """Writes the curves of classes as `<stem>.csv` and `<stem>.png`; see `curves`."""
-    table = curves(samples, vocabulary, mids)
-    drawing.save(draw_curves(table, title), pathlib.Path(f"{stem}.png"))
-    # Last: it tells that both are there.
-    text = table.to_csv(index=False, float_format="%.6g")
-    checkpoints.write_text(pathlib.Path(f"{stem}.csv"), text)
+    """Writes the curves of classes, see `curves`, and their picture.
+
+    Args:
+      samples: of an eval set.
+      vocabulary: the classes.
+      mids: the classes to draw.
+      title: of the picture.
+      path_stem: the table goes to `<path_stem>.csv`, the picture to `<path_stem>.png`.
+
+    Raises:
+      OSError: they cannot be written.
+    """
+    table = curves(samples, vocabulary, mids=mids)
+    drawing.save(draw_curves(table, title), pathlib.Path(f"{path_stem}.png"))
+    # The table is written last, because `have_curves` looks for it.
+    files.write_text(f"{path_stem}.csv", table.to_csv(index=False, float_format="%.6g"))
 
 
-def have_curves(stem: str, mids: Sequence[str]) -> bool:
-    """Whether `write_curves` wrote those of all of these classes."""
-    path = pathlib.Path(f"{stem}.csv")
+def have_curves(path_stem: str, mids: Sequence[str]) -> bool:
+    """Whether `write_curves` wrote the curves of all of these classes under this stem."""
+    path = f"{path_stem}.csv"
     if not mids:
         return True
-    return path.exists() and set(mids) <= set(pd.read_csv(path, usecols=["mid"])["mid"])
+    return files.exists(path) and set(mids) <= set(pd.read_csv(path, usecols=["mid"])["mid"])

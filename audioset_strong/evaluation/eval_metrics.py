@@ -1,9 +1,9 @@
 """Weak eval and strong eval: from scores and labels to the numbers that are reported.
 
-Names: a metric without suffix takes the negatives of section 3.2 (explicit ones; in the strong eval
-complementary ones too). `_implicit` takes everything not labelled positive as negative, as PANNs,
-AST and most other work do. `_explicit` and `_complementary` (strong eval) take one of the two kinds
-alone. `_low` and `_high` bound the 95% bootstrap interval over clips.
+A metric without suffix takes the negatives of section 3.2: explicit ones, and in the strong eval
+complementary ones too. `_implicit` counts everything that is not labelled positive as negative, as
+PANNs, AST and most other work do. `_explicit` and `_complementary` (strong eval) take one kind of
+negatives alone. `_low` and `_high` are the bounds of the 95% bootstrap interval over clips.
 """
 
 import dataclasses
@@ -14,22 +14,35 @@ import pandas as pd
 from audioset_strong.core import errors
 from audioset_strong.evaluation import intervals, metrics, scoring
 
-WEAK, STRONG = "weak", "strong"
+KINDS = WEAK, STRONG = "weak", "strong"  # of labels, and of the evals that they give
 
 
-def title_of(set_name: str) -> str:
-    """A set's name for people: "Strong eval" for strong_eval."""
+def set_name(kind: str, name: str) -> str:
+    """What the weak or strong eval on an eval set is called in results.
+
+    >>> set_name(WEAK, "validation")
+    'weak_validation'
+    """
+    return f"{kind}_{name}"
+
+
+def display_name(set_name: str) -> str:
+    """The name of a set in titles.
+
+    >>> display_name("strong_eval")
+    'Strong eval'
+    """
     return set_name.replace("_", " ").capitalize()
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
-    """One eval set, measured.
+class EvalResult:
+    """The metrics of a model on one eval set.
 
     Attributes:
-      values: metric name -> value; what is undefined is left out.
-      per_class: one row a class: mid, positives, negatives, auc, d_prime, average_precision,
-        lwlrap, and the `_implicit` ones.
+      values: metric name -> value; undefined metrics are left out.
+      per_class: a row for each class: mid, positives, negatives, auc, d_prime, average_precision,
+        lwlrap, and negatives, auc, d_prime and average_precision with the suffix `_implicit`.
     """
 
     values: dict[str, float]
@@ -38,13 +51,13 @@ class Measured:
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """Samples of one eval set, and which clip each comes from.
+    """The samples of one eval set, and which clip each comes from.
 
     Attributes:
       scores: float `[samples, classes]`.
       labels: int8 `[samples, classes]`, 1 positive, 0 negative, -1 unknown.
       explicit: bool `[samples, classes]`, explicit negatives of the sample's clip.
-      clip: int64 `[samples]`.
+      clip: int64 `[samples]`, index of the clip.
     """
 
     scores: np.ndarray
@@ -56,8 +69,8 @@ class Samples:
 def _weak_samples(scores: scoring.Scores) -> Samples:
     """The weak eval: a sample is a clip, scored by the mean over its frames.
 
-    Clips whose weak labels are not known are left out. A class both positive and explicitly
-    negative in one clip counts as positive.
+    Clips without weak labels are left out. A class that is both positive and explicitly negative in
+    a clip counts as positive.
     """
     known = scores.weak_known & scores.frame_valid.any(axis=1)
     positive = scores.weak_labels[known]
@@ -69,7 +82,7 @@ def _weak_samples(scores: scoring.Scores) -> Samples:
 
 
 def _strong_samples(scores: scoring.Scores) -> Samples:
-    """The strong eval: a sample is a 0.96 s frame inside a clip whose strong labels are known."""
+    """The strong eval: a sample is a 0.96 s frame inside a clip with strong labels."""
     known = scores.strong_known[:, np.newaxis] & scores.frame_valid
     clip = np.nonzero(known)[0]
     return Samples(
@@ -80,65 +93,54 @@ def _strong_samples(scores: scoring.Scores) -> Samples:
     )
 
 
-def samples_of(scores: scoring.Scores, kind: str, what: str) -> Samples:
-    """What the weak or the strong eval counts.
+def eval_samples(scores: scoring.Scores, kind: str, *, name: str) -> Samples:
+    """The samples of the weak or the strong eval.
 
     Args:
       scores: of one model on one dataset.
-      kind: "weak" or "strong".
-      what: names the eval set in messages.
+      kind: `WEAK` or `STRONG`.
+      name: of the eval set, for messages.
 
     Raises:
-      errors.InputError: no sample of that kind.
+      errors.InputError: no clip has labels of that kind.
     """
     samples = _weak_samples(scores) if kind == WEAK else _strong_samples(scores)
     if not len(samples.clip):
-        raise errors.InputError(f"{what}: no clip with {kind} labels")
+        raise errors.InputError(f"{name}: no clip with {kind} labels")
     return samples
 
 
-def measure(scores: scoring.Scores, kind: str, what: str, replicates: int = 0) -> Measured:
+def measure(scores: scoring.Scores, kind: str, *, name: str, replicates: int = 0) -> EvalResult:
     """Measures the weak or the strong eval.
 
     Args:
       scores: of one model on one dataset.
-      kind: "weak" or "strong".
-      what: names the eval set in messages.
+      kind: `WEAK` or `STRONG`.
+      name: of the eval set, for messages.
       replicates: of the bootstrap of d' and lwlrap; 0 for no intervals.
 
     Raises:
-      errors.InputError: no sample of that kind, or no class with both positives and negatives.
+      errors.InputError: no clip has labels of that kind, or no class has both positives and
+        negatives.
     """
-    samples = samples_of(scores, kind, what)
-    labels, positive = samples.labels, samples.labels == metrics.POSITIVE
-    implicit = metrics.class_metrics(samples.scores, positive)
-    known = metrics.class_metrics(samples.scores, labels)
+    samples = eval_samples(scores, kind, name=name)
+    implicit = metrics.class_metrics(samples.labels == metrics.POSITIVE, samples.scores)
+    known = metrics.class_metrics(samples.labels, samples.scores)
     if not implicit.used.any():
         raise errors.InputError(
-            f"{what}: no usable class: none of {len(scores.mids)} has both positives and negatives"
+            f"{name}: no usable class: none of {len(scores.mids)} has both positives and negatives"
         )
-    ranking = metrics.ranking_precision(samples.scores, labels)
+    ranking = metrics.ranking_precision(samples.labels, samples.scores)
     class_lwlrap = ranking.per_class()
-    values = _named(known) | _named(implicit, "_implicit")
+    values = _means(known) | _means(implicit, "_implicit")
     values["lwlrap"] = ranking.overall()
     values["lwlrap_balanced"] = float(np.nanmean(class_lwlrap))
-    values["lwlrap_known"] = metrics.lwlrap(samples.scores, labels, known_only=True)
+    values["lwlrap_known"] = metrics.lwlrap(samples.labels, samples.scores, known_only=True)
     if kind == STRONG:
-        negative = labels == metrics.NEGATIVE
-        for name, left_out in (
-            ("explicit", ~samples.explicit),
-            ("complementary", samples.explicit),
-        ):
-            part = np.where(negative & left_out, np.int8(metrics.UNKNOWN), labels)
-            separate = _named(metrics.class_metrics(samples.scores, part), f"_{name}")
-            values |= {
-                metric: value
-                for metric, value in separate.items()
-                if metric in (f"d_prime_{name}", f"classes_{name}")
-            }
-    values["samples"] = float(len(labels))
+        values |= _by_kind_of_negative(samples)
+    values["samples"] = float(len(samples.labels))
     if replicates:
-        values |= _intervals(samples, ranking, replicates)
+        values |= _bounds(samples, ranking, replicates)
     per_class = pd.DataFrame(
         {
             "mid": scores.mids,
@@ -154,11 +156,11 @@ def measure(scores: scoring.Scores, kind: str, what: str, replicates: int = 0) -
             "average_precision_implicit": implicit.average_precision,
         }
     )
-    return Measured(values, per_class)
+    return EvalResult(values, per_class)
 
 
-def _named(computed: metrics.ClassMetrics, suffix: str = "") -> dict[str, float]:
-    """The means and how many classes they are over; nothing where no class is usable."""
+def _means(computed: metrics.ClassMetrics, suffix: str = "") -> dict[str, float]:
+    """The means and how many classes they are taken over; nothing where no class is usable."""
     if not computed.used.any():
         return {}
     at_limit = np.isin(computed.auc[computed.used], (0.0, 1.0))
@@ -169,7 +171,23 @@ def _named(computed: metrics.ClassMetrics, suffix: str = "") -> dict[str, float]
     return {name + suffix: value for name, value in named.items()}
 
 
-def _intervals(
+def _by_kind_of_negative(samples: Samples) -> dict[str, float]:
+    """d' and its classes with one kind of negatives alone: explicit or complementary ones."""
+    values = {}
+    negative = samples.labels == metrics.NEGATIVE
+    for name, left_out in (
+        ("explicit", ~samples.explicit),
+        ("complementary", samples.explicit),
+    ):
+        labels = np.where(negative & left_out, np.int8(metrics.UNKNOWN), samples.labels)
+        means = _means(metrics.class_metrics(labels, samples.scores), f"_{name}")
+        for metric in (f"d_prime_{name}", f"classes_{name}"):
+            if metric in means:
+                values[metric] = means[metric]
+    return values
+
+
+def _bounds(
     samples: Samples, ranking: metrics.RankingPrecision, replicates: int
 ) -> dict[str, float]:
     """Bounds of d_prime, d_prime_implicit and lwlrap, as "<metric>_low" and "<metric>_high"."""
@@ -177,10 +195,10 @@ def _intervals(
     weights = intervals.draw(len(clips), replicates)
     implicit = (samples.labels == metrics.POSITIVE).astype(np.int8)
     replicated = {
-        "d_prime": intervals.d_prime(samples.scores, samples.labels, clip, weights),
-        "d_prime_implicit": intervals.d_prime(samples.scores, implicit, clip, weights),
-        "lwlrap": intervals.lwlrap(ranking, clip, weights),
+        name: intervals.d_prime(labels, samples.scores, clip=clip, weights=weights)
+        for name, labels in (("d_prime", samples.labels), ("d_prime_implicit", implicit))
     }
+    replicated["lwlrap"] = intervals.lwlrap(ranking, clip=clip, weights=weights)
     bounds: dict[str, float] = {}
     for name, values in replicated.items():
         low, high = intervals.interval(values)

@@ -1,7 +1,7 @@
-"""What is evaluated on: the clips of converted datasets, opened once for all checkpoints."""
+"""The data that models are evaluated on: converted datasets, opened once for all checkpoints."""
 
 import dataclasses
-import functools
+import os
 import re
 from collections.abc import Iterator, Sequence
 
@@ -9,10 +9,12 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from audioset_strong.core import errors
+from audioset_strong.audio.features import DEFAULT_FRONT_END, FrontEnd
+from audioset_strong.core import errors, files
 from audioset_strong.evaluation import eval_metrics, scoring
-from audioset_strong.inputs import sampling, training_sources
-from audioset_strong.labels import framed_labels, vocabularies
+from audioset_strong.inputs import damage, evaluation_grid, joint_datasets
+from audioset_strong.labels import framed_labels, framing, vocabularies
+from audioset_strong.records.dataset_info import DatasetInfo
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,16 +22,17 @@ class EvalSet:
     """Clips with their labels.
 
     Attributes:
-      name: as in "weak_<name>", "strong_<name>".
-      kinds: of labels that its clips have: "weak", "strong".
-      num_clips: that are scored.
+      name: as in "weak_<name>" and "strong_<name>".
+      kinds: of labels that its clips have, `eval_metrics.WEAK` and `eval_metrics.STRONG`.
+      num_clips: number of clips.
       vocabulary: of its labels.
       fingerprint: equal for equal datasets under equal labels.
       directories: of the converted datasets.
       batch_size: clips a batch.
-      cached: whether the log-mel is kept in memory.
+      cached: whether log-mel is kept in memory, for each front end that it is asked for.
       propagate_to_ancestors: whether positive labels imply those of their ancestors.
-      framed: the strong labels, where they are not the datasets' own.
+      framing_rule: of the strong labels.
+      framed: strong labels that replace those of the datasets; None keeps the latter.
     """
 
     name: str
@@ -40,108 +43,139 @@ class EvalSet:
     directories: tuple[str, ...]
     batch_size: int
     cached: bool
-    propagate_to_ancestors: bool
+    propagate_to_ancestors: bool = False
+    framing_rule: str = framing.RELEASED
     framed: framed_labels.FramedClips | None = None
+    _grids: dict[FrontEnd, tf.data.Dataset] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def set_names(self) -> list[str]:
-        """What its sets are called in results: one for each kind."""
-        return [f"{kind}_{self.name}" for kind in self.kinds]
+        """The names of its sets in results, one for each kind of labels."""
+        return [eval_metrics.set_name(kind, self.name) for kind in self.kinds]
 
-    @functools.cached_property
-    def _dataset(self) -> tf.data.Dataset:
-        dataset = sampling.grid_patches(
-            self.directories, self.batch_size, self.propagate_to_ancestors
-        )
-        return dataset.cache() if self.cached else dataset
-
-    def batches(self) -> Iterator[dict[str, np.ndarray]]:
-        """Those of `sampling.grid_patches`.
+    def check_front_end(self, front_end: FrontEnd) -> None:
+        """Checks that the datasets can be scored by a model of this front end.
 
         Raises:
-          errors.InputError: a shard that is damaged or cut off; framed labels of no clip at all.
+          errors.InputError: another sample rate, or log-mel records of another front end.
         """
+        joint_datasets.read_infos(self.directories, front_end)
+
+    def batches(self, front_end: FrontEnd | None = None) -> Iterator[dict[str, np.ndarray]]:
+        """Batches of the evaluation grid.
+
+        Args:
+          front_end: of the model that scores them; where only labels are needed, the datasets' own.
+
+        Raises:
+          errors.InputError: a shard that is damaged or cut off, or framed labels of none of the
+            clips.
+        """
+        if front_end is None:
+            front_end = _own_front_end(self.directories[0])
+        if front_end not in self._grids:
+            grid = evaluation_grid.grid_patches(
+                self.directories,
+                batch_size=self.batch_size,
+                front_end=front_end,
+                framing_rule=self.framing_rule,
+                propagate_to_ancestors=self.propagate_to_ancestors,
+            )
+            self._grids[front_end] = grid.cache() if self.cached else grid
+        batches = self._grids[front_end].as_numpy_iterator()
         try:
-            if self.framed is None:
-                yield from self._dataset.as_numpy_iterator()
-            else:
-                yield from self._framed_batches(self.framed)
+            yield from batches if self.framed is None else self._relabelled(batches, self.framed)
         except tf.errors.DataLossError as error:
-            found = sampling.find_damage(self.directories) or error
+            found = damage.find_damage(self.directories) or error
             raise errors.InputError(
                 f"eval set {self.name!r}: a shard is damaged or cut off; convert it again ({found})"
             ) from error
 
-    def _framed_batches(self, framed: framed_labels.FramedClips) -> Iterator[dict[str, np.ndarray]]:
+    def _relabelled(
+        self, batches: Iterator[dict[str, np.ndarray]], framed: framed_labels.FramedClips
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """The batches with the strong labels and explicit negatives of framed TSVs."""
         found = 0
-        for batch in self._dataset.as_numpy_iterator():
-            listed, labels, negative = framed.labels(scoring.clip_ids(batch))
-            found += int(listed.sum())
+        for batch in batches:
+            has_rows, labels, negative = framed.labels(scoring.clip_ids(batch))
+            found += int(has_rows.sum())
             yield batch | {
                 "frame_labels": labels,
-                "strong_known": listed,
+                "strong_known": has_rows,
                 "negative_labels": batch["negative_labels"] | negative,
-                "negatives_known": batch["negatives_known"] | listed,
+                "negatives_known": batch["negatives_known"] | has_rows,
             }
         if not found:
             raise errors.InputError(
                 f"{framed.source}: has rows of none of the {self.num_clips} clips of eval set "
                 f"{self.name!r}"
             )
-        if found < len(framed.clip_ids):
+        missing, total = len(framed.clip_ids) - found, len(framed.clip_ids)
+        if missing:
             logging.warning(
                 "%s: %d of its %d clips are not in eval set %r: left out",
-                *(framed.source, len(framed.clip_ids) - found, len(framed.clip_ids), self.name),
+                framed.source,
+                missing,
+                total,
+                self.name,
             )
 
 
 def open_eval_set(
     name: str,
     directories: Sequence[str],
+    *,
     batch_size: int = 16,
     cache_clips: int = 1000,
     propagate_to_ancestors: bool = False,
+    framing_rule: str = framing.RELEASED,
     framed_tsvs: Sequence[str] = (),
 ) -> EvalSet:
     """Opens datasets under one name.
 
     Args:
-      name: "eval" gives the sets "weak_eval" and "strong_eval", as far as the clips have labels.
+      name: "eval" gives the sets "weak_eval" and "strong_eval", each where clips have such labels.
       directories: converted datasets.
       batch_size: clips a batch.
-      cache_clips: up to so many clips the log-mel is kept in memory, 246 kB a clip.
-      propagate_to_ancestors: whether positive labels imply those of their ancestors, see `training_sources.Source`.
-      framed_tsvs: files such as `audioset_eval_strong_framed_posneg.tsv` whose labels of 0.96 s
-        frames take the place of the datasets' strong labels; classes that they say are absent from
-        a whole clip are explicit negatives beside the datasets' own.
+      cache_clips: up to this many clips, log-mel is kept in memory, 246 kB a clip.
+      propagate_to_ancestors: whether positive labels imply those of their ancestors, see
+        `framing.propagate_to_ancestors`.
+      framing_rule: of the strong labels, see `framing.frame_labels`.
+      framed_tsvs: files such as `audioset_eval_strong_framed_posneg.tsv`, whose labels of 0.96 s
+        frames replace the datasets' strong labels. Classes that they mark absent from a whole clip
+        are explicit negatives in addition to the datasets' own.
 
     Raises:
-      errors.InputError: no dataset there, one without labels (or without an ontology to smear
-        them), bad framed labels, or a name that is none.
+      errors.InputError: a bad name, no such dataset, one given twice, one without labels, no
+        ontology to propagate them in, or bad framed labels.
     """
     if not re.fullmatch(r"\w+", name):
-        raise errors.InputError(f"eval set {name!r}: its name must be of letters, digits and _")
-    infos = training_sources.read_infos(directories)
-    kinds = []
-    if sum(info.weak_clips for info in infos):
-        kinds.append(eval_metrics.WEAK)
-    if framed_tsvs or sum(info.strong_clips for info in infos):
-        kinds.append(eval_metrics.STRONG)
+        raise errors.InputError(
+            f"eval set {name!r}: its name must consist of letters, digits and _"
+        )
+    _check_given_once(directories)
+    own = _own_front_end(directories[0]) if directories else DEFAULT_FRONT_END
+    infos = joint_datasets.read_infos(directories, own)
+    kinds = _kinds_of_labels(infos, has_framed=bool(framed_tsvs))
     if not kinds:
         raise errors.InputError(f"{', '.join(directories)}: no clip with labels to evaluate on")
-    ancestors = (
-        training_sources.ancestor_matrix(directories, infos) if propagate_to_ancestors else None
-    )  # can they be?
+    fingerprint = joint_datasets.fingerprint(directories)
+    ancestors = None
+    if propagate_to_ancestors:
+        ancestors = joint_datasets.ancestor_matrix(directories, infos)
+        fingerprint += "-smeared"
+    if framing_rule != framing.RELEASED:
+        fingerprint += f"-framed-by-{framing_rule}"
     framed = None
-    fingerprint = training_sources.fingerprint(directories) + (
-        "-smeared" if propagate_to_ancestors else ""
-    )
     if framed_tsvs:
-        framed = framed_labels.read_framed_clips(framed_tsvs, infos[0].vocabulary.mids, ancestors)
+        mids = infos[0].vocabulary.mids
+        framed = framed_labels.read_framed_clips(framed_tsvs, mids, ancestors=ancestors)
         fingerprint += f"-framed-{framed.fingerprint}"
     num_clips = sum(info.num_clips for info in infos)
     return EvalSet(
         name=name,
-        kinds=tuple(kinds),
+        kinds=kinds,
         num_clips=num_clips,
         vocabulary=infos[0].vocabulary,
         fingerprint=fingerprint,
@@ -149,5 +183,32 @@ def open_eval_set(
         batch_size=batch_size,
         cached=num_clips <= cache_clips,
         propagate_to_ancestors=propagate_to_ancestors,
+        framing_rule=framing_rule,
         framed=framed,
     )
+
+
+def _kinds_of_labels(infos: Sequence[DatasetInfo], *, has_framed: bool) -> tuple[str, ...]:
+    """The kinds of labels that any clip has."""
+    counts = {
+        eval_metrics.WEAK: sum(info.weak_clips for info in infos),
+        eval_metrics.STRONG: sum(info.strong_clips for info in infos) or has_framed,
+    }
+    return tuple(kind for kind, count in counts.items() if count)
+
+
+def _check_given_once(directories: Sequence[str]) -> None:
+    seen: dict[str, str] = {}
+    for directory in directories:
+        place = directory.rstrip("/") if files.is_remote(directory) else os.path.realpath(directory)
+        if place in seen:
+            raise errors.InputError(
+                f"dataset {directory} is given twice (also as {seen[place]}); give it once"
+            )
+        seen[place] = directory
+
+
+def _own_front_end(directory: str) -> FrontEnd:
+    """The front end that log-mel records were made with; otherwise one of the same sample rate."""
+    info = DatasetInfo.load(directory)
+    return info.front_end or dataclasses.replace(DEFAULT_FRONT_END, sample_rate=info.sample_rate)

@@ -1,7 +1,11 @@
-"""Confidence intervals: the metrics again over clips drawn with replacement.
+"""Confidence intervals by bootstrap: the metrics of clips drawn with replacement.
 
-Clips are drawn, not frames: the ten frames of a clip are no independent samples. A replicate is a
-weight for every clip (how often it was drawn), so that nothing is ranked twice.
+Clips are drawn rather than frames, because the ten frames of a clip are not independent. A
+replicate is a weight for every clip, namely how often it was drawn, so samples are ranked only
+once.
+
+Source: Efron 1979, "Bootstrap methods: another look at the jackknife",
+https://doi.org/10.1214/aos/1176344552
 """
 
 import numpy as np
@@ -12,27 +16,34 @@ from audioset_strong.evaluation import metrics
 _REPLICATES_AT_A_TIME = 128
 
 
-def draw(num_clips: int, replicates: int, seed: int = 0) -> np.ndarray:
-    """How often each replicate draws each clip; int64 `[clips, replicates]`, columns sum to clips.
+def draw(num_clips: int, replicates: int, *, seed: int = 0) -> np.ndarray:
+    """How often each bootstrap replicate draws each clip.
+
+    >>> weights = draw(10, 3)
+    >>> weights.shape, weights.sum(axis=0).tolist()
+    ((10, 3), [10, 10, 10])
 
     Args:
-      num_clips: to draw from, and to draw.
-      replicates: of the bootstrap.
+      num_clips: number of clips, and of draws in each replicate.
+      replicates: number of replicates.
       seed: equal seeds give equal draws.
+
+    Returns:
+      int64 `[num_clips, replicates]`; every column sums to `num_clips`.
     """
     random = np.random.default_rng(seed)
     return random.multinomial(num_clips, np.full(num_clips, 1 / num_clips), replicates).T
 
 
 def d_prime(
-    scores: np.ndarray, labels: np.ndarray, clip: np.ndarray, weights: np.ndarray
+    labels: np.ndarray, scores: np.ndarray, *, clip: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """Mean d' of each replicate, over the classes that it leaves usable.
+    """Mean d' of each replicate, over the classes that have positives and negatives in it.
 
     Args:
-      scores: float `[samples, classes]`.
       labels: int8 `[samples, classes]`, 1 positive, 0 negative, -1 unknown.
-      clip: int `[samples]`, the row of `weights` that each sample's clip has.
+      scores: float `[samples, classes]`.
+      clip: int `[samples]`, the clip of each sample as a row of `weights`.
       weights: `[clips, replicates]`, see `draw`.
 
     Returns:
@@ -47,7 +58,11 @@ def d_prime(
         positive, negative = labels[:, k] == metrics.POSITIVE, labels[:, k] == metrics.NEGATIVE
         if positive.any() and negative.any():
             auc, pairs = _auc(
-                scores[positive, k], scores[negative, k], clip[positive], clip[negative], chunks
+                scores[positive, k],
+                scores[negative, k],
+                positive_clip=clip[positive],
+                negative_clip=clip[negative],
+                chunks=chunks,
             )
             usable = pairs > 0
             total[usable] += metrics.d_prime(auc[usable], pairs[usable])
@@ -58,28 +73,33 @@ def d_prime(
 def _auc(
     positive: np.ndarray,
     negative: np.ndarray,
+    *,
     positive_clip: np.ndarray,
     negative_clip: np.ndarray,
     chunks: list[np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One class's AUC and pairs in each replicate, float64 `[replicates]`; 0 pairs: no AUC.
+    """AUC and number of pairs of one class in each replicate, float64 `[replicates]`.
+
+    Where the number of pairs is 0 the AUC has no meaning.
 
     Args:
-      positive, negative: scores.
-      positive_clip, negative_clip: the clips that they come from.
-      chunks: of the weights, each `[clips, some replicates]`.
+      positive: scores of the positives.
+      negative: scores of the negatives.
+      positive_clip: the clips that the positives come from.
+      negative_clip: the clips that the negatives come from.
+      chunks: the weights in parts, each `[clips, some replicates]`.
     """
     num_clips = len(chunks[0])
-    values, place = np.unique(positive, return_inverse=True)
-    # Half of a negative lies below the first value above it, half below the first at or above it:
-    # ties are won by half.
+    values, index = np.unique(positive, return_inverse=True)
+    # Each negative counts half below the first value above it and half below the first value at or
+    # above it, so ties count half.
     bounds = [np.searchsorted(values, negative, side) for side in ("right", "left")]
-    at_value = _counts(place, positive_clip, len(values), num_clips)
+    at_value = _counts(index, positive_clip, len(values), num_clips)
     halves = _counts(np.concatenate(bounds), np.tile(negative_clip, 2), len(values) + 1, num_clips)
     aucs, all_pairs = [], []
-    for drawn in chunks:
-        positives = at_value @ drawn  # [values, replicates]
-        below = np.cumsum(halves @ drawn, axis=0) / 2  # [values + 1, replicates]
+    for chunk in chunks:
+        positives = at_value @ chunk  # [values, replicates]
+        below = np.cumsum(halves @ chunk, axis=0) / 2  # [values + 1, replicates]
         pairs = positives.sum(axis=0) * below[-1]
         aucs.append(np.sum(positives * below[:-1], axis=0) / np.maximum(pairs, 1))
         all_pairs.append(pairs)
@@ -91,11 +111,13 @@ def _counts(row: np.ndarray, clip: np.ndarray, num_rows: int, num_clips: int) ->
     return sparse.coo_array((np.ones(len(row)), (row, clip)), (num_rows, num_clips)).tocsr()
 
 
-def lwlrap(ranking: metrics.RankingPrecision, clip: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def lwlrap(
+    ranking: metrics.RankingPrecision, *, clip: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
     """lwlrap of each replicate.
 
     Args:
-      ranking: of the samples.
+      ranking: see `metrics.ranking_precision`.
       clip: int `[samples]`, as in `d_prime`.
       weights: `[clips, replicates]`, see `draw`.
 
@@ -108,15 +130,19 @@ def lwlrap(ranking: metrics.RankingPrecision, clip: np.ndarray, weights: np.ndar
     return np.where(labels > 0, precision / np.maximum(labels, 1), np.nan)
 
 
-def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of a metric, (low, high).
+def interval(values: np.ndarray, *, level: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of a metric.
+
+    >>> low, high = interval(np.arange(101.0))
+    >>> round(low, 6), round(high, 6)
+    (2.5, 97.5)
 
     Args:
       values: float `[replicates]`; replicates without a value (NaN) are left out.
-      level: probability that the interval holds.
+      level: share of the replicates inside the interval.
 
     Returns:
-      NaN twice where no replicate has a value.
+      (low, high); both NaN where no replicate has a value.
     """
     values = values[~np.isnan(values)]
     if not len(values):

@@ -1,6 +1,7 @@
-"""Metrics from saved scores: without a model, and of other systems."""
+"""Metrics of saved scores: without a model, and of other systems."""
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
-from audioset_strong.core import errors, progress
+from audioset_strong.core import errors, files, progress
 from audioset_strong.evaluation import class_plots, eval_metrics, eval_sets, score_files, scoring
 from audioset_strong.labels import framed_labels, vocabularies
 
@@ -16,13 +17,13 @@ _CLIPS_AT_A_TIME = 256
 
 
 @dataclasses.dataclass(frozen=True)
-class Labelled:
-    """Scores with the labels that they are held against.
+class LabelledScores:
+    """Scores from a file, with labels.
 
     Attributes:
       path: of the file with the scores.
-      scores: on all clips.
-      vocabulary: the classes; where no dataset tells their names they are the mids.
+      scores: of all clips.
+      vocabulary: the classes; the mids stand in for the display names where no dataset gives them.
     """
 
     path: str
@@ -30,41 +31,47 @@ class Labelled:
     vocabulary: vocabularies.Vocabulary
 
     def kinds(self) -> dict[str, str]:
-        """Name of a set -> kind of labels, "weak" or "strong", as far as there are any."""
+        """The kind of labels of each set that there are labels for, by the name of the set."""
         known = {
             eval_metrics.WEAK: self.scores.weak_known,
             eval_metrics.STRONG: self.scores.strong_known,
         }
-        return {f"{kind}_eval": kind for kind, clips in known.items() if clips.any()}
+        return {
+            eval_metrics.set_name(kind, "eval"): kind
+            for kind, clips in known.items()
+            if clips.any()
+        }
 
 
-def read(path: str, eval_data: Sequence[str] = (), framed_tsvs: Sequence[str] = ()) -> Labelled:
-    """Reads scores, with their labels.
+def read(
+    path: str, *, eval_data: Sequence[str] = (), framed_tsvs: Sequence[str] = ()
+) -> LabelledScores:
+    """Reads scores and their labels.
 
     Args:
-      path: of a file of `score_files`.
+      path: of a file of scores, see `score_files`.
       eval_data: datasets to take the labels from.
       framed_tsvs: framed TSVs to take the strong labels from, such as
-        `audioset_eval_strong_framed_posneg.tsv`; with `eval_data` in place of its own. Without
-        either the labels are those of the file.
+        `audioset_eval_strong_framed_posneg.tsv`; with `eval_data` they replace its strong labels.
+        Without either, the labels are those in the file of scores.
 
     Raises:
-      errors.InputError: bad scores, bad or no labels.
+      errors.InputError: bad scores, bad labels or none.
     """
     if eval_data:
         opened = eval_sets.open_eval_set("eval", eval_data, cache_clips=0, framed_tsvs=framed_tsvs)
-        with progress.bar("reading labels", opened.num_clips, "clip") as bar:
-            scores = score_files.ScoreFile(path).against(
-                opened.batches(), opened.vocabulary.mids, bar.update
+        with progress.Bar("reading labels", opened.num_clips, unit="clip") as bar:
+            scores = score_files.ScoreFile(path).with_labels(
+                opened.batches(), mids=opened.vocabulary.mids, on_batch=bar.update
             )
-        return Labelled(path, scores, opened.vocabulary)
+        return LabelledScores(path, scores, opened.vocabulary)
     if framed_tsvs:
         file = score_files.ScoreFile(path)
         framed = framed_labels.read_framed_clips(framed_tsvs, file.mids)
-        scores = file.against(_batches(framed, file), file.mids)
+        scores = file.with_labels(_batches(framed, file), mids=file.mids)
     else:
         scores = score_files.load(path)
-    labelled = Labelled(path, scores, vocabularies.Vocabulary(scores.mids, scores.mids))
+    labelled = LabelledScores(path, scores, vocabularies.Vocabulary(scores.mids, scores.mids))
     if not labelled.kinds():
         raise errors.InputError(f"{path}: none of its {len(scores.clip_ids)} clips has labels")
     return labelled
@@ -73,49 +80,50 @@ def read(path: str, eval_data: Sequence[str] = (), framed_tsvs: Sequence[str] = 
 def _batches(
     framed: framed_labels.FramedClips, file: score_files.ScoreFile
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The labels of framed TSVs in the form of `sampling.grid_patches`, of clips with scores."""
+    """The labels of framed TSVs as batches of the evaluation grid, of the clips with scores."""
     scored = set(file.clip_ids)
     clip_ids = [clip_id for clip_id in framed.clip_ids if clip_id in scored]
     if not clip_ids:
         raise errors.InputError(f"{file.path}: no scores of any clip of {framed.source}")
-    if len(clip_ids) < len(framed.clip_ids):
+    missing = len(framed.clip_ids) - len(clip_ids)
+    if missing:
+        total = len(framed.clip_ids)
         logging.warning(
-            "%s: no scores of %d of the %d clips of %s",
-            *(file.path, len(framed.clip_ids) - len(clip_ids), len(framed.clip_ids), framed.source),
+            "%s: no scores of %d of the %d clips of %s", file.path, missing, total, framed.source
         )
     for begin in range(0, len(clip_ids), _CLIPS_AT_A_TIME):
         chosen = clip_ids[begin : begin + _CLIPS_AT_A_TIME]
-        listed, labels, negative = framed.labels(chosen)
+        has_rows, labels, negative = framed.labels(chosen)
         yield {
             "clip_id": np.array([clip_id.encode() for clip_id in chosen], object),
-            "frame_valid": (labels >= 0).any(axis=2),  # frames that there are rows of
+            "frame_valid": (labels >= 0).any(axis=2),  # frames that have rows in the TSVs
             "weak_labels": np.zeros_like(negative),
-            "weak_known": np.zeros_like(listed),
+            "weak_known": np.zeros_like(has_rows),
             "negative_labels": negative,
-            "negatives_known": listed,
+            "negatives_known": has_rows,
             "frame_labels": labels,
-            "strong_known": listed,
+            "strong_known": has_rows,
         }
 
 
-def measure(labelled: Labelled, replicates: int = 0) -> dict[str, eval_metrics.Measured]:
-    """Measures "weak_eval" and "strong_eval", as far as the clips have labels.
+def measure(labelled: LabelledScores, *, replicates: int = 0) -> dict[str, eval_metrics.EvalResult]:
+    """Measures "weak_eval" and "strong_eval", each where there are labels for it.
 
     Args:
       labelled: the scores.
       replicates: of the bootstrap; 0 for no intervals.
 
     Raises:
-      errors.InputError: no usable class.
+      errors.InputError: no class has both positives and negatives.
     """
     return {
-        name: eval_metrics.measure(labelled.scores, kind, labelled.path, replicates)
+        name: eval_metrics.measure(labelled.scores, kind, name=labelled.path, replicates=replicates)
         for name, kind in labelled.kinds().items()
     }
 
 
-def to_text(measured: Mapping[str, eval_metrics.Measured]) -> str:
-    """A table for people: a line a metric, a column a set, intervals in brackets."""
+def to_text(results: Mapping[str, eval_metrics.EvalResult]) -> str:
+    """A table to print: a line for each metric, a column for each set, intervals in brackets."""
 
     def cell(values: Mapping[str, float], name: str) -> str:
         if name not in values:
@@ -124,12 +132,12 @@ def to_text(measured: Mapping[str, eval_metrics.Measured]) -> str:
             return f"{values[name]:.4g}"
         return f"{values[name]:.4f} [{values[f'{name}_low']:.3f}, {values[f'{name}_high']:.3f}]"
 
-    names = dict.fromkeys(name for each in measured.values() for name in each.values)
+    names = dict.fromkeys(name for result in results.values() for name in result.values)
     shown = [name for name in names if not name.endswith(("_low", "_high"))]
     table = pd.DataFrame(
         {
-            set_name: [cell(each.values, name) for name in shown]
-            for set_name, each in measured.items()
+            set_name: [cell(result.values, name) for name in shown]
+            for set_name, result in results.items()
         },
         index=shown,
     )
@@ -137,40 +145,46 @@ def to_text(measured: Mapping[str, eval_metrics.Measured]) -> str:
 
 
 def write(
-    labelled: Labelled,
-    measured: Mapping[str, eval_metrics.Measured],
+    labelled: LabelledScores,
+    results: Mapping[str, eval_metrics.EvalResult],
+    *,
     output_dir: str,
-    drawn: Sequence[str] = (),
+    curve_mids: Sequence[str] = (),
 ) -> None:
-    """Writes results.csv (set, metric, value), and of each set per_class_<set>.csv and .png.
+    """Writes results.csv (set, metric, value), and per_class_<set>.csv and .png of each set.
 
     Args:
-      labelled: what was measured.
-      measured: of `measure`.
+      labelled: the scores.
+      results: of `measure`.
       output_dir: created where it does not exist.
-      drawn: mids of classes whose curves go to curves_<set>.csv and .png.
+      curve_mids: classes whose curves go to curves_<set>.csv and .png.
 
     Raises:
-      errors.InputError: a directory that cannot be written.
+      errors.InputError: the directory cannot be written.
     """
-    directory = pathlib.Path(output_dir)
     rows = [
         (set_name, metric, value)
-        for set_name, each in measured.items()
-        for metric, value in each.values.items()
+        for set_name, result in results.items()
+        for metric, value in result.values.items()
     ]
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        results = pd.DataFrame(rows, columns=["set", "metric", "value"])
-        results.to_csv(directory / "results.csv", index=False)
-        for set_name, each in measured.items():
-            title = f"{eval_metrics.title_of(set_name)}, {pathlib.Path(labelled.path).name}"
-            stem = str(directory / f"per_class_{set_name}")
-            class_plots.write_per_class(each, labelled.vocabulary, title, stem)
-            if drawn:
+    table = pd.DataFrame(rows, columns=["set", "metric", "value"])
+    with files.writing(output_dir):
+        files.make_directory(output_dir)
+        files.write_text(os.path.join(output_dir, "results.csv"), table.to_csv(index=False))
+        for set_name, result in results.items():
+            title = f"{eval_metrics.display_name(set_name)}, {pathlib.Path(labelled.path).name}"
+            class_plots.write_per_class(
+                result,
+                labelled.vocabulary,
+                title=title,
+                path_stem=os.path.join(output_dir, f"per_class_{set_name}"),
+            )
+            if curve_mids:
                 kind = labelled.kinds()[set_name]
-                samples = eval_metrics.samples_of(labelled.scores, kind, labelled.path)
-                stem = str(directory / f"curves_{set_name}")
-                class_plots.write_curves(samples, labelled.vocabulary, drawn, title, stem)
-    except OSError as error:
-        raise errors.InputError(f"cannot write to {output_dir}: {error.strerror}") from error
+                class_plots.write_curves(
+                    eval_metrics.eval_samples(labelled.scores, kind, name=labelled.path),
+                    labelled.vocabulary,
+                    mids=curve_mids,
+                    title=title,
+                    path_stem=os.path.join(output_dir, f"curves_{set_name}"),
+                )

@@ -1,4 +1,4 @@
-"""A model's scores on a dataset, with the labels they are held against."""
+"""The scores of a model on a dataset, together with the labels of its clips."""
 
 import collections
 import dataclasses
@@ -9,7 +9,7 @@ from scipy import special
 
 from audioset_strong.core import errors
 
-# The arrays of labels, as `sampling.grid_patches` names them: type and axes.
+# The arrays of labels in a batch of the evaluation grid: type and axes.
 LABELS = {
     "frame_valid": (np.bool_, ("clips", "frames")),
     "weak_labels": (np.bool_, ("clips", "classes")),
@@ -29,7 +29,7 @@ class Scores:
     """Scores and labels of clips, on the grid of ten 0.96 s frames.
 
     Attributes:
-      mids: the classes, in the order of the arrays' last axis.
+      mids: the classes, in the order of the last axis of the arrays.
       clip_ids: `[clips]`.
       frame_scores: float32 `[clips, 10, classes]`, sigmoid outputs.
       frame_valid: bool `[clips, 10]`, frames that lie inside the clip.
@@ -52,43 +52,42 @@ class Scores:
     strong_known: np.ndarray
 
     def clip_scores(self) -> np.ndarray:
-        """Mean of a clip's scores over its valid frames; float64 `[clips, classes]`."""
+        """The mean of a clip's scores over its valid frames; float64 `[clips, classes]`."""
         valid = self.frame_valid[:, :, np.newaxis]
         total = np.sum(self.frame_scores, axis=1, where=valid, dtype=np.float64)
         return total / np.maximum(valid.sum(axis=1), 1)
 
     def explicit_negatives(self) -> np.ndarray:
-        """bool `[clips, classes]`: known to be negative in the whole clip."""
+        """bool `[clips, classes]`: classes that are known to be absent from the whole clip."""
         return self.negative_labels & self.negatives_known[:, np.newaxis]
 
-    def check(self, what: str) -> None:
+    def check(self, name: str) -> None:
         """Checks shapes, types, names and values.
 
         Args:
-          what: names these scores in a message.
+          name: of these scores, for messages.
 
         Raises:
-          errors.InputError: naming the first thing wrong.
+          errors.InputError: naming the first thing that is wrong.
         """
         frames = self.frame_scores.shape[1] if self.frame_scores.ndim == 3 else 0
         sizes = {"clips": len(self.clip_ids), "frames": frames, "classes": len(self.mids)}
-        for name, (kind, axes) in ARRAYS.items():
-            array, shape = getattr(self, name), tuple(sizes[axis] for axis in axes)
+        for array_name, (kind, axes) in ARRAYS.items():
+            array, shape = getattr(self, array_name), tuple(sizes[axis] for axis in axes)
             if array.shape != shape or not np.issubdtype(array.dtype, kind):
                 raise errors.InputError(
-                    f"{what}: {name} is {array.dtype} {array.shape}; must be {kind.__name__} "
-                    f"{shape}, [{', '.join(axes)}]"
+                    f"{name}: {array_name} is {array.dtype} {array.shape}; must be "
+                    f"{kind.__name__} {shape}, [{', '.join(axes)}]"
                 )
-        for noun, names in (("clip", self.clip_ids), ("class", self.mids)):
-            if twice(names) is not None:
-                raise errors.InputError(f"{what}: {noun} {twice(names)} is there twice")
+        check_unique(self.clip_ids, f"{name}: clip")
+        check_unique(self.mids, f"{name}: class")
         odd = self.frame_labels[(self.frame_labels < -1) | (self.frame_labels > 1)]
         if len(odd):
-            raise errors.InputError(f"{what}: frame_labels: {odd[0]} in them; must be 1, 0 or -1")
+            raise errors.InputError(f"{name}: frame_labels holds {odd[0]}; must be 1, 0 or -1")
         if not np.isfinite(self.frame_scores).all():
             clip, frame, k = np.argwhere(~np.isfinite(self.frame_scores))[0]
             raise errors.InputError(
-                f"{what}: the score of {self.mids[k]} in frame {frame} of clip "
+                f"{name}: the score of {self.mids[k]} in frame {frame} of clip "
                 f"{self.clip_ids[clip]} is {self.frame_scores[clip, frame, k]}; must be finite"
             )
 
@@ -96,46 +95,51 @@ class Scores:
 def score(
     predict: Callable[[Mapping[str, np.ndarray]], np.ndarray],
     batches: Iterable[Mapping[str, np.ndarray]],
+    *,
     mids: tuple[str, ...],
-    what: str = "scores",
+    name: str = "scores",
     on_batch: OnBatch = None,
 ) -> Scores:
     """Scores every clip of a dataset in one pass.
 
     Args:
-      predict: a batch -> its scores, float `[batch, frames, classes]`; see `of_model`.
-      batches: of `sampling.grid_patches`.
+      predict: from a batch to its scores, float `[batch, frames, classes]`; see `batch_scorer`.
+      batches: of the evaluation grid.
       mids: the classes of the dataset.
-      what: names the scores in messages.
-      on_batch: called with the clips of each batch, for progress.
+      name: of the scores, for messages.
+      on_batch: called with the number of clips of each batch, for progress.
 
     Raises:
-      errors.InputError: no clip, duplicate clips, scores of another shape or that are no numbers.
+      errors.InputError: no clip, duplicate clips, scores of another shape, or scores that are not
+        finite.
     """
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in ARRAYS}
+    columns: dict[str, list[np.ndarray]] = {array_name: [] for array_name in ARRAYS}
     ids: list[str] = []
     for batch in batches:
         columns["frame_scores"].append(predict(batch))
-        for name in LABELS:
-            columns[name].append(np.asarray(batch[name]))
+        for array_name in LABELS:
+            columns[array_name].append(np.asarray(batch[array_name]))
         ids += clip_ids(batch)
         if on_batch:
             on_batch(len(batch["clip_id"]))
     if not ids:
-        raise errors.InputError(f"{what}: the dataset has no clip")
-    arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
+        raise errors.InputError(f"{name}: the dataset has no clip")
+    arrays = {array_name: np.concatenate(parts) for array_name, parts in columns.items()}
     scores = Scores(mids, tuple(ids), **arrays)
-    scores.check(what)
+    scores.check(name)
     return scores
 
 
-def of_model(
+def batch_scorer(
     logits: Callable[[np.ndarray], np.ndarray],
 ) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
     """The scores that a model gives a batch: the sigmoid of its logits, float32.
 
     Args:
-      logits: log_mel float32 `[patches, 96, 64]` -> float `[patches, classes]`.
+      logits: from log_mel float32 `[patches, stft_frames, bands]` to float `[patches, classes]`.
+
+    Returns:
+      From a batch of the evaluation grid to scores `[batch, frames, classes]`.
     """
 
     def predict(batch: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -147,12 +151,27 @@ def of_model(
     return predict
 
 
-def twice(names: Sequence[str]) -> str | None:
-    """The first name that stands there more than once, if any."""
+def first_duplicate(names: Sequence[str]) -> str | None:
+    """The first name that occurs more than once; None where every name is unique.
+
+    >>> first_duplicate(["a", "b", "c", "b", "a"])
+    'a'
+    """
     counts = collections.Counter(names)
     return next((name for name in names if counts[name] > 1), None)
 
 
+def check_unique(names: Sequence[str], label_for_errors: str) -> None:
+    """Checks that no name occurs twice.
+
+    Raises:
+      errors.InputError: naming the first duplicate, after `label_for_errors`.
+    """
+    duplicate = first_duplicate(names)
+    if duplicate is not None:
+        raise errors.InputError(f"{label_for_errors} {duplicate} is duplicated")
+
+
 def clip_ids(batch: Mapping[str, np.ndarray]) -> list[str]:
-    """Those of a batch of `sampling.grid_patches`."""
+    """The clip ids of a batch of the evaluation grid, decoded to str."""
     return [clip_id.decode() for clip_id in np.asarray(batch["clip_id"]).tolist()]

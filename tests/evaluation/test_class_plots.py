@@ -41,8 +41,8 @@ def test_classes_are_found_by_mid_or_by_name(wanted, found):
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ("Horse", "--plot_classes: 'Horse' is no mid and no display name of 5 classes"),
-        ("Rain", r"'Rain' is several classes \(/m/rain, /m/rain2\) of 5 classes"),
+        ("Horse", "--plot_classes: 'Horse' is neither a mid nor a display name of the 5 classes"),
+        ("Rain", r"'Rain' is the name of several classes \(/m/rain, /m/rain2\)"),
     ],
 )
 def test_a_class_that_is_not_there_is_told(wanted, message):
@@ -51,7 +51,7 @@ def test_a_class_that_is_not_there_is_told(wanted, message):
 
 
 def test_curves_hold_the_classes_against_the_negatives_that_there_are(samples):
-    table = class_plots.curves(samples, VOCABULARY, VOCABULARY.mids)
+    table = class_plots.curves(samples, VOCABULARY, mids=VOCABULARY.mids)
     kinds = table.groupby("mid", sort=False)["negatives"].first().to_dict()
     assert kinds == {
         "/m/dog": "known",
@@ -68,7 +68,7 @@ def test_curves_hold_the_classes_against_the_negatives_that_there_are(samples):
 
 
 def test_the_picture_of_curves_tells_each_class_with_its_areas(samples, tmp_path):
-    table = class_plots.curves(samples, VOCABULARY, ("/m/cat", "/m/dog", "/m/none"))
+    table = class_plots.curves(samples, VOCABULARY, mids=("/m/cat", "/m/dog", "/m/none"))
     figure = class_plots.draw_curves(table, "Strong eval, step 7")
     roc, precision = figure.axes
     known = samples.labels[:, 0] >= 0
@@ -86,7 +86,9 @@ def test_the_picture_of_curves_tells_each_class_with_its_areas(samples, tmp_path
 
     stem = str(tmp_path / "strong_eval-7")
     assert not class_plots.have_curves(stem, ["/m/dog"])
-    class_plots.write_curves(samples, VOCABULARY, ("/m/dog", "/m/none"), "title", stem)
+    class_plots.write_curves(
+        samples, VOCABULARY, mids=("/m/dog", "/m/none"), title="title", path_stem=stem
+    )
     assert (tmp_path / "strong_eval-7.png").read_bytes().startswith(b"\x89PNG")
     assert class_plots.have_curves(stem, ["/m/dog", "/m/none"])
     assert not class_plots.have_curves(stem, ["/m/dog", "/m/cat"])

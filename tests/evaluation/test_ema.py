@@ -5,8 +5,9 @@ import pytest
 from scipy import special
 
 from audioset_strong.core import errors
-from audioset_strong.evaluation import evaluator, score_files
-from audioset_strong.inputs import sampling
+from audioset_strong.evaluation import following, results, score_files
+from audioset_strong.evaluation.settings import EvaluationSettings
+from audioset_strong.inputs import evaluation_grid
 from audioset_strong.training import checkpoints
 from tests.datasets import toy_clips, write_dataset
 from tests.toy_training import train
@@ -21,12 +22,11 @@ def root(tmp_path_factory):
 
 
 def _evaluate(workdir, root, **settings):
-    evaluator.evaluate_workdirs(
+    following.evaluate_workdirs(
         [str(workdir)],
         {"validation": str(root / "validation")},
         run_once=True,
-        save_scores="npz",
-        bootstrap_replicates=0,
+        settings=EvaluationSettings(save_scores="npz", bootstrap_replicates=0),
         **settings,
     )
 
@@ -36,18 +36,18 @@ def test_both_kinds_of_weights_are_evaluated_and_kept_apart(root, tmp_path):
     train(run, root, ema_decay=0.8)
     _evaluate(run, root, ema=True)
     assert not (run / "selection.json").exists()
-    assert evaluator.read_results(str(run)).empty
+    assert results.read_results(str(run)).empty
     _evaluate(run, root)
     assert (run / "selection.json").exists()
-    batch = next(sampling.grid_patches([str(root / "validation")]).as_numpy_iterator())
+    batch = next(evaluation_grid.grid_patches([str(root / "validation")]).as_numpy_iterator())
     log_mel = batch["log_mel"].reshape(-1, 96, 64)
     found = []
     for ema, folder in ((False, "eval"), (True, "eval_ema")):
-        assert set(evaluator.read_results(str(run), ema)["step"]) == {10, 20}
+        assert set(results.read_results(str(run), ema=ema)["step"]) == {10, 20}
         assert list((run / folder).glob("events.*"))
         for step in (10, 20):
             path = str(run / "checkpoints" / f"step-{step}")
-            model = checkpoints.load_model(str(run), path, ema).model
+            model = checkpoints.load_model(str(run), path, ema=ema).model
             scores = score_files.load(str(run / folder / "scores" / f"validation-{step}.npz"))
             wanted = special.expit(model.predict(log_mel, verbose=0)).reshape(12, 10, -1)
             np.testing.assert_allclose(scores.frame_scores, wanted, atol=1e-5)

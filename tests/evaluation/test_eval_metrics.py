@@ -83,7 +83,7 @@ def weak_example():
 
 
 def test_weak_eval_on_explicit_and_on_implicit_negatives():
-    got = eval_metrics.measure(weak_example(), "weak", "weak_eval")
+    got = eval_metrics.measure(weak_example(), "weak", name="weak_eval")
     values = got.values
     # Explicit: 0.8 and 0.3 against 0.4. Implicit: against 0.4 and 0.9. B has no explicit negative.
     assert values["auc"] == 0.5
@@ -104,7 +104,9 @@ def test_weak_eval_on_explicit_and_on_implicit_negatives():
 
 
 def test_weak_eval_by_class():
-    table = eval_metrics.measure(weak_example(), "weak", "weak_eval").per_class.set_index("mid")
+    table = eval_metrics.measure(weak_example(), "weak", name="weak_eval").per_class.set_index(
+        "mid"
+    )
     assert list(table["positives"]) == [2, 1, 0]
     assert list(table["negatives"]) == [1, 0, 0]
     assert list(table["negatives_implicit"]) == [2, 3, 4]
@@ -118,7 +120,7 @@ def test_weak_eval_by_class():
 
 def test_without_explicit_negatives_there_is_only_the_d_prime_on_implicit_ones():
     scores = dataclasses.replace(weak_example(), negatives_known=np.zeros(5, bool))
-    values = eval_metrics.measure(scores, "weak", "weak_eval", replicates=10).values
+    values = eval_metrics.measure(scores, "weak", name="weak_eval", replicates=10).values
     assert not {"d_prime", "d_prime_low", "auc", "mAP", "classes"} & set(values)
     assert values["d_prime_implicit_low"] <= values["d_prime_implicit"]
     assert "lwlrap" in values
@@ -141,7 +143,7 @@ def strong_example():
 
 
 def test_strong_eval_counts_explicit_and_complementary_negatives_and_no_unknown_frames():
-    got = eval_metrics.measure(strong_example(), "strong", "strong_eval")
+    got = eval_metrics.measure(strong_example(), "strong", name="strong_eval")
     values, a = got.values, got.per_class.iloc[A]
     # 0.9, 0.5, 0.6 against the explicit 0.8, 0.3, 0.4 and the complementary 0.7, 0.2.
     assert (a["positives"], a["negatives"]) == (3, 5)
@@ -160,7 +162,7 @@ def test_strong_eval_counts_explicit_and_complementary_negatives_and_no_unknown_
 
 
 def test_lwlrap_of_the_strong_eval_ranks_all_classes_of_a_frame():
-    values = eval_metrics.measure(strong_example(), "strong", "strong_eval").values
+    values = eval_metrics.measure(strong_example(), "strong", name="strong_eval").values
     # A leads where it scores 0.9 and 0.6, ties with B (0.5) at rank 2, and leads B's frame.
     assert values["lwlrap"] == pytest.approx((1 + 1 / 2 + 1 + 1 / 2) / 4)
     # B's frame ranks B alone, for nothing is known of A there.
@@ -170,7 +172,7 @@ def test_lwlrap_of_the_strong_eval_ranks_all_classes_of_a_frame():
 @pytest.mark.parametrize(("kind", "example"), [("weak", weak_example), ("strong", strong_example)])
 def test_intervals_are_those_of_the_bootstrap_over_clips_that_count(kind, example):
     scores = example()
-    values = eval_metrics.measure(scores, kind, "set", replicates=50).values
+    values = eval_metrics.measure(scores, kind, name="set", replicates=50).values
     counted = [0, 1, 2, 4] if kind == "weak" else [0, 1, 2, 3]
     weights = intervals.draw(4, 50)
     if kind == "weak":
@@ -180,12 +182,12 @@ def test_intervals_are_those_of_the_bootstrap_over_clips_that_count(kind, exampl
         samples = scores.frame_scores[counted][scores.frame_valid[counted]]
         labels = scores.frame_labels[counted][scores.frame_valid[counted]]
         clip = np.array([0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3])
-    ranking = metrics.ranking_precision(samples, labels)
+    ranking = metrics.ranking_precision(labels, samples)
     implicit = (labels == 1).astype(np.int8)
     for name, replicated in (
-        ("d_prime", intervals.d_prime(samples, labels, clip, weights)),
-        ("d_prime_implicit", intervals.d_prime(samples, implicit, clip, weights)),
-        ("lwlrap", intervals.lwlrap(ranking, clip, weights)),
+        ("d_prime", intervals.d_prime(labels, samples, clip=clip, weights=weights)),
+        ("d_prime_implicit", intervals.d_prime(implicit, samples, clip=clip, weights=weights)),
+        ("lwlrap", intervals.lwlrap(ranking, clip=clip, weights=weights)),
     ):
         low, high = intervals.interval(replicated)
         assert (values[f"{name}_low"], values[f"{name}_high"]) == (low, high)
@@ -200,11 +202,11 @@ def test_an_eval_set_without_a_usable_class_is_told(kind):
         frame_positive=[(0, 0, A), (0, 1, A), (0, 2, A)],
     )
     with pytest.raises(errors.InputError, match="my_set: no usable class: none of 3 has both"):
-        eval_metrics.measure(scores, kind, "my_set")
+        eval_metrics.measure(scores, kind, name="my_set")
 
 
 @pytest.mark.parametrize("kind", ["weak", "strong"])
 def test_an_eval_set_without_labels_of_its_kind_is_told(kind):
     scores = make(of_class_a([0.1, 0.2, 0.3]), weak=[], strong=[])
     with pytest.raises(errors.InputError, match=f"my_set: no clip with {kind} labels"):
-        eval_metrics.measure(scores, kind, "my_set")
+        eval_metrics.measure(scores, kind, name="my_set")

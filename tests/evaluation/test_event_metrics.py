@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from audioset_strong.core import errors
-from audioset_strong.evaluation import event_metrics
+from audioset_strong.evaluation import event_metrics, frame_times, joined_clips
 from audioset_strong.inference import event_detection
 from audioset_strong.labels import vocabularies
 
@@ -26,6 +26,20 @@ def _vocabulary(count):
     )
 
 
+def _boundaries(frames, seconds):
+    return frame_times.boundaries(frames, hop_s=HOP_S, frame_s=FRAME_S, seconds=seconds)
+
+
+def _measure(scores, events, seconds, vocabulary, **settings):
+    return event_metrics.measure(
+        scores,
+        events,
+        seconds=seconds,
+        vocabulary=vocabulary,
+        **{"hop_s": HOP_S, "frame_s": FRAME_S} | settings,
+    )
+
+
 def _case(seed, decimals, classes=4, clips=12):
     """Clips of other lengths, with scores that are higher where a class is heard.
 
@@ -36,7 +50,7 @@ def _case(seed, decimals, classes=4, clips=12):
     for i in range(clips):
         clip_id, frames = f"clip{i}", int(rng.integers(50, 240))
         seconds[clip_id] = round(frames * HOP_S + float(rng.uniform(0.6, 1.0)), 3)
-        times = event_metrics.boundaries(frames, seconds[clip_id], HOP_S, FRAME_S)
+        times = _boundaries(frames, seconds[clip_id])
         events[clip_id] = []
         truth = np.zeros((frames, classes))
         for label in rng.choice(classes - 1, size=rng.integers(0, 3), replace=False).tolist():
@@ -52,7 +66,7 @@ def _case(seed, decimals, classes=4, clips=12):
 
 
 def _merged(events, seconds):
-    return {clip_id: event_metrics.merge(events[clip_id], seconds[clip_id]) for clip_id in events}
+    return {clip_id: joined_clips.merge(events[clip_id], seconds[clip_id]) for clip_id in events}
 
 
 @pytest.fixture
@@ -70,12 +84,12 @@ def package(monkeypatch):
 @pytest.mark.parametrize(("seed", "decimals"), [(0, 9), (1, 9), (2, 1), (3, 2)])
 def test_all_metrics_are_those_of_sed_scores_eval(package, seed, decimals):
     scores, events, seconds, classes = _case(seed, decimals)
-    measured = event_metrics.measure(scores, events, seconds, classes, HOP_S, FRAME_S)
+    measured = _measure(scores, events, seconds, classes)
     names = classes.names[:3]  # those with events; the package counts the others as zero
     frames = {
         clip_id: package.base_modules.scores.create_score_dataframe(
             scores[clip_id][:, :3],
-            event_metrics.boundaries(len(scores[clip_id]), seconds[clip_id], HOP_S, FRAME_S),
+            _boundaries(len(scores[clip_id]), seconds[clip_id]),
             names,
         )
         for clip_id in scores
@@ -130,13 +144,13 @@ def test_all_metrics_are_those_of_sed_scores_eval(package, seed, decimals):
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8])
 def test_f1_is_that_of_sed_eval_on_the_events_of_inference(threshold):
     scores, events, seconds, classes = _case(7, 9)
-    measured = event_metrics.measure(scores, events, seconds, classes, HOP_S, FRAME_S, threshold)
+    measured = _measure(scores, events, seconds, classes, threshold=threshold)
     labels = list(classes.names[:3])
     by_event = sed_eval.sound_event.EventBasedMetrics(
         labels, t_collar=0.2, percentage_of_length=0.2, event_matching_type="optimal"
     )
     by_segment = sed_eval.sound_event.SegmentBasedMetrics(labels, time_resolution=1.0)
-    settings = event_detection.Settings(np.full(len(classes), threshold))
+    settings = event_detection.EventSettings(np.full(len(classes), threshold))
 
     def as_list(listed):
         return [
@@ -150,7 +164,9 @@ def test_f1_is_that_of_sed_eval_on_the_events_of_inference(threshold):
         ]
 
     for clip_id, truth in _merged(events, seconds).items():
-        found = event_detection.detect(scores[clip_id], settings, seconds[clip_id], HOP_S, FRAME_S)
+        found = event_detection.detect(
+            scores[clip_id], settings, seconds=seconds[clip_id], hop_s=HOP_S, frame_s=FRAME_S
+        )
         found = [(e.start_s, e.end_s, e.label) for e in found if e.label < 3]
         by_event.evaluate(as_list(truth), as_list(found))
         by_segment.evaluate(
@@ -182,8 +198,14 @@ def _hour(**runs):
 
 
 def _measure_hour(scores, *events, threshold=0.5):
-    return event_metrics.measure(
-        {"c": scores}, {"c": events}, {"c": HOUR}, _vocabulary(2), TEN_S, TEN_S, threshold
+    return _measure(
+        {"c": scores},
+        {"c": events},
+        {"c": HOUR},
+        _vocabulary(2),
+        hop_s=TEN_S,
+        frame_s=TEN_S,
+        threshold=threshold,
     )
 
 
@@ -225,13 +247,13 @@ def test_psds_by_hand(runs, psds1, macro, psds2):
 def test_a_trigger_counts_alike_in_clips_with_the_class_and_without():
     scores = _hour(a="300-302:.9 12-14:.95", b="10-20:.8")
     together = _measure_hour(scores, (3000.0, 3020.0, 0), B)
-    measured = event_metrics.measure(
+    measured = _measure(
         {"x": scores[:180], "y": scores[180:]},
         {"x": [B], "y": [(1200.0, 1220.0, 0)]},
         {"x": HOUR / 2, "y": HOUR / 2},
         _vocabulary(2),
-        TEN_S,
-        TEN_S,
+        hop_s=TEN_S,
+        frame_s=TEN_S,
     )
     for name in ("psds1", "psds2"):
         assert measured.values[name] == pytest.approx(together.values[name])
@@ -274,13 +296,13 @@ def test_f1_by_hand():
 def test_what_was_measured_is_told():
     scores = _hour(a="3-5:.9")
     called = []
-    measured = event_metrics.measure(
+    measured = _measure(
         {"c": scores, "d": scores[:36]},
         {"c": [A, (20.0, 40.0, 0)], "d": []},
         {"c": HOUR, "d": 360.0},
         _vocabulary(2),
-        TEN_S,
-        TEN_S,
+        hop_s=TEN_S,
+        frame_s=TEN_S,
         on_class=lambda: called.append(1),
     )
     expected = {
@@ -309,18 +331,16 @@ def test_what_was_measured_is_told():
 def test_neither_order_nor_type_nor_company_make_a_difference(dtype):
     scores, events, seconds, classes = _case(5, 9)
     scores = {clip_id: frames.astype(dtype) for clip_id, frames in scores.items()}
-    first = event_metrics.measure(scores, events, seconds, classes, HOP_S, FRAME_S)
+    first = _measure(scores, events, seconds, classes)
     kept = {clip_id: frames.copy() for clip_id, frames in scores.items()}
     order = np.random.default_rng(0).permutation(len(scores))
     names = {f"{order[i]:02d}": clip_id for i, clip_id in enumerate(scores)}
     classes_reversed = vocabularies.Vocabulary(classes.mids[::-1], classes.names[::-1])
-    second = event_metrics.measure(
+    second = _measure(
         {new: scores[old][:, ::-1].astype(np.float64) for new, old in names.items()},
         {new: [(a, b, 3 - k) for a, b, k in events[old][::-1]] for new, old in names.items()},
         {new: seconds[old] for new, old in names.items()},
         classes_reversed,
-        HOP_S,
-        FRAME_S,
     )
     assert second.values == pytest.approx(first.values, abs=1e-12)
     for column in first.per_class:
@@ -351,26 +371,17 @@ def test_events_that_overlap_or_touch_are_one():
         (0.0, 0.5, 2),
         (9.5, 10.0, 2),
     ]
-    assert event_metrics.merge(events, 10.0) == expected
-    assert event_metrics.merge(events[::-1], 10.0) == expected
-    assert event_metrics.merge([], 10.0) == []
-
-
-def test_a_frame_speaks_for_the_hop_in_its_middle():
-    got = event_metrics.boundaries(4, 1.5, 0.16, 0.96)
-    np.testing.assert_allclose(got, [0, 0.56, 0.72, 0.88, 1.5])
-    np.testing.assert_allclose(event_metrics.boundaries(1, 0.2, 0.16, 0.96), [0, 0.2])
-    np.testing.assert_allclose(event_metrics.boundaries(3, 3, 0.96, 0.96), [0, 0.96, 1.92, 3])
-    with pytest.raises(errors.InputError, match=r"4 frames at a hop of 0.16 s do not fit"):
-        event_metrics.boundaries(4, 0.88, 0.16, 0.96)
+    assert joined_clips.merge(events, 10.0) == expected
+    assert joined_clips.merge(events[::-1], 10.0) == expected
+    assert joined_clips.merge([], 10.0) == []
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"scores": {}}, "event metrics: no clip"),
-        ({"scores": {"c": np.full((20, 2), np.nan)}}, "c: scores that are no numbers"),
-        ({"scores": {"c": np.full((20, 2), np.inf)}}, "c: scores that are no numbers"),
+        ({"scores": {"c": np.full((20, 2), np.nan)}}, "c: scores that are not finite"),
+        ({"scores": {"c": np.full((20, 2), np.inf)}}, "c: scores that are not finite"),
         ({"scores": {"c": np.zeros((20, 3))}}, r"c: scores of shape \(20, 3\); must be .frames, 2"),
         ({"scores": {"c": np.zeros(20)}}, r"c: scores of shape \(20,\)"),
         ({"scores": {"c": np.zeros((0, 2))}}, r"c: scores of shape \(0, 2\)"),

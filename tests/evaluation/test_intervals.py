@@ -72,7 +72,7 @@ def test_replicates_of_d_prime_are_those_of_clips_really_repeated(name, at_a_tim
     monkeypatch.setattr(intervals, "_REPLICATES_AT_A_TIME", at_a_time)
     scores, labels, clip = PROBLEMS[name]
     weights = intervals.draw(clip.max() + 1, 20, seed=7)
-    got = intervals.d_prime(scores, labels, clip, weights)
+    got = intervals.d_prime(labels, scores, clip=clip, weights=weights)
     wanted = d_prime_by_resampling(scores, labels, clip, weights)
     np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-9)
     if name == "few clips":
@@ -83,7 +83,7 @@ def test_replicates_of_d_prime_are_those_of_clips_really_repeated(name, at_a_tim
 def test_replicates_of_lwlrap_are_those_of_clips_really_repeated(name):
     scores, labels, clip = PROBLEMS[name]
     weights = intervals.draw(clip.max() + 1, 20, seed=7)
-    got = intervals.lwlrap(metrics.ranking_precision(scores, labels), clip, weights)
+    got = intervals.lwlrap(metrics.ranking_precision(labels, scores), clip=clip, weights=weights)
     wanted = lwlrap_by_resampling(scores, labels, clip, weights)
     np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-9)
 
@@ -91,10 +91,12 @@ def test_replicates_of_lwlrap_are_those_of_clips_really_repeated(name):
 def test_each_clip_drawn_once_gives_the_metrics_themselves():
     scores, labels, clip = PROBLEMS["frames"]
     once = np.ones((clip.max() + 1, 1), np.int64)
-    means = metrics.class_metrics(scores, labels).means()
-    ranking = metrics.ranking_precision(scores, labels)
-    assert intervals.d_prime(scores, labels, clip, once)[0] == pytest.approx(means["d_prime"])
-    assert intervals.lwlrap(ranking, clip, once)[0] == pytest.approx(ranking.overall())
+    means = metrics.class_metrics(labels, scores).means()
+    ranking = metrics.ranking_precision(labels, scores)
+    assert intervals.d_prime(labels, scores, clip=clip, weights=once)[0] == pytest.approx(
+        means["d_prime"]
+    )
+    assert intervals.lwlrap(ranking, clip=clip, weights=once)[0] == pytest.approx(ranking.overall())
 
 
 def test_draws_are_multinomial_and_fixed_by_their_seed():
@@ -129,7 +131,9 @@ def test_intervals_cover_what_the_scores_are_drawn_from():
         labels = label[:, np.newaxis].astype(np.int8)
         for unit, owner in (("clips", np.repeat(np.arange(60), 4)), ("frames", np.arange(240))):
             weights = intervals.draw(owner.max() + 1, 100)
-            low, high = intervals.interval(intervals.d_prime(scores, labels, owner, weights))
+            low, high = intervals.interval(
+                intervals.d_prime(labels, scores, clip=owner, weights=weights)
+            )
             covered[unit] += low <= true <= high
     assert 88 <= covered["clips"] <= 99
     # Frames taken for independent would promise too much: why clips are drawn.

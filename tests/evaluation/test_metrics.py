@@ -65,7 +65,7 @@ def sk_lwlrap(scores, labels):
 
 
 def check_class_metrics(scores, labels):
-    got = metrics.class_metrics(scores, labels)
+    got = metrics.class_metrics(labels, scores)
     auc = by_class(scores, labels, sk.roc_auc_score)
     np.testing.assert_allclose(got.auc, auc, rtol=0, atol=1e-9)
     precision = by_class(scores, labels, sk.average_precision_score)
@@ -92,7 +92,7 @@ def test_auc_and_average_precision_hold_however_degenerate_the_labels(given):
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_lwlrap_is_scikit_learn_s_with_samples_weighted_by_their_positives(name):
     scores, labels = PROBLEMS[name]
-    assert metrics.lwlrap(scores, labels) == pytest.approx(sk_lwlrap(scores, labels), abs=1e-9)
+    assert metrics.lwlrap(labels, scores) == pytest.approx(sk_lwlrap(scores, labels), abs=1e-9)
 
 
 @few
@@ -102,9 +102,9 @@ def test_lwlrap_holds_however_degenerate_the_labels(given):
     if scores.shape[1] == 1:  # which scikit-learn takes for no ranking
         scores, labels = np.repeat(scores, 2, axis=1), np.repeat(labels, 2, axis=1)
     if (labels == 1).any():
-        assert metrics.lwlrap(scores, labels) == pytest.approx(sk_lwlrap(scores, labels), abs=1e-9)
+        assert metrics.lwlrap(labels, scores) == pytest.approx(sk_lwlrap(scores, labels), abs=1e-9)
     else:
-        assert np.isnan(metrics.lwlrap(scores, labels))
+        assert np.isnan(metrics.lwlrap(labels, scores))
 
 
 @pytest.mark.parametrize("name", ["masked", "masked and tied", "few samples"])
@@ -119,7 +119,7 @@ def test_lwlrap_of_known_classes_is_that_of_samples_without_the_unknown_ones(nam
             score, label = np.append(score[known], -99), np.append(label[known], 0)
             total += positives * sk.label_ranking_average_precision_score([label == 1], [score])
             count += positives
-    got = metrics.lwlrap(scores, labels, known_only=True)
+    got = metrics.lwlrap(labels, scores, known_only=True)
     assert got == pytest.approx(total / count, abs=1e-9)
 
 
@@ -127,12 +127,12 @@ def test_lwlrap_by_hand():
     scores = np.array([[0.9, 0.8, 0.7, 0.1], [0.5, 0.5, 0.2, 0.1]])
     labels = np.array([[0, 1, 0, 1], [1, 0, 0, 1]])
     # Ranks 2 and 4 hold 1 and 2 positives; the tie puts class 0 at rank 2; rank 4 holds 2.
-    ranking = metrics.ranking_precision(scores, labels)
+    ranking = metrics.ranking_precision(labels, scores)
     np.testing.assert_array_equal(ranking.sample, [0, 0, 1, 1])
     np.testing.assert_array_equal(ranking.label, [1, 3, 0, 3])
     np.testing.assert_allclose(ranking.precision, [1 / 2, 2 / 4, 1 / 2, 2 / 4])
     scores[1, 1] = 0.4
-    ranking = metrics.ranking_precision(scores, labels)
+    ranking = metrics.ranking_precision(labels, scores)
     np.testing.assert_allclose(ranking.per_class(), [1, 1 / 2, NAN, 1 / 2])
     assert ranking.overall() == pytest.approx((1 / 2 + 2 / 4 + 1 + 2 / 4) / 4)
 
@@ -140,7 +140,7 @@ def test_lwlrap_by_hand():
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_lwlrap_of_the_classes_weighted_by_their_positives_is_the_overall_one(name):
     scores, labels = PROBLEMS[name]
-    ranking = metrics.ranking_precision(scores, labels)
+    ranking = metrics.ranking_precision(labels, scores)
     weights = (labels == 1).sum(axis=0)
     per_class = ranking.per_class()
     np.testing.assert_array_equal(np.isnan(per_class), weights == 0)
@@ -151,24 +151,24 @@ def test_lwlrap_of_the_classes_weighted_by_their_positives_is_the_overall_one(na
 @pytest.mark.parametrize("name", ["tied", "masked"])
 def test_no_digit_depends_on_how_the_work_is_cut(name, chunk, monkeypatch):
     scores, labels = PROBLEMS[name]
-    whole = metrics.class_metrics(scores, labels)
-    ranking = metrics.ranking_precision(scores, labels)
+    whole = metrics.class_metrics(labels, scores)
+    ranking = metrics.ranking_precision(labels, scores)
     monkeypatch.setattr(metrics, "_CLASSES_AT_A_TIME", chunk)
     monkeypatch.setattr(metrics, "_COMPARISONS_AT_A_TIME", chunk)
-    cut = metrics.class_metrics(scores, labels)
+    cut = metrics.class_metrics(labels, scores)
     for field in ("positives", "negatives", "auc", "d_prime", "average_precision"):
         np.testing.assert_array_equal(getattr(cut, field), getattr(whole, field))
     np.testing.assert_array_equal(
-        metrics.ranking_precision(scores, labels).precision, ranking.precision
+        metrics.ranking_precision(labels, scores).precision, ranking.precision
     )
 
 
 @pytest.mark.parametrize("name", ["tied", "masked"])
 def test_a_class_does_not_depend_on_the_others_nor_on_the_order_of_samples(name):
     scores, labels = PROBLEMS[name]
-    whole = metrics.class_metrics(scores, labels)
+    whole = metrics.class_metrics(labels, scores)
     order = np.random.default_rng(9).permutation(len(scores))
-    alone = metrics.class_metrics(scores[order, 2:3], labels[order, 2:3])
+    alone = metrics.class_metrics(labels[order, 2:3], scores[order, 2:3])
     assert alone.auc[0] == whole.auc[2]
     assert alone.d_prime[0] == whole.d_prime[2]
     assert alone.average_precision[0] == pytest.approx(whole.average_precision[2], abs=1e-15)
@@ -178,7 +178,7 @@ def test_a_class_does_not_depend_on_the_others_nor_on_the_order_of_samples(name)
 @hypothesis.given(problems)
 def test_reversed_scores_reverse_auc_and_d_prime_exactly(given):
     scores, labels = given
-    straight, reverse = (metrics.class_metrics(s, labels) for s in (scores, -scores))
+    straight, reverse = (metrics.class_metrics(labels, s) for s in (scores, -scores))
     np.testing.assert_allclose(reverse.auc, 1 - straight.auc, rtol=0, atol=1e-15)
     np.testing.assert_allclose(reverse.d_prime, -straight.d_prime, rtol=0, atol=1e-12)
 
@@ -205,18 +205,18 @@ def test_d_prime_is_the_distance_of_two_unit_normals():
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 200_000)[:, np.newaxis]
     scores = rng.normal(size=labels.shape) + 1.39 * labels
-    assert metrics.class_metrics(scores, labels).d_prime[0] == pytest.approx(1.39, abs=0.02)
+    assert metrics.class_metrics(labels, scores).d_prime[0] == pytest.approx(1.39, abs=0.02)
 
 
 def test_a_perfect_class_is_taken_half_a_pair_from_the_limit():
     scores = np.array([[1.0, 5.0], [2.0, 4.0], [3.0, 3.0], [4.0, 2.0], [5.0, 1.0]])
     labels = np.array([[0, 0], [0, 0], [0, 0], [1, 1], [1, 1]])
-    got = metrics.class_metrics(scores, labels)
+    got = metrics.class_metrics(labels, scores)
     np.testing.assert_array_equal(got.auc, [1, 0])
     wanted = np.sqrt(2) * stats.norm.ppf(1 - 0.5 / 6)
     np.testing.assert_allclose(got.d_prime, [wanted, -wanted])
     # Half of one of the twelve pairs of both classes is what their mean AUC is short of the limit.
-    perfect = metrics.class_metrics(scores[:, [0, 0]], labels)
+    perfect = metrics.class_metrics(labels, scores[:, [0, 0]])
     assert perfect.means()["d_prime_of_mean_auc"] == pytest.approx(
         np.sqrt(2) * stats.norm.ppf(1 - 0.5 / 12)
     )
@@ -229,7 +229,7 @@ def test_only_the_limits_are_corrected():
 
 def test_constant_scores_are_chance():
     labels = np.array([[1], [0], [0], [0], [-1]])
-    got = metrics.class_metrics(np.zeros((5, 1)), labels)
+    got = metrics.class_metrics(labels, np.zeros((5, 1)))
     assert got.auc[0] == 0.5
     assert got.d_prime[0] == 0
     assert got.average_precision[0] == 0.25
@@ -238,7 +238,7 @@ def test_constant_scores_are_chance():
 def test_classes_without_positives_or_negatives_are_counted_and_left_out_of_the_means():
     scores = np.array([[0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1], [0.2, 0.2, 0.5, 0.3]])
     labels = np.array([[1, 0, -1, 1], [0, 0, -1, 1], [0, -1, -1, 1]])
-    got = metrics.class_metrics(scores, labels)
+    got = metrics.class_metrics(labels, scores)
     np.testing.assert_array_equal(got.used, [True, False, False, False])
     np.testing.assert_array_equal(got.positives, [1, 0, 0, 3])
     np.testing.assert_array_equal(got.negatives, [2, 2, 0, 0])
@@ -254,7 +254,7 @@ def test_the_mean_of_d_prime_is_not_the_d_prime_of_the_mean():
     scores = np.array([[3.0, 1.0], [1.0, 3.0], [2.0, 2.0], [0.0, 4.0], [1.5, 0.0]])
     labels = np.array([[1, 1], [1, 1], [0, 0], [0, 0], [0, 0]])
     # Of its six pairs class 0 wins 3 + 1, and class 1 wins 1 + 2.
-    got = metrics.class_metrics(scores, labels)
+    got = metrics.class_metrics(labels, scores)
     np.testing.assert_allclose(got.auc, [4 / 6, 3 / 6])
     means = got.means()
     assert means["d_prime"] == pytest.approx(stats.norm.ppf(4 / 6) / np.sqrt(2))
@@ -263,25 +263,25 @@ def test_the_mean_of_d_prime_is_not_the_d_prime_of_the_mean():
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
 def test_nothing_to_measure_gives_nothing(shape):
-    got = metrics.class_metrics(np.zeros(shape), np.zeros(shape, np.int8))
+    got = metrics.class_metrics(np.zeros(shape, np.int8), np.zeros(shape))
     assert got.auc.shape == (shape[1],)
     assert not got.used.any()
     assert all(np.isnan(value) for value in got.means().values())
-    assert np.isnan(metrics.lwlrap(np.zeros(shape), np.zeros(shape, np.int8)))
+    assert np.isnan(metrics.lwlrap(np.zeros(shape, np.int8), np.zeros(shape)))
 
 
 def test_one_sample_has_a_ranking_but_no_auc():
     scores, labels = np.array([[0.3, 0.9, 0.5]]), np.array([[1, 0, 0]])
-    assert np.isnan(metrics.class_metrics(scores, labels).auc).all()
-    assert metrics.lwlrap(scores, labels) == pytest.approx(1 / 3)
+    assert np.isnan(metrics.class_metrics(labels, scores).auc).all()
+    assert metrics.lwlrap(labels, scores) == pytest.approx(1 / 3)
 
 
 def test_arguments_are_left_as_they_are():
     scores, labels = (array.copy() for array in PROBLEMS["masked"])
     for array in (scores, labels):
         array.setflags(write=False)
-    metrics.class_metrics(scores, labels)
-    metrics.lwlrap(scores, labels, known_only=True)
+    metrics.class_metrics(labels, scores)
+    metrics.lwlrap(labels, scores, known_only=True)
 
 
 @pytest.mark.parametrize("function", [metrics.class_metrics, metrics.ranking_precision])
@@ -290,7 +290,7 @@ def test_arguments_are_left_as_they_are():
     [
         ([[0.1, NAN]], [[0, 1]], "score nan at sample 0, class 1: must be finite"),
         ([[0.1, 0.2], [np.inf, 0.2]], [[0, 1], [0, 1]], "score inf at sample 1, class 0"),
-        ([[0.1, 0.2]], [[0, 1, 1]], r"shape \(1, 2\) with labels of shape \(1, 3\)"),
+        ([[0.1, 0.2]], [[0, 1, 1]], r"shape \(1, 3\) with scores of shape \(1, 2\)"),
         ([0.1, 0.2], [0, 1], r"must be \[samples, classes\]"),
         ([[0.1]], [[2]], "labels must be whole numbers: 1"),
         ([[0.1]], [[-2]], "labels must be whole numbers: 1"),
@@ -299,7 +299,7 @@ def test_arguments_are_left_as_they_are():
 )
 def test_bad_arrays_are_told(function, scores, labels, message):
     with pytest.raises(errors.InputError, match=message):
-        function(np.array(scores), np.array(labels))
+        function(np.array(labels), np.array(scores))
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -308,7 +308,7 @@ def test_curves_are_those_of_scikit_learn(ties):
     labels = rng.integers(-1, 2, 300).astype(np.int8)
     scores = rng.normal(size=300) + labels
     scores = np.round(scores, 1) if ties else scores
-    curve = metrics.curve(scores, labels)
+    curve = metrics.curve(labels, scores)
     known = labels >= 0
     false_positives, true_positives, thresholds = sk.roc_curve(
         labels[known], scores[known], drop_intermediate=False
@@ -332,7 +332,7 @@ def test_curves_are_those_of_scikit_learn(ties):
 
 def test_a_curve_keeps_the_points_that_shape_it():
     scores = np.array([9, 8, 7, 6, 5, 4, 3, 2.0])
-    curve = metrics.curve(scores, np.array([1, 0, 0, 0, 1, -1, 0, 0]))
+    curve = metrics.curve(np.array([1, 0, 0, 0, 1, -1, 0, 0]), scores)
     np.testing.assert_array_equal(curve.threshold, [np.inf, 9, 6, 5, 2])
     np.testing.assert_array_equal(curve.recall, [0, 0.5, 0.5, 1, 1])
     np.testing.assert_array_equal(curve.false_positive_rate, [0, 0, 0.6, 0.6, 1])
@@ -342,4 +342,4 @@ def test_a_curve_keeps_the_points_that_shape_it():
 @pytest.mark.parametrize("labels", [[1, 1, -1], [0, 0, -1]])
 def test_a_curve_of_one_kind_of_labels_is_refused(labels):
     with pytest.raises(errors.InputError, match="needs both positives and negatives"):
-        metrics.curve(np.arange(3.0), np.array(labels))
+        metrics.curve(np.array(labels), np.arange(3.0))

@@ -7,18 +7,18 @@ import pandas as pd
 import pytest
 
 from audioset_strong.core import errors
-from audioset_strong.evaluation import score_files, scoring
+from audioset_strong.evaluation import score_files, score_tables, scoring
 from tests.grid_batches import ARRAYS, BATCHES, MIDS, two_logits
 
 
 @pytest.fixture
 def scores():
-    return scoring.score(scoring.of_model(two_logits), BATCHES, MIDS)
+    return scoring.score(scoring.batch_scorer(two_logits), BATCHES, mids=MIDS)
 
 
 @pytest.mark.parametrize("ending", score_files.FORMATS)
 def test_what_is_saved_is_read_back_to_the_last_bit(scores, tmp_path, ending, monkeypatch):
-    monkeypatch.setattr(score_files, "_CLIPS_AT_A_TIME", 2)
+    monkeypatch.setattr(score_tables, "_CLIPS_AT_A_TIME", 2)
     path = str(tmp_path / f"eval-10.{ending}")
     score_files.save(scores, path)
     back = score_files.load(path)
@@ -32,18 +32,21 @@ def test_what_is_saved_is_read_back_to_the_last_bit(scores, tmp_path, ending, mo
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"frame_scores": None}, "no npz of scores: .*frame_scores"),
+        ({"frame_scores": None}, "not scores in npz format: .*frame_scores"),
         ({"mids": np.array(["/m/a"])}, r"frame_scores is float32 \(5, 10, 2\); must be .*, 1\)"),
-        ({"mids": np.array(["/m/a", "/m/a"])}, "class /m/a is there twice"),
-        ({"clip_ids": np.array(["x_0"] * 5)}, "clip x_0 is there twice"),
+        ({"mids": np.array(["/m/a", "/m/a"])}, "class /m/a is duplicated"),
+        ({"clip_ids": np.array(["x_0"] * 5)}, "clip x_0 is duplicated"),
         ({"clip_ids": np.array(["x_0"])}, r"must be floating \(1, 10, 2\)"),
         ({"frame_scores": np.zeros((5, 2), np.float32)}, r"is float32 \(5, 2\); must be floating"),
         ({"frame_scores": np.zeros((5, 10, 2), np.int64)}, r"is int64 \(5, 10, 2\); must be float"),
         ({"frame_scores": np.full((5, 10, 2), np.inf)}, "in frame 0 of clip x_0 is inf"),
         ({"frame_valid": np.zeros((5, 9), bool)}, r"frame_valid is bool \(5, 9\); must be bool"),
         ({"weak_known": np.zeros(5)}, "weak_known is float64"),
-        ({"frame_labels": np.full((5, 10, 2), 2, np.int8)}, "frame_labels: 2 .* must be 1, 0 or"),
-        ({"weak_labels": np.array([None] * 5)}, "no npz of scores: "),
+        (
+            {"frame_labels": np.full((5, 10, 2), 2, np.int8)},
+            "frame_labels holds 2; must be 1, 0 or",
+        ),
+        ({"weak_labels": np.array([None] * 5)}, "not scores in npz format: "),
     ],
 )
 def test_a_bad_file_is_told_by_name(scores, tmp_path, change, message):
@@ -65,17 +68,17 @@ def test_a_damaged_file_is_told_wherever_the_damage_is(scores, tmp_path):
     flipped = whole[:middle] + bytes(255 - byte for byte in whole[middle : middle + 40])
     for content in (*cut, flipped + whole[len(flipped) :], b"step,set,metric,value\n"):
         path.write_bytes(content)
-        with pytest.raises(errors.InputError, match=r"scores.npz: no npz of scores: "):
+        with pytest.raises(errors.InputError, match=r"scores.npz: not scores in npz format: "):
             score_files.load(str(path))
 
 
 def test_a_file_that_is_not_there_or_no_npz_is_told(tmp_path):
     with pytest.raises(errors.InputError, match=r"none.npz: no such file"):
         score_files.load(str(tmp_path / "none.npz"))
-    with pytest.raises(errors.InputError, match="no npz of scores"):
+    with pytest.raises(errors.InputError, match="not scores in npz format"):
         score_files.load(str(tmp_path))
     np.save(tmp_path / "array.npy", np.zeros(3))
-    with pytest.raises(errors.InputError, match=r"array.npy: no npz of scores"):
+    with pytest.raises(errors.InputError, match=r"array.npy: not scores in npz format"):
         score_files.load(str(tmp_path / "array.npy"))
 
 
@@ -94,7 +97,7 @@ def write_foreign(path, scores, **changes):
 
 def assert_joined(path, scores, caplog):
     """Joined with the labels they are these scores; a class and a clip more are left out."""
-    joined = score_files.ScoreFile(path).against(BATCHES, MIDS)
+    joined = score_files.ScoreFile(path).with_labels(BATCHES, mids=MIDS)
     assert (joined.mids, joined.clip_ids) == (scores.mids, scores.clip_ids)
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(joined, name), getattr(scores, name))
@@ -112,8 +115,8 @@ def test_scores_of_another_system_are_joined_by_clip_and_class(scores, tmp_path,
     [
         ({"mids": np.array(["/m/x", "/m/y", "/m/a"])}, "no scores of class /m/b of the dataset"),
         ({"clip_ids": np.array(list("abcdef"))}, "no scores of clip x_0 of the dataset"),
-        ({"mids": np.array(["/m/a", "/m/b", "/m/a"])}, "class /m/a is there twice"),
-        ({"clip_ids": np.array(["x_0"] * 6)}, "clip x_0 is there twice"),
+        ({"mids": np.array(["/m/a", "/m/b", "/m/a"])}, "class /m/a is duplicated"),
+        ({"clip_ids": np.array(["x_0"] * 6)}, "clip x_0 is duplicated"),
         ({"mids": np.array(["/m/a", "/m/b"])}, r"shape \(6, 10, 3\); must be .* 6 clips and 2 cl"),
         ({"frame_scores": np.zeros((6, 9, 3))}, "9 frames a clip; the dataset has 10"),
         ({"frame_scores": np.zeros((6, 10, 3), int)}, "frame_scores is int64"),
@@ -124,7 +127,7 @@ def test_scores_of_another_system_are_joined_by_clip_and_class(scores, tmp_path,
 def test_bad_scores_of_another_system_are_told(scores, tmp_path, change, message):
     path = write_foreign(tmp_path / "theirs.npz", scores, **change)
     with pytest.raises(errors.InputError, match=message) as told:
-        score_files.ScoreFile(path).against(BATCHES, MIDS)
+        score_files.ScoreFile(path).with_labels(BATCHES, mids=MIDS)
     assert str(told.value).startswith(f"{path}: ")
 
 
@@ -165,11 +168,17 @@ def test_a_saved_parquet_is_a_table_for_anybody(scores, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.drop(columns="frame"), "no parquet of scores: it has no column 'frame'"),
+        (
+            lambda t: t.drop(columns="frame"),
+            "not scores in parquet format: it has no column 'frame'",
+        ),
         (lambda t: t[["clip_id", "frame"]], "it has no column of scores"),
         (lambda t: t.iloc[:-1], "clip ü_0 has 9 rows; all clips must have as many frames"),
-        (lambda t: t.assign(frame=t["frame"].replace(3, 4)), "clip x_0: frame 4 is there twice"),
-        (lambda t: t.assign(frame=t["frame"] + 1), "clip x_0: frame 1 is there twice or out of 0"),
+        (lambda t: t.assign(frame=t["frame"].replace(3, 4)), "clip x_0: frame 4 is duplicated"),
+        (
+            lambda t: t.assign(frame=t["frame"] + 1),
+            "clip x_0: frame 1 is duplicated or not one of 0",
+        ),
         (lambda t: t[t["frame"] < 9], "9 frames a clip; the dataset has 10"),
         (lambda t: t.drop(columns="/m/b"), "no scores of class /m/b of the dataset"),
         (lambda t: t[t["clip_id"] != "y_0"], "no scores of clip y_0 of the dataset"),
@@ -181,7 +190,7 @@ def test_a_bad_data_frame_is_told(scores, tmp_path, change, message):
     path = str(tmp_path / "theirs.parquet")
     change(as_table(scores)).to_parquet(path)
     with pytest.raises(errors.InputError, match=message) as told:
-        score_files.ScoreFile(path).against(BATCHES, MIDS)
+        score_files.ScoreFile(path).with_labels(BATCHES, mids=MIDS)
     assert str(told.value).startswith(f"{path}: ")
 
 
@@ -191,7 +200,9 @@ def test_a_damaged_or_unlabelled_parquet_is_told(scores, tmp_path):
     whole = path.read_bytes()
     for content in (b"", whole[: len(whole) // 2], whole[:-1], b"clip_id,frame\n"):
         path.write_bytes(content)
-        with pytest.raises(errors.InputError, match=r"scores.parquet: no parquet of scores: "):
+        with pytest.raises(
+            errors.InputError, match=r"scores.parquet: not scores in parquet format: "
+        ):
             score_files.load(str(path))
     as_table(scores).to_parquet(path)
     with pytest.raises(errors.InputError, match="it has no column 'frame_valid'"):

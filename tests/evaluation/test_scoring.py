@@ -10,7 +10,7 @@ from tests.grid_batches import ARRAYS, BATCHES, MIDS, two_logits
 
 @pytest.fixture
 def scores():
-    return scoring.score(scoring.of_model(two_logits), BATCHES, MIDS)
+    return scoring.score(scoring.batch_scorer(two_logits), BATCHES, mids=MIDS)
 
 
 def test_scores_are_the_sigmoid_of_the_logits_of_each_patch_in_its_place(scores):
@@ -27,7 +27,7 @@ def test_scores_are_the_sigmoid_of_the_logits_of_each_patch_in_its_place(scores)
 
 def test_progress_counts_clips():
     counted = []
-    scoring.score(scoring.of_model(two_logits), BATCHES, MIDS, on_batch=counted.append)
+    scoring.score(scoring.batch_scorer(two_logits), BATCHES, mids=MIDS, on_batch=counted.append)
     assert counted == [3, 2]
 
 
@@ -43,7 +43,7 @@ def test_explicit_negatives_are_those_of_clips_where_they_are_known(scores):
     ("batches", "predict", "message"),
     [
         ([], two_logits, "my set: the dataset has no clip"),
-        ([BATCHES[0], BATCHES[0]], two_logits, "my set: clip x_0 is there twice"),
+        ([BATCHES[0], BATCHES[0]], two_logits, "my set: clip x_0 is duplicated"),
         (BATCHES, lambda x: two_logits(x)[:, :1], r"frame_scores is float32 \(5, 10, 1\); must be"),
         (
             BATCHES,
@@ -54,4 +54,4 @@ def test_explicit_negatives_are_those_of_clips_where_they_are_known(scores):
 )
 def test_what_is_no_scores_is_told(batches, predict, message):
     with pytest.raises(errors.InputError, match=message):
-        scoring.score(scoring.of_model(predict), batches, MIDS, "my set")
+        scoring.score(scoring.batch_scorer(predict), batches, mids=MIDS, name="my set")

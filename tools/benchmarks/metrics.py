@@ -50,8 +50,8 @@ def _problem(samples: int, classes: int, known: float, seed: int) -> tuple[np.nd
 def _ours(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     from audioset_strong.evaluation import metrics
 
-    computed = metrics.class_metrics(scores, labels)
-    return computed.auc, computed.average_precision, metrics.lwlrap(scores, labels)
+    computed = metrics.class_metrics(labels, scores)
+    return computed.auc, computed.average_precision, metrics.lwlrap(labels, scores)
 
 
 def _scikit_learn(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,13 +19,14 @@ from tensorboard.backend.event_processing import event_accumulator
 
 from audioset_strong.audio import features
 from audioset_strong.core import errors
-from audioset_strong.evaluation import evaluator, offline, score_files, scoring
-from audioset_strong.inputs import training_sources
+from audioset_strong.evaluation import following, offline, score_files, scoring
+from audioset_strong.evaluation.results import read_results
+from audioset_strong.evaluation.settings import EvaluationSettings
 from audioset_strong.labels import vocabularies
-from audioset_strong.models import resnet
-from audioset_strong.training import checkpoints, loop
+from audioset_strong.training import checkpoints
 from tests.datasets import VOCABULARY, make_clip, toy_clips, write_dataset
 from tests.processes import Server
+from tests.toy_training import train
 
 STEPS = [10, 20]
 SETS = ["strong_eval", "strong_validation", "weak_eval", "weak_validation"]
@@ -43,12 +45,6 @@ def confusing_clips(count, first):
 EVAL_CLIPS = confusing_clips(30, 1000)
 
 
-def tiny(num_classes, class_priors, width=4):
-    return resnet.resnet(
-        num_classes, (1,), width, bottleneck=False, first_stride=2, class_priors=class_priors
-    )
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     directory = tmp_path_factory.mktemp("data")
@@ -62,20 +58,9 @@ def data(tmp_path_factory):
 def trained(data, tmp_path_factory):
     """A run of two checkpoints, not evaluated."""
     workdir = tmp_path_factory.mktemp("runs") / "trained"
-    loop.train(
-        str(workdir),
-        data_dir=str(data),
-        sources=lambda data_dir: [
-            training_sources.Source((os.path.join(data_dir, "train"),), "strong")
-        ],
-        model=tiny,
-        batch_size=16,
-        total_steps=STEPS[-1],
-        checkpoint_every=STEPS[0],
-        steps_per_call=10,
-        learning_rate=lambda total_steps: 1e-3,
+    return train(
+        workdir, data, 1e-3, total_steps=STEPS[-1], checkpoint_every=STEPS[0], steps_per_call=10
     )
-    return workdir
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +88,12 @@ def eval_sets(data):
     return {name: str(data / name) for name in ("eval", "validation")}
 
 
-def evaluate(workdir, data, **settings):
-    defaults = {"run_once": True, "eval_sets": eval_sets(data)}
-    evaluator.evaluate_workdirs([str(workdir)], **(defaults | settings))
+def evaluate(workdir, data, **given):
+    """Evaluates a run; takes arguments of `evaluate_workdirs` and fields of its settings."""
+    names = {field.name for field in dataclasses.fields(EvaluationSettings)} & given.keys()
+    settings = EvaluationSettings(**{name: given.pop(name) for name in names})
+    arguments = {"run_once": True, "eval_sets": eval_sets(data)} | given
+    following.evaluate_workdirs([str(workdir)], settings=settings, **arguments)
 
 
 def flags(workdir, data, *more):
@@ -204,7 +192,10 @@ def test_saved_scores_are_what_the_checkpoint_gives_each_window(evaluated):
         model = checkpoints.load_model(str(evaluated), path).model
         for clip in EVAL_CLIPS[:5]:
             padded = np.pad(clip.audio / 32768, (0, 10 * FRAME))
-            windows = [padded[i * FRAME : i * FRAME + features.PATCH_SAMPLES] for i in range(10)]
+            windows = [
+                padded[i * FRAME : i * FRAME + features.DEFAULT_FRONT_END.patch_samples]
+                for i in range(10)
+            ]
             log_mel = features.log_mel(tf.constant(np.stack(windows), tf.float32))
             logits = model.predict(log_mel, verbose=0).astype(np.float64)
             got = scores.frame_scores[scores.clip_ids.index(clip.clip_id)]
@@ -344,7 +335,7 @@ def test_the_released_framed_file_takes_the_place_of_strong_labels(
     table = pd.read_parquet(run / "eval" / "scores" / "eval-20.parquet")
     table[["clip_id", "frame", *VOCABULARY.mids]].to_parquet(tmp_path / "theirs.parquet")
     process = server.start(
-        "score",
+        "measure_scores",
         *(f"--scores={tmp_path / 'theirs.parquet'}", f"--framed_tsv={framed}"),
         *(f"--output_dir={tmp_path / 'out'}", "--plot_classes=/m/01"),
     )
@@ -406,9 +397,9 @@ def test_what_is_missing_is_evaluated_and_only_that(evaluated, data, run, monkey
     table[~gone].to_csv(run / "eval" / "results.csv", index=False)
     scored, score = [], scoring.score
 
-    def watched(predict, batches, mids, what, on_batch):
-        scored.append(what)
-        return score(predict, batches, mids, what, on_batch)
+    def watched(predict, batches, *, name, **given):
+        scored.append(name)
+        return score(predict, batches, name=name, **given)
 
     monkeypatch.setattr(scoring, "score", watched)
     evaluate(run, data)
@@ -428,18 +419,19 @@ def test_what_is_missing_is_evaluated_and_only_that(evaluated, data, run, monkey
 
 # Ends its own process when results.csv is about to be written for the second time.
 _DIE = """
-import os, pathlib, signal
-replace, seen = pathlib.Path.replace, []
-def dying(path, target):
-    if target.name == "results.csv":
-        seen.append(path)
+import os, signal
+replace, seen = os.replace, []
+def dying(source, target):
+    if os.path.basename(target) == "results.csv":
+        seen.append(source)
         if len(seen) == 2:
             os.kill(os.getpid(), signal.SIGKILL)
-    return replace(path, target)
-pathlib.Path.replace = dying
+    return replace(source, target)
+os.replace = dying
 """
 
 
+@pytest.mark.slow
 def test_an_evaluation_killed_half_way_goes_on(server, evaluated, data, run):
     killed = server.start("evaluate", *flags(run, data, "--run_once"), prelude=_DIE)
     assert killed.wait() == -signal.SIGKILL
@@ -466,7 +458,7 @@ def test_a_run_is_followed_from_before_it_begins_until_it_is_finished(
             time.sleep(0.05)
 
     def wait_for(step):
-        wait_until(lambda: step in set(evaluator.read_results(str(run))["step"]))
+        wait_until(lambda: step in set(read_results(str(run))["step"]))
 
     def waits():
         with contextlib.suppress(FileNotFoundError):  # its stderr, right after it is started
@@ -475,6 +467,7 @@ def test_a_run_is_followed_from_before_it_begins_until_it_is_finished(
     wait_until(waits)
     run.mkdir(parents=True)
     shutil.copy(trained / "model.json", run)
+    shutil.copy(trained / "run.json", run)
     copy_checkpoint(trained, run, 10)
     wait_for(10)
     delete_checkpoint(run, 10)
@@ -497,7 +490,7 @@ def test_a_checkpoint_deleted_while_it_is_read_is_passed_over(run, data, monkeyp
     def too_late(model, checkpoint, ema=False):
         if checkpoint.endswith("step-10"):
             os.unlink(checkpoint + ".data-00000-of-00001")  # its index is still there
-        load(model, checkpoint)
+        load(model, checkpoint, ema=ema)
 
     monkeypatch.setattr(checkpoints, "load_weights", too_late)
     evaluate(run, data)
@@ -511,7 +504,9 @@ def test_following_ends_when_nothing_comes(run, data, caplog):
     assert set(results(run)["step"]) == set(STEPS)
     assert "no new checkpoint for 0.1 s: stopped following" in caplog.text
     assert not (run / "selection.json").exists()
-    assert "no checkpoint selected, for strong_validation/d_prime was not measured" in caplog.text
+    assert (
+        "no checkpoint selected, because strong_validation/d_prime was not measured" in caplog.text
+    )
 
 
 def test_one_checkpoint_alone_is_evaluated_and_none_selected(run, evaluated, data):
@@ -531,7 +526,10 @@ def test_one_checkpoint_alone_is_evaluated_and_none_selected(run, evaluated, dat
 def test_several_runs_are_evaluated_in_one_go(run, trained, data, tmp_path):
     other = shutil.copytree(trained, tmp_path / "other")
     delete_checkpoint(other, 10)
-    evaluator.evaluate_workdirs([str(run), str(other)], eval_sets(data), bootstrap_replicates=0)
+    settings = EvaluationSettings(bootstrap_replicates=0)
+    following.evaluate_workdirs(
+        [str(run), str(other)], eval_sets(data), run_once=True, settings=settings
+    )
     assert set(results(run)["step"]) == set(STEPS)
     assert set(results(other)["step"]) == {20}
     assert (run / "selection.json").exists()
@@ -544,7 +542,7 @@ def test_labels_of_one_kind_give_the_sets_of_that_kind(run, tmp_path, caplog):
     ]
     write_dataset(tmp_path / "weak", weak_only, 1)
     sets = {"eval": str(tmp_path / "weak")}
-    evaluator.evaluate_workdirs([str(run)], sets, checkpoint="step-20")
+    following.evaluate_workdirs([str(run)], sets, checkpoint="step-20")
     assert "weak_eval has no explicit negatives: d_prime is left out" in caplog.text
     table = results(run)
     assert set(table["set"]) == {"weak_eval"}
@@ -582,9 +580,9 @@ def test_saved_scores_give_the_same_results_without_the_model(server, evaluated,
         frame_scores=scores.frame_scores[order],
     )
     processes = [
-        server.start("score", f"--scores={path}", f"--output_dir={tmp_path / 'ours'}"),
+        server.start("measure_scores", f"--scores={path}", f"--output_dir={tmp_path / 'ours'}"),
         server.start(
-            "score",
+            "measure_scores",
             f"--scores={tmp_path / 'theirs.npz'}",
             f"--eval_data={data / 'eval'}",
             f"--output_dir={tmp_path / 'joined'}",
@@ -626,7 +624,7 @@ def test_scores_without_labels_are_one_line_and_exit_code_2(server, evaluated, t
         (path, f"error: {path}: none of its 30 clips has labels\n"),
         (tmp_path / "nowhere.npz", f"error: {tmp_path / 'nowhere.npz'}: no such file\n"),
     ):
-        process = server.start("score", f"--scores={given}")
+        process = server.start("measure_scores", f"--scores={given}")
         assert process.wait() == 2
         assert process.stderr == message
 
@@ -649,9 +647,10 @@ def bad(data, trained, tmp_path_factory):
     write_dataset(directory / "cut", toy_clips(4), 1)
     (shard,) = (directory / "cut").glob("*.tfrecord")
     shard.write_bytes(shard.read_bytes()[:-10])
-    model = tiny(4, None, width=8)
     shutil.copytree(trained, directory / "of_another_model")
-    checkpoints.save_model_description(str(directory / "of_another_model"), model, VOCABULARY, "")
+    another = keras.Sequential([keras.Input((96, 64)), keras.layers.Dense(4)])
+    saved = tf.train.Checkpoint(model=another)
+    saved.write(str(directory / "of_another_model" / "checkpoints" / "step-10"))
     shutil.copytree(trained, directory / "no_numbers")
     loaded = checkpoints.load_model(str(trained)).model
     loaded.set_weights([np.full_like(weight, np.nan) for weight in loaded.get_weights()])
@@ -674,14 +673,18 @@ def bad(data, trained, tmp_path_factory):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--workdir={bad}/nowhere"], "{bad}/nowhere: no model.json; is it the workdir of a train"),
+        (["--workdir={bad}/nowhere"], "{bad}/nowhere: no run.json; is it the workdir of a train"),
         (["--eval_data={bad}/nowhere"], "{bad}/nowhere: no converted dataset"),
+        (
+            ["--eval_data={bad}/one_class", "--eval_data={bad}/one_class/"],
+            "dataset {bad}/one_class/ is given twice (also as {bad}/one_class); give it once",
+        ),
         (["--eval_data={bad}/other_order"], "{bad}/other_order: another vocabulary (4 classes)"),
         (["--eval_data=", "--validation_data="], "no converted dataset"),
         (["--checkpoint=step-11"], "step-11: no checkpoint of {run}"),
         (["--checkpoint={trained}/checkpoints/step-10"], "step-10: no checkpoint of {run}"),
         (["--checkpoint=step-10", "--workdir={trained}"], "goes with exactly one --workdir"),
-        (["--eval_data={data}/eval"], "on 'eval': clip toy00001000_0 is there twice"),
+        (["--eval_data={data}/eval"], "is given twice"),
         (["--gin_param=select.metric = 'strong_eval/d'"], "select.metric = 'strong_eval/d': not m"),
         (["--gin_param=evaluate_workdirs.batch_size = 0"], "evaluate_workdirs.batch_size = 0"),
         (
@@ -693,8 +696,11 @@ def bad(data, trained, tmp_path_factory):
             ["--gin_param=evaluate_workdirs.save_scores = 'csv'"],
             "evaluate_workdirs.save_scores = 'csv': must be one of npz, parquet",
         ),
-        (["--plot_classes=Horse"], "--plot_classes: 'Horse' is no mid and no display name of 4"),
-        (["--framed_tsv={bad}/off_grid.tsv"], "toy00001000_0, /m/00 from 0.5 to 1.46 s: no frame"),
+        (
+            ["--plot_classes=Horse"],
+            "--plot_classes: 'Horse' is neither a mid nor a display name of the 4",
+        ),
+        (["--framed_tsv={bad}/off_grid.tsv"], "/m/00 from 0.5 to 1.46 s: not a frame of the 0.96"),
         (["--framed_tsv={bad}/other_classes.tsv"], "none of its labels is one of the 4 classes"),
         (["--framed_tsv={bad}/other_clips.tsv"], "has rows of none of the 30 clips of eval set"),
         (["--framed_tsv={bad}/nowhere.tsv"], "{bad}/nowhere.tsv: cannot be read"),
@@ -722,10 +728,10 @@ def test_a_user_s_mistake_is_one_line_and_exit_code_2(
     [
         ("of_another_model", "eval", "step-10: does not hold the weights of this model"),
         ("no_numbers", "eval", "at step 10 on 'eval': the score of /m/00 in frame 0 of clip toy"),
-        ("not_writable", "eval", "cannot write to {bad}/not_writable/eval: "),
+        ("not_writable", "eval", "{bad}/not_writable/eval: cannot be written ("),
         ("other_data", "eval", "datasets.json: 'eval' was another dataset before"),
-        ("odd_results", "eval", "odd_results/eval/results.csv: no results of evaluate.py"),
-        ("odd_datasets", "eval", "odd_datasets/eval/datasets.json: no list of datasets"),
+        ("odd_results", "eval", "odd_results/eval/results.csv: not results of evaluate.py"),
+        ("odd_datasets", "eval", "odd_datasets/eval/datasets.json: not a list of datasets"),
         ("run", "other_order", "{run}: trained with 4 classes, but eval set 'eval' has 4 or anoth"),
         ("run", "unlabelled", "{bad}/unlabelled: no clip with labels to evaluate on"),
         ("run", "one_class", "weak_eval: no usable class: none of 4 has both"),
@@ -761,7 +767,7 @@ def told(process):
     ("settings", "message"),
     [
         ({"eval_sets": {}}, "no eval set"),
-        ({"eval_sets": {"a/b": "eval"}}, "eval set 'a/b': its name must be of letters"),
+        ({"eval_sets": {"a/b": "eval"}}, "eval set 'a/b': its name must consist of letters"),
         ({"eval_sets": {"eval": []}}, "no dataset given"),
         ({"bootstrap_replicates": -1}, "bootstrap_replicates = -1: must be a whole number"),
     ],
@@ -770,5 +776,5 @@ def test_bad_arguments_are_told(trained, data, settings, message):
     with pytest.raises(errors.InputError, match=message):
         evaluate(trained, data, **settings)
     with pytest.raises(errors.InputError, match="no workdir given"):
-        evaluator.evaluate_workdirs([], eval_sets(data))
+        following.evaluate_workdirs([], eval_sets(data))
     assert not (trained / "eval").exists()

@@ -1,0 +1,48 @@
+"""What gin can bind for evaluate.py: `evaluate_workdirs.*` and `select.metric`."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gin
+
+from audioset_strong.evaluation import selection
+from audioset_strong.evaluation.settings import EvaluationSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bindable(EvaluationSettings):
+    """All that `evaluate_workdirs.*` binds: the settings, and the arguments beside them."""
+
+    eval_sets: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict)
+    framed_tsvs: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict)
+    ema: bool = False
+    checkpoint: str | None = None
+    run_once: bool = False
+    timeout_s: float | None = None
+
+
+_evaluate_workdirs = gin.external_configurable(
+    _Bindable, "evaluate_workdirs", module="following", denylist=["select_metric"]
+)
+_select = gin.external_configurable(selection.select, "select", module="selection")
+
+
+def evaluation_arguments(**given: Any) -> dict[str, Any]:
+    """The arguments of `following.evaluate_workdirs` besides the workdirs.
+
+    Args:
+      **given: fields of `EvaluationSettings`, or arguments of `evaluate_workdirs`, that take
+        precedence over the bindings; None leaves one to its binding or its default.
+
+    Raises:
+      errors.InputError: a setting out of range.
+    """
+    metric = gin.get_bindings(_select).get("metric", selection.DEFAULT_METRIC)
+    chosen = {name: value for name, value in given.items() if value is not None}
+    bound = _evaluate_workdirs(select_metric=metric, **chosen)
+    values = {field.name: getattr(bound, field.name) for field in dataclasses.fields(bound)}
+    settings = {
+        field.name: values.pop(field.name) for field in dataclasses.fields(EvaluationSettings)
+    }
+    return values | {"settings": EvaluationSettings(**settings)}

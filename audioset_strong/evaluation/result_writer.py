@@ -1,0 +1,157 @@
+"""Writes the results of a checkpoint: tables, pictures, TensorBoard events, scores."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+import tensorflow as tf
+from absl import logging
+
+from audioset_strong.core import files
+from audioset_strong.evaluation import class_plots, eval_metrics, score_files, scoring
+from audioset_strong.evaluation.eval_sets import EvalSet
+from audioset_strong.evaluation.settings import EvaluationSettings
+
+_PER_CLASS, _CURVES, _SCORES = "per_class", "curves", "scores"
+
+
+class ResultWriter:
+    """Writes below one directory of results, see `results`; use it in a `with` statement."""
+
+    def __init__(
+        self, directory: str, settings: EvaluationSettings, *, curve_mids: Sequence[str] = ()
+    ):
+        """Makes a writer; nothing is written yet.
+
+        Args:
+          directory: of the results.
+          settings: of the evaluation.
+          curve_mids: classes whose curves are drawn.
+        """
+        self._directory = directory
+        self._settings = settings
+        self._curve_mids = curve_mids
+        self._events: tf.summary.SummaryWriter | None = None
+
+    def __enter__(self) -> "ResultWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._events is not None:
+            self._events.close()
+
+    def make_directories(self) -> None:
+        """Makes the directories, so that a place that cannot be written shows before any scoring.
+
+        Raises:
+          errors.InputError: they cannot be made.
+        """
+        folders = [_PER_CLASS]
+        folders += [_CURVES] if self._curve_mids else []
+        folders += [_SCORES] if self._settings.save_scores else []
+        with files.writing(self._directory):
+            for folder in folders:
+                files.make_directory(os.path.join(self._directory, folder))
+
+    def has_extras(self, eval_set: EvalSet, step: int) -> bool:
+        """Whether the scores and curves of a checkpoint are there, as far as they are wanted."""
+        has_scores = not self._settings.save_scores or files.exists(
+            self._scores_path(eval_set.name, step)
+        )
+        return has_scores and all(
+            class_plots.have_curves(self._stem(_CURVES, set_name, step), self._curve_mids)
+            for set_name in eval_set.set_names()
+        )
+
+    def write(
+        self, scores: scoring.Scores, eval_set: EvalSet, *, step: int
+    ) -> dict[str, dict[str, float]]:
+        """Measures the scores of a checkpoint on an eval set, and writes all but results.csv.
+
+        Args:
+          scores: of the checkpoint.
+          eval_set: that was scored.
+          step: of the checkpoint.
+
+        Returns:
+          Set -> metric -> value, of the weak and the strong set.
+
+        Raises:
+          errors.InputError: no class with positives and negatives; a file that cannot be written.
+        """
+        values, pictures = {}, {}
+        with files.writing(self._directory):
+            if self._settings.save_scores:
+                score_files.save(scores, self._scores_path(eval_set.name, step))
+            for kind, set_name in zip(eval_set.kinds, eval_set.set_names(), strict=True):
+                result = eval_metrics.measure(
+                    scores, kind, name=set_name, replicates=self._settings.bootstrap_replicates
+                )
+                values[set_name] = result.values
+                title = f"{eval_metrics.display_name(set_name)}, step {step}"
+                stem = self._stem(_PER_CLASS, set_name, step)
+                class_plots.write_per_class(
+                    result, eval_set.vocabulary, title=title, path_stem=stem
+                )
+                pictures[f"{set_name}/{_PER_CLASS}"] = f"{stem}.png"
+                if self._curve_mids:
+                    stem = self._stem(_CURVES, set_name, step)
+                    class_plots.write_curves(
+                        eval_metrics.eval_samples(scores, kind, name=set_name),
+                        eval_set.vocabulary,
+                        mids=self._curve_mids,
+                        title=title,
+                        path_stem=stem,
+                    )
+                    pictures[f"{set_name}/{_CURVES}"] = f"{stem}.png"
+            self._write_events(step, values, pictures)
+        return values
+
+    def copy_selected(self, step: int, set_names: Iterable[str]) -> None:
+        """Copies the per-class tables and pictures of the selected checkpoint.
+
+        Raises:
+          errors.InputError: a file that cannot be written.
+        """
+        with files.writing(self._directory):
+            for set_name in set_names:
+                for ending in ("csv", "png"):
+                    source = f"{self._stem(_PER_CLASS, set_name, step)}.{ending}"
+                    target = os.path.join(self._directory, f"{_PER_CLASS}_{set_name}.{ending}")
+                    if files.exists(source):
+                        files.copy(source, target)
+
+    def _write_events(
+        self,
+        step: int,
+        values: Mapping[str, Mapping[str, float]],
+        pictures: Mapping[str, str],
+    ) -> None:
+        """Adds scalars, and pictures given by tag and path, to the TensorBoard events."""
+        if self._events is None:
+            self._events = tf.summary.create_file_writer(self._directory)
+        with self._events.as_default():
+            for set_name, metrics in values.items():
+                for metric, value in metrics.items():
+                    tf.summary.scalar(f"{set_name}/{metric}", value, step=step)
+            for tag, path in pictures.items():
+                picture = tf.io.decode_png(files.read_bytes(path), channels=3)
+                tf.summary.image(tag, picture[tf.newaxis], step=step)
+        self._events.flush()
+
+    def _stem(self, folder: str, set_name: str, step: int) -> str:
+        """The path of a checkpoint's table and picture, without ending."""
+        return os.path.join(self._directory, folder, f"{set_name}-{step}")
+
+    def _scores_path(self, name: str, step: int) -> str:
+        file = f"{name}-{step}.{self._settings.save_scores}"
+        return os.path.join(self._directory, _SCORES, file)
+
+
+def warn_of_missing_negatives(values: Mapping[str, Mapping[str, float]]) -> None:
+    """Warns of sets without d_prime, which needs explicit negatives."""
+    for set_name, metrics in values.items():
+        if "d_prime" not in metrics:
+            logging.warning(
+                "%s has no explicit negatives: d_prime is left out, there is d_prime_implicit",
+                set_name,
+            )
