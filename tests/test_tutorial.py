@@ -1,4 +1,4 @@
-"""docs/tutorial.md: its commands run as they stand, and what they promise comes out."""
+"""docs/tutorial.md: its commands run as they are, with the results that the text promises."""
 
 import contextlib
 import io
@@ -21,7 +21,7 @@ def _blocks():
 
 
 def _commands(block):
-    """The commands of a bash block: the project's own alone, others as they stand."""
+    """The commands of a bash block: the project's own one by one, others as they are."""
     for command in re.split(r"\n(?=audioset_strong_)", block.replace("\\\n", " ")):
         own = re.match(rf"{_PREFIX}(\w+)(.*)\n?$", command)
         yield (own[1], shlex.split(own[2])) if own else (None, command)
@@ -29,7 +29,7 @@ def _commands(block):
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """A directory in which the tutorial was followed, and what was printed."""
+    """A directory in which the tutorial was followed, and what it printed."""
     directory = tmp_path_factory.mktemp("tutorial")
     printed: dict[str, str] = {}
     namespace: dict[str, object] = {}
@@ -89,7 +89,7 @@ def test_every_command_is_one_of_the_projects_tools():
 
 
 @pytest.mark.slow
-def test_the_label_track_that_comes_out_tells_what_is_in_the_new_recording(done):
+def test_the_label_track_names_the_sounds_of_the_new_recording(done):
     directory, printed, _ = done
     truth = _events(directory / "new" / "hall.truth")
     found = _events(directory / "timeline" / "hall.flac.labels.txt")
@@ -102,11 +102,12 @@ def test_the_label_track_that_comes_out_tells_what_is_in_the_new_recording(done)
 
 
 @pytest.mark.slow
-def test_the_files_that_the_text_names_are_there(done):
+def test_the_files_that_the_text_names_exist(done):
     directory, *_ = done
     for name in (
         "runs/own/eval/results.csv",
         "runs/own/eval/per_class_strong_validation.csv",
+        "runs/own/run.json",
         "runs/own/selection.json",
         "timeline/hall.flac.scores.csv",
         "timeline/hall.flac.events.csv",

@@ -6,7 +6,7 @@ Example:
 The SavedModel takes a waveform and returns scores, embeddings and log-mel, as YAMNet's does:
 
   model = tf.saved_model.load("export/plus_strong")
-  scores, embeddings, log_mel = model(waveform)      # float32 [samples] at 16 kHz
+  scores, embeddings, log_mel = model(waveform)      # float32 [samples], 16 kHz by default
   class_map = model.class_map_path().numpy()         # CSV: index, mid, display_name
 """
 
@@ -14,24 +14,22 @@ from absl import flags
 
 from audioset_strong.core import cli
 
-_MODEL = flags.DEFINE_string(
-    "model", None, "Checkpoint, or workdir with a selected one.", required=True
-)
+_MODEL = cli.model_flags(exported=False)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Directory of the files.", required=True)
-_EMA = flags.DEFINE_bool("ema", False, "Export the moving average of the weights.")
 _TFLITE = flags.DEFINE_bool("tflite", True, "Convert to TensorFlow Lite too.")
 
 
 def main(argv: list[str]) -> None:
-    """Exports, then says what was written."""
+    """Exports, then lists what was written."""
     del argv
     from absl import logging
 
     from audioset_strong.inference import export
 
-    logging.set_verbosity(logging.WARNING)  # TensorFlow tells every file and argument of a save
+    logging.set_verbosity(logging.WARNING)  # TensorFlow logs every file and argument of a save
 
-    out = export.export(_MODEL.value, _OUTPUT_DIR.value, _TFLITE.value, _EMA.value)
+    model, ema = _MODEL()
+    out = export.export(model, _OUTPUT_DIR.value, with_tflite=_TFLITE.value, ema=ema)
     for path in sorted(path for path in out.rglob("*") if path.is_file()):
         print(f"{path.stat().st_size:>12,}  {path}")
 

@@ -6,60 +6,58 @@ Examples:
 
 The model is a checkpoint, the workdir of a training run (its selected checkpoint), or what
 export.py wrote. Each recording's top classes and events are printed; --formats writes files, named
-by the recording, below --output_dir:
+after the recording, below --output_dir:
 
-  csv       scores of all classes, a frame a row      (NAME.scores.csv)
-  jsonl     the same, a frame a line                  (NAME.scores.jsonl)
+  csv       scores of all classes, one row a frame    (NAME.scores.csv)
+  jsonl     the same, one line a frame                (NAME.scores.jsonl)
   events    start, end, class, peak and mean score    (NAME.events.csv)
   audacity  the events as an Audacity label track     (NAME.labels.txt)
   text      what is printed                           (NAME.txt)
   png       spectrogram and timelines                 (NAME.png)
 
-A recording that cannot be read does not stop the others; it is told at the end.
+A recording that cannot be read does not stop the others; it is listed at the end.
 """
 
 from absl import flags
 
-from audioset_strong.core import cli
+from audioset_strong.core import choices, cli
 
-_MODEL = flags.DEFINE_string(
-    "model", None, "Checkpoint, workdir with a selected one, or exported model.", required=True
-)
-_EMA = flags.DEFINE_bool("ema", False, "Take the moving average of a checkpoint's weights.")
+_MODEL = cli.model_flags()
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Directory of the files.")
-_FORMATS = flags.DEFINE_list("formats", [], "Files to write: csv, jsonl, events, audacity, ...")
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace files that are there already.")
+_FORMATS = flags.DEFINE_list("formats", [], "Files to write, any of the formats above.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace existing files.")
 _HOP_S = flags.DEFINE_float("hop_s", 0.96, "Seconds from one frame to the next, up to 0.96.")
-_TOP_K = flags.DEFINE_integer("top_k", 5, "Classes that a recording is summed up by.")
+_TOP_K = flags.DEFINE_integer("top_k", 5, "Number of top classes to print for each recording.")
 _TOP_BY = flags.DEFINE_enum(
-    "top_by", "mean", ["mean", "max"], "Their score: mean over the recording, or highest."
+    "top_by", choices.MEAN, choices.POOLINGS, "Rank classes by their mean or their highest score."
 )
 _THRESHOLD = flags.DEFINE_float("threshold", 0.5, "Score that an event needs.")
 _THRESHOLDS = flags.DEFINE_string(
-    "thresholds", None, "CSV with columns mid and threshold, for single classes."
+    "thresholds", None, "CSV with columns mid and threshold, for some classes."
 )
 _HYSTERESIS = flags.DEFINE_float(
-    "hysteresis", 1.0, "An event goes on above this share of the threshold."
+    "hysteresis", 1.0, "An event continues down to this share of the threshold."
 )
-_MEDIAN_FRAMES = flags.DEFINE_integer(
-    "median_frames", 1, "Length of the median filter over the scores; odd."
+_MEDIAN_HOPS = flags.DEFINE_integer(
+    "median_hops", 1, "Length of the median filter in scores, one every hop; odd."
 )
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Frames scored at a time.")
 
 
 def main(argv: list[str]) -> None:
-    """Scores the recordings, prints what is in them."""
+    """Scores the recordings and prints what is in them."""
     from audioset_strong.core import errors
     from audioset_strong.inference import event_detection, predictor, recordings, writers
 
-    model = predictor.load_model(_MODEL.value, _EMA.value)
-    request = recordings.Request(
+    path, ema = _MODEL()
+    model = predictor.load_model(path, ema=ema)
+    request = recordings.PredictionRequest(
         events=event_detection.settings_for(
             model.vocabulary,
-            _THRESHOLD.value,
-            _THRESHOLDS.value,
-            _HYSTERESIS.value,
-            _MEDIAN_FRAMES.value,
+            threshold=_THRESHOLD.value,
+            thresholds_file=_THRESHOLDS.value,
+            hysteresis=_HYSTERESIS.value,
+            median_hops=_MEDIAN_HOPS.value,
         ),
         output_dir=_OUTPUT_DIR.value,
         formats=tuple(_FORMATS.value),
@@ -70,13 +68,16 @@ def main(argv: list[str]) -> None:
         overwrite=_OVERWRITE.value,
     )
     names = writers.unique_names(model.vocabulary)
-    files = argv[1:]
+    paths = argv[1:]
     broken = recordings.predict(
-        model, files, request, lambda result: print(writers.as_text(result, names), end="")
+        model,
+        paths,
+        request=request,
+        on_result=lambda result: print(writers.as_text(result, names), end=""),
     )
     if broken:
-        told = "; ".join(f"{path}: {reason}" for path, reason in broken)
-        raise errors.InputError(f"{len(broken)} of {len(files)} could not be read: {told}")
+        reasons = "; ".join(f"{path}: {reason}" for path, reason in broken)
+        raise errors.InputError(f"{len(broken)} of {len(paths)} could not be read: {reasons}")
 
 
 def run() -> None:

@@ -4,33 +4,40 @@ saved_model.pb, variables/   waveform -> scores, embeddings, log-mel; called as 
 assets/class_map.csv         the classes: index, mid, display_name
 model.keras                  the network alone: log-mel patches -> logits
 tflite/KIND.tflite           float32, float16, int8; see tflite.py
-model_card.md                what it is, how good it is, what it is for
+model_card.md                what the model is, how good it is, what it is for
+run.json                     the facts of the training run, such as the front end
 model.json, config.gin, weights/step-N.*    to fine-tune from
 """
 
+import json
+import os
 import pathlib
-import shutil
-from collections.abc import Mapping
-from typing import Any
 
 import keras
 import tensorflow as tf
 
-from audioset_strong.configuration import gin_files
-from audioset_strong.core import errors
+from audioset_strong.audio.features import FrontEnd
+from audioset_strong.core import errors, files
 from audioset_strong.inference import model_card, tflite, waveform_scorer
-from audioset_strong.labels import class_list
-from audioset_strong.training import checkpoints
+from audioset_strong.labels import vocabularies
+from audioset_strong.training import checkpoints, workdirs
 
 CLASS_MAP_FILE = "class_map.csv"
 KERAS_FILE = "model.keras"
 TFLITE_DIR = "tflite"
 
 
-class ExportedModel(waveform_scorer.Scorer):
-    """A `scorer.Scorer` that brings its class map."""
+class ExportedModel(waveform_scorer.WaveformScorer):
+    """A `WaveformScorer` that brings its class map and states its front end."""
 
-    def __init__(self, network: keras.Model, front_end: Mapping[str, Any], class_map: str):
+    def __init__(self, network: keras.Model, front_end: FrontEnd, *, class_map: str):
+        """Combines network and front end; see `WaveformScorer`.
+
+        Args:
+          network: see `WaveformScorer`.
+          front_end: see `WaveformScorer`.
+          class_map: path of a CSV of index, mid, display_name.
+        """
         super().__init__(network, front_end)
         self._class_map = tf.saved_model.Asset(class_map)
 
@@ -39,16 +46,20 @@ class ExportedModel(waveform_scorer.Scorer):
         """Path of a CSV of index, mid, display_name."""
         return self._class_map.asset_path
 
+    @tf.function(input_signature=[])
+    def front_end_json(self) -> tf.Tensor:
+        """The settings of the front end as a JSON object, see `FrontEnd.from_json`."""
+        return tf.constant(json.dumps(self.front_end.to_json()))
+
 
 def export(
-    model: str, output_dir: str, with_tflite: bool = True, ema: bool = False
+    model: str, output_dir: str, *, with_tflite: bool = True, ema: bool = False
 ) -> pathlib.Path:
     """Exports a trained model in all formats.
 
     Args:
-      model: a checkpoint, or a workdir, which stands for the checkpoint that its evaluation
-        selected.
-      output_dir: of the files; must not exist, or be empty.
+      model: a checkpoint, or a workdir, which means the checkpoint that its evaluation selected.
+      output_dir: of the files; must be missing or empty.
       with_tflite: whether to convert to TensorFlow Lite.
       ema: whether to export the moving average of the weights.
 
@@ -56,50 +67,49 @@ def export(
       The path of `output_dir`.
 
     Raises:
-      errors.InputError: no such model, or a directory that cannot be written or is not empty.
+      errors.InputError: there is no such model or no `run.json`; or the directory cannot be written
+        or is not empty.
     """
     workdir, checkpoint = checkpoints.resolve(model)
     out = pathlib.Path(output_dir)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise errors.InputError(f"{output_dir}: there already; take another --output_dir")
-    loaded = checkpoints.load_model(workdir, checkpoint, ema)
-    front_end = waveform_scorer.front_end_settings(workdir)
+        raise errors.InputError(f"{output_dir}: exists already; take another --output_dir")
+    loaded = checkpoints.load_model(workdir, checkpoint, ema=ema)
     partial = out.with_name(out.name + ".partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        _write(partial, loaded, front_end, workdir, with_tflite)
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-    except OSError as error:
-        raise errors.InputError(f"{output_dir}: cannot be written ({error.strerror})") from error
+        with files.writing(output_dir):
+            files.remove_tree(partial)
+            files.make_directory(partial)
+            _write(partial, loaded, workdir=workdir, with_tflite=with_tflite)
+            if out.exists():
+                out.rmdir()
+            files.rename(partial, out)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        files.remove_tree(partial)
     return out
 
 
 def _write(
     directory: pathlib.Path,
     loaded: checkpoints.LoadedModel,
-    front_end: Mapping[str, Any],
+    *,
     workdir: str,
     with_tflite: bool,
 ) -> None:
-    network, vocabulary = loaded.model, loaded.vocabulary
+    network, front_end = loaded.model, loaded.run.front_end
     class_map = directory / CLASS_MAP_FILE
-    class_list.write(class_map, vocabulary)
-    exported = ExportedModel(network, front_end, str(class_map))
+    vocabularies.write_class_list(class_map, loaded.vocabulary)
+    exported = ExportedModel(network, front_end, class_map=str(class_map))
     tf.saved_model.save(exported, str(directory), exported.__call__.get_concrete_function())
-    class_map.unlink()  # the SavedModel has its own copy, in assets/
+    files.remove(class_map)  # the SavedModel has its own copy, in assets/
     network.save(directory / KERAS_FILE)
-    weights = directory / checkpoints.EXPORT_DIR / f"step-{loaded.step}"
+    weights = directory / workdirs.EXPORT_DIR / f"step-{loaded.step}"
     tf.train.Checkpoint(model=network).write(str(weights))
-    for name in (checkpoints.MODEL_FILE, gin_files.CONFIG_FILE):
-        source = pathlib.Path(workdir) / name
-        if source.exists():
-            shutil.copyfile(source, directory / name)
+    for name in (workdirs.RUN_FILE, workdirs.MODEL_FILE, workdirs.CONFIG_FILE):
+        source = os.path.join(workdir, name)
+        if files.exists(source):
+            files.copy(source, directory / name)
     if with_tflite:
-        tflite.write(tflite.convert(network, front_end), directory / TFLITE_DIR)
-    card = model_card.make(workdir, loaded, front_end)
-    (directory / model_card.FILE_NAME).write_text(card, encoding="utf-8")
+        tflite.write(tflite.convert(network, front_end), str(directory / TFLITE_DIR))
+    card = model_card.make(workdir, loaded)
+    files.write_text(directory / model_card.FILE_NAME, card)

@@ -1,29 +1,28 @@
-"""The model card: a page of Markdown that export fills from a training run.
+"""The model card: a page of Markdown that export fills with the facts of a training run.
 
-After Mitchell et al. 2019, "Model Cards for Model Reporting".
+After Mitchell et al. 2019, "Model Cards for Model Reporting", https://arxiv.org/abs/1810.03993.
 """
 
 import os
-import pathlib
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from audioset_strong.configuration import gin_files
-from audioset_strong.core import errors
-from audioset_strong.evaluation import evaluator, selection
+from audioset_strong.core import files
+from audioset_strong.evaluation import selection
+from audioset_strong.evaluation.results import read_results
 from audioset_strong.inference import waveform_scorer
-from audioset_strong.records import dataset_info
-from audioset_strong.training import checkpoints
+from audioset_strong.training import workdirs
+from audioset_strong.training.checkpoints import LoadedModel
+from audioset_strong.training.run_info import RunInfo
 
 FILE_NAME = "model_card.md"
+_UNKNOWN = "not known"
 
 _TEMPLATE = """\
 # Model card: {name}
 
-A network that tells which sounds are in each 0.96 s of a recording. Trained with audioset_strong,
-an open implementation of Hershey et al. 2021, "The Benefit of Temporally-Strong Labels in Audio
-Event Classification".
+A network that recognises which sounds occur in each 0.96 s of a recording. It was trained with
+audioset_strong, an open implementation of Hershey et al. 2021, "The Benefit of Temporally-Strong
+Labels in Audio Event Classification" (https://arxiv.org/abs/2105.07031).
 
 | | |
 |---|---|
@@ -34,10 +33,15 @@ Event Classification".
 | input | mono waveform, {sample_rate} Hz, float32 in [-1, 1], any length |
 | output | scores `[frames, {classes}]` in [0, 1], embeddings `[frames, {depth}]`, log-mel \
 `[n, {bands}]` |
-| frames | 0.96 s, one after the other; silence behind the end |
+| frames | 0.96 s, one after the other; silence follows the end |
 | front end | {front_end} |
+| trained with | {versions} |
+| seed | {seed} |
+| examples | {examples} |
 
 ## Training data
+
+{sources}
 
 {data}
 
@@ -47,8 +51,8 @@ Event Classification".
 
 `d_prime` is sqrt(2) times the inverse normal CDF of the ROC AUC, averaged over classes; `lwlrap` is
 label-weighted label-ranking average precision. Intervals are 95% bootstrap intervals over clips.
-Sets that begin with `strong` hold every 0.96 s frame against labels of its own, sets that begin
-with `weak` the mean of a clip's frames against the clip's labels.
+Sets that begin with `strong` compare every 0.96 s frame with its own labels; sets that begin with
+`weak` compare the mean over the frames of a clip with the labels of the clip.
 
 ## Intended use
 
@@ -59,7 +63,7 @@ embeddings as features for other sound classifiers; a start for fine-tuning on o
 
 - Scores are not probabilities: classes differ in how high theirs go. Thresholds are best set for
   each class, on labelled recordings of the kind in question.
-- A frame's score speaks of 0.96 s. Shorter hops give more frames, not sharper ones.
+- A score describes 0.96 s. Shorter hops give more frames, not sharper ones.
 - Classes that are not in the list below are not recognised; a sound of such a class may raise the
   score of a similar one.
 - The metrics hold for the sets above. Recordings of other places, devices and languages may fare
@@ -80,17 +84,17 @@ embeddings as features for other sound classifiers; a start for fine-tuning on o
 """
 
 
-def make(workdir: str, loaded: checkpoints.LoadedModel, front_end: Mapping[str, Any]) -> str:
+def make(workdir: str, loaded: LoadedModel) -> str:
     """Fills the card.
 
     Args:
-      workdir: of the run; what it lacks (evaluation, selection) the card says is not known.
+      workdir: of the run; the card says so where evaluation or selection are missing.
       loaded: the model that is exported.
-      front_end: arguments of `features.log_mel`.
+
+    Returns:
+      Markdown text.
     """
-    config_path = pathlib.Path(workdir) / gin_files.CONFIG_FILE
-    settings = config_path.read_text().strip() if config_path.exists() else "not known"
-    vocabulary = loaded.vocabulary
+    vocabulary, run = loaded.vocabulary, loaded.run
     return _TEMPLATE.format(
         name=os.path.basename(os.path.abspath(workdir)),
         step=loaded.step,
@@ -98,17 +102,26 @@ def make(workdir: str, loaded: checkpoints.LoadedModel, front_end: Mapping[str, 
         parameters=loaded.model.count_params(),
         classes=len(vocabulary),
         depth=loaded.model.get_layer(waveform_scorer.EMBEDDING_LAYER).output.shape[-1],
-        sample_rate=front_end["sample_rate"],
-        bands=front_end["num_bands"],
-        front_end=", ".join(f"{name} {value}" for name, value in front_end.items()),
-        data=_data(workdir, settings),
+        sample_rate=run.front_end.sample_rate,
+        bands=run.front_end.num_bands,
+        front_end=", ".join(f"{name} {value}" for name, value in run.front_end.to_json().items()),
+        versions=", ".join(f"{name} {value}" for name, value in run.versions.items()) or _UNKNOWN,
+        seed=run.seed,
+        examples=f"{run.total_steps:,} steps of {run.batch_size:,}",
+        sources=_sources(run),
+        data=_data(run),
         metrics=_metrics(workdir, loaded.step),
-        config=settings,
+        config=_config(workdir),
         vocabulary="\n".join(
             f"| {i} | {mid} | {_cell(name)} |"
             for i, (mid, name) in enumerate(zip(vocabulary.mids, vocabulary.names, strict=True))
         ),
     )
+
+
+def _config(workdir: str) -> str:
+    path = os.path.join(workdir, workdirs.CONFIG_FILE)
+    return files.read_text(path).strip() if files.exists(path) else _UNKNOWN
 
 
 def _chosen(workdir: str, step: int) -> str:
@@ -119,8 +132,8 @@ def _chosen(workdir: str, step: int) -> str:
 
 
 def _metrics(workdir: str, step: int) -> str:
-    """What was measured of this step, with intervals where there are some."""
-    results = evaluator.read_results(workdir)
+    """The metrics of this step, with their intervals where there are any."""
+    results = read_results(workdir)
     here = results[results["step"] == step]
     values = {(row.set, row.metric): row.value for row in here.itertuples()}
     rows = []
@@ -135,43 +148,45 @@ def _metrics(workdir: str, step: int) -> str:
     return _table(("set", "metric", "value", "interval"), rows)
 
 
-def _data(workdir: str, settings: str) -> str:
-    """The datasets of the run, as far as they are still where it found them."""
-    rows = []
-    for info in _datasets(settings):
-        rows.append(
-            (
-                info.name,
-                str(info.num_clips),
-                f"{info.hours:.2f}",
-                str(info.weak_clips),
-                str(info.strong_clips),
-                str(info.negative_clips),
-            )
+def _sources(run: RunInfo) -> str:
+    """The label policies of the run and their shares."""
+    total = sum(source.weight for source in run.sources)
+    rows = [
+        (
+            ", ".join(os.path.basename(path) for path in source.datasets),
+            source.policy,
+            f"{source.weight / total:.3g}",
+            "yes" if source.propagate_to_ancestors else "no",
         )
-    fingerprint = checkpoints.read_description(workdir)["data"]
-    told = f"Fingerprint of the datasets: `{fingerprint}`." if fingerprint else ""
-    if not rows:
-        return told or "Not known."
+        for source in run.sources
+    ]
+    header = ("datasets", "label policy", "share of the examples", "labels imply ancestors")
+    text = _table(header, rows)
+    if any(source.policy == "strong" for source in run.sources):
+        text += f"\n\nStrong labels are framed by the rule `{run.framing_rule}`."
+    return text
+
+
+def _data(run: RunInfo) -> str:
+    """The datasets of the run, as they were when it began."""
+    rows = [
+        (
+            dataset.name,
+            _known(dataset.clips),
+            _UNKNOWN if dataset.hours is None else f"{dataset.hours:.2f}",
+            _known(dataset.weak_clips),
+            _known(dataset.strong_clips),
+            _known(dataset.negative_clips),
+        )
+        for dataset in run.datasets
+    ]
     header = ("dataset", "clips", "hours", "with weak labels", "strong labels", "negatives")
-    return f"{_table(header, rows)}\n\n{told}".strip()
+    fingerprint = _UNKNOWN if run.data_fingerprint is None else f"`{run.data_fingerprint}`"
+    return f"{_table(header, rows)}\n\nFingerprint of the datasets: {fingerprint}."
 
 
-def _datasets(settings: str) -> list[dataset_info.DatasetInfo]:
-    """The datasets below the run's data directory that its config names."""
-    found = re.search(r"^train\.data_dir = (?:\\\n +)?(['\"])(.*)\1$", settings, re.MULTILINE)
-    if found is None:
-        return []
-    names = dict.fromkeys(re.findall(r"['\"]([^'\"\n]+)['\"]", settings))
-    infos = []
-    for name in names:
-        directory = os.path.join(found[2], name)
-        if name != found[2] and os.path.exists(os.path.join(directory, dataset_info.FILE_NAME)):
-            try:
-                infos.append(dataset_info.DatasetInfo.load(directory))
-            except errors.InputError:
-                continue  # of another version, say: the fingerprint still tells which it was
-    return infos
+def _known(count: int | None) -> str:
+    return _UNKNOWN if count is None else str(count)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -8,8 +8,8 @@ The Python interface of the project:
 """
 
 import dataclasses
+import json
 import os
-import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,13 +18,14 @@ import soxr
 import tensorflow as tf
 
 from audioset_strong.audio import decoding, features, streams
-from audioset_strong.core import errors
+from audioset_strong.core import errors, files
 from audioset_strong.inference import event_detection, waveform_scorer
-from audioset_strong.labels import vocabularies
-from audioset_strong.training import checkpoints
+from audioset_strong.labels import framing, vocabularies
+from audioset_strong.training import checkpoints, workdirs
+from audioset_strong.training.run_info import RunInfo
 
 SAVED_MODEL_FILE = "saved_model.pb"
-_HOP_MS = 1000 * features.HOP_SAMPLES // features.SAMPLE_RATE
+_TIME_TOLERANCE_S = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Chunk:
     Attributes:
       scores: float32 `[frames, classes]`.
       embeddings: float32 `[frames, depth]`.
-      log_mel: float32 `[n, 64]`, the spectrogram, at 10 ms, from the first frame's start to where
-        the next chunk begins; the last one's to the end of the recording.
+      log_mel: float32 `[stft_frames, bands]`, the spectrogram from the start of the first frame to
+        the start of the next chunk; in the last chunk, to the end of the recording.
       seconds: of audio read so far.
     """
 
@@ -47,13 +48,13 @@ class Chunk:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What a model says about one recording.
+    """The scores of one recording.
 
     Attributes:
-      scores: float32 `[frames, classes]` in [0, 1]; of frame i about the 0.96 s from times[i] on.
+      scores: float32 `[frames, classes]` in [0, 1]; row i describes the 0.96 s from times[i] on.
       embeddings: float32 `[frames, depth]`, the network's last layer before the classes.
-      times: float64 `[frames]`, where each frame begins, in seconds.
-      hop_s: from one frame to the next.
+      times: float64 `[frames]`, the start of each frame in seconds.
+      hop_s: seconds from the start of one frame to the start of the next.
       seconds: length of the recording.
       vocabulary: the classes, in the order of the scores' last axis.
     """
@@ -71,12 +72,12 @@ class Prediction:
         return self.vocabulary.names
 
     def clip_scores(self) -> np.ndarray:
-        """The recording's scores, float64 `[classes]`: means of the frames inside it."""
+        """The scores of the whole recording, float64 `[classes]`: means over the frames inside."""
         inside = int(frames_inside(self.times, self.seconds).sum())
         return self.scores[:inside].mean(axis=0, dtype=np.float64)
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
-        """The k classes of highest clip score, as (display name, score), best first."""
+        """The k classes with the highest clip scores, as (display name, score), best first."""
         clip_scores = self.clip_scores()
         order = np.argsort(-clip_scores, kind="stable")[:k]
         return [(self.class_names[i], float(clip_scores[i])) for i in order]
@@ -84,63 +85,81 @@ class Prediction:
     def events(
         self,
         threshold: float | np.ndarray = 0.5,
+        *,
         hysteresis: float = 1.0,
-        median_frames: int = 1,
+        median_hops: int = 1,
     ) -> list[event_detection.Event]:
-        """When which sounds are heard; see `events.Settings`.
+        """When which sounds are heard; see `event_detection.EventSettings`.
 
         Args:
           threshold: of all classes, or float `[classes]`.
-          hysteresis: share of the threshold above which an event goes on.
-          median_frames: length of the median filter, odd.
+          hysteresis: share of the threshold down to which an event continues.
+          median_hops: length of the median filter in scores, one every hop; odd.
 
         Returns:
-          By start; `class_names[event.label]` is the class.
+          The events in the order of their starts; `class_names[event.label]` is the class.
 
         Raises:
-          errors.InputError: settings that make no events.
+          errors.InputError: invalid settings.
         """
         thresholds = np.broadcast_to(threshold, len(self.vocabulary))
-        settings = event_detection.Settings(thresholds, hysteresis, median_frames)
+        settings = event_detection.EventSettings(
+            thresholds, hysteresis=hysteresis, median_hops=median_hops
+        )
         return event_detection.detect(
-            self.scores, settings, self.seconds, self.hop_s, waveform_scorer.FRAME_S
+            self.scores,
+            settings,
+            seconds=self.seconds,
+            hop_s=self.hop_s,
+            frame_s=waveform_scorer.FRAME_S,
         )
 
 
 def frames_inside(times: np.ndarray, seconds: float) -> np.ndarray:
-    """Whether a frame counts for its recording: where at least half of it lies inside.
+    """Whether frames count for their recording: at least half of a frame must lie inside it.
 
-    As in evaluation (`sampling.grid_patches`); the first frame always counts.
+    This is the rule of evaluation, `framing.frames_inside`, except that the first frame always
+    counts, so that every recording has a score.
 
     Args:
-      times: float `[frames]`, starts in seconds.
+      times: float `[frames]`, the frames' starts in seconds.
       seconds: length of the recording.
 
     Returns:
       bool `[frames]`.
     """
-    inside = times + waveform_scorer.FRAME_S / 2 <= seconds + 1e-6
+    inside = framing.frames_inside(times, waveform_scorer.FRAME_S, seconds + _TIME_TOLERANCE_S)
     return inside | (times == 0)
 
 
 class Model:
-    """A trained model: waveforms in, frame scores out. `load_model` makes one.
+    """A trained model that turns waveforms into frame scores; `load_model` makes one.
 
     Attributes:
       vocabulary: the classes.
+      front_end: that the model was trained with.
       path: what it was loaded from.
     """
 
-    def __init__(self, owner: Any, vocabulary: vocabularies.Vocabulary, path: str):
-        """Wraps what scores.
+    def __init__(
+        self,
+        scorer: Any,
+        vocabulary: vocabularies.Vocabulary,
+        *,
+        front_end: features.FrontEnd,
+        path: str,
+    ):
+        """Wraps a scorer.
 
         Args:
-          owner: a `scorer.Scorer`, or an exported one loaded again.
+          scorer: a `WaveformScorer`, or an exported one that was loaded.
           vocabulary: the classes.
+          front_end: of the scorer.
           path: names the model in messages.
         """
-        self._scorer = owner
+        self._scorer = scorer
         self.vocabulary = vocabulary
+        self.front_end = front_end
         self.path = path
 
     @property
@@ -149,130 +168,150 @@ class Model:
         return self.vocabulary.names
 
     def predict(
-        self, waveform: np.ndarray, sample_rate: float, hop_s: float = waveform_scorer.FRAME_S
+        self,
+        waveform: np.ndarray,
+        sample_rate: float,
+        *,
+        hop_s: float = waveform_scorer.FRAME_S,
     ) -> Prediction:
         """Scores a waveform.
 
         Args:
           waveform: float `[samples]`, mono, in [-1, 1].
-          sample_rate: Hz; whatever differs from 16 kHz is resampled.
-          hop_s: seconds from one frame to the next, a multiple of 0.01 up to 0.96.
+          sample_rate: Hz; resampled where it differs from the front end's, 16 kHz by default.
+          hop_s: seconds from the start of one frame to the start of the next; a multiple of the
+            front end's hop (0.01 s by default), up to 0.96.
 
         Raises:
-          errors.InputError: a waveform that is empty, of another shape or dtype, not finite or not
-            in [-1, 1]; a rate or hop that is none.
+          errors.InputError: a waveform that is empty, of another shape or type, not finite or not
+            in [-1, 1]; an invalid sample rate or hop.
         """
         mono = check_waveform(waveform)
         rate = _check_rate(sample_rate)
-        if rate != features.SAMPLE_RATE:
-            mono = soxr.resample(mono, rate, features.SAMPLE_RATE, quality="HQ")
-        return self._collect(self.stream([mono], hop_s), hop_s, len(waveform) / rate)
+        if rate != self.front_end.sample_rate:
+            mono = soxr.resample(mono, rate, self.front_end.sample_rate, quality="HQ")
+        return self._collect(self.stream([mono], hop_s=hop_s), hop_s, len(waveform) / rate)
 
-    def predict_file(self, path: str, hop_s: float = waveform_scorer.FRAME_S) -> Prediction:
+    def predict_file(self, path: str, *, hop_s: float = waveform_scorer.FRAME_S) -> Prediction:
         """Scores an audio or video file of any format.
 
+        Args:
+          path: local, or on a file system of `tf.io.gfile`.
+          hop_s: see `predict`.
+
         Raises:
-          errors.InputError: a hop that is none, or a file without usable audio.
+          errors.InputError: an invalid hop, or a file without usable audio.
         """
         try:
-            return self._collect(self.stream(streams.blocks(path), hop_s), hop_s)
+            return self._collect(self.stream(self.blocks(path), hop_s=hop_s), hop_s)
         except decoding.AudioError as error:
             raise errors.InputError(f"{path}: {error}") from error
+
+    def blocks(self, path: str) -> Iterator[np.ndarray]:
+        """Decodes a recording at the front end's sample rate; see `streams.blocks`."""
+        return streams.blocks(path, self.front_end.sample_rate)
 
     def stream(
         self,
         blocks: Iterable[np.ndarray],
+        *,
         hop_s: float = waveform_scorer.FRAME_S,
         batch_size: int = 32,
     ) -> Iterator[Chunk]:
         """Scores a recording piece by piece, in memory that does not grow with its length.
 
         Args:
-          blocks: float32 `[samples]` each, one after the other, at 16 kHz.
-          hop_s: seconds from one frame to the next, a multiple of 0.01 up to 0.96.
+          blocks: float32 `[samples]` each, consecutive, at the front end's sample rate.
+          hop_s: see `predict`.
           batch_size: frames scored at a time.
 
         Yields:
-          Chunks of `batch_size` frames, the last one of fewer; behind the recording's end there is
-          silence.
+          Chunks of `batch_size` frames, the last one of fewer. Silence follows the end of the
+          recording.
 
         Raises:
-          errors.InputError: a hop that is none, no sample at all, or scores that are no numbers.
+          errors.InputError: an invalid hop, no sample at all, or scores that are not finite.
         """
-        hop_frames = check_hop(hop_s)
+        hop_stft_frames = waveform_scorer.hop_in_stft_frames(hop_s, self.front_end)
         if batch_size < 1:
             raise errors.InputError(f"batch_size {batch_size}: must be at least 1")
-        hop = hop_frames * features.HOP_SAMPLES
+        patch = self.front_end.patch_samples
+        hop = hop_stft_frames * self.front_end.hop_samples
         batch_hop = batch_size * hop
-        needed = batch_hop - hop + features.PATCH_SAMPLES
+        needed = batch_hop - hop + patch
         samples = frames = 0
-
-        def chunk(waveform: np.ndarray, spectra: int) -> Chunk:
-            scores, embeddings, log_mel = self._scorer.score(
-                tf.constant(waveform, tf.float32), tf.constant(hop_frames)
-            )
-            if not np.isfinite(scores).all():
-                raise errors.InputError(f"{self.path}: gives scores that are no numbers")
-            return Chunk(
-                scores.numpy(),
-                embeddings.numpy(),
-                log_mel.numpy()[:spectra],
-                samples / features.SAMPLE_RATE,
-            )
-
-        held = np.zeros(0, np.float32)
+        buffer = np.zeros(0, np.float32)
         for block in blocks:
             samples += len(block)
-            held = np.concatenate([held, block])
-            while len(held) > needed:  # so that there is always something left for the last one
-                yield chunk(held[:needed], batch_size * hop_frames)
+            buffer = np.concatenate([buffer, block])
+            # Something is always left for the last chunk.
+            while len(buffer) > max(needed, batch_hop):
+                yield self._score(
+                    buffer[:needed], hop_stft_frames, samples=samples, own_samples=batch_hop
+                )
                 frames += batch_size
-                held = held[batch_hop:]
+                buffer = buffer[batch_hop:]
         if not samples:
             raise errors.InputError("an empty waveform: there must be at least one sample")
-        left = waveform_scorer.num_frames(samples, hop) - frames
-        padded = np.zeros((left - 1) * hop + features.PATCH_SAMPLES, np.float32)
-        padded[: len(held)] = held
-        yield chunk(padded, -(-len(held) // features.HOP_SAMPLES))
+        left = waveform_scorer.num_frames(samples, hop, patch_samples=patch) - frames
+        padded = np.zeros((left - 1) * hop + patch, np.float32)
+        padded[: len(buffer)] = buffer
+        yield self._score(padded, hop_stft_frames, samples=samples, own_samples=len(buffer))
+
+    def _score(
+        self, waveform: np.ndarray, hop_stft_frames: int, *, samples: int, own_samples: int
+    ) -> Chunk:
+        """Scores one chunk, whose own spectrogram ends after `own_samples` samples."""
+        scores, embeddings, log_mel = self._scorer.score(
+            tf.constant(waveform, tf.float32), tf.constant(hop_stft_frames)
+        )
+        if not np.isfinite(scores).all():
+            raise errors.InputError(f"{self.path}: gives scores that are not finite")
+        return Chunk(
+            scores=scores.numpy(),
+            embeddings=embeddings.numpy(),
+            log_mel=log_mel.numpy()[: -(-own_samples // self.front_end.hop_samples)],
+            seconds=samples / self.front_end.sample_rate,
+        )
 
     def _collect(
         self, chunks: Iterator[Chunk], hop_s: float, seconds: float | None = None
     ) -> Prediction:
-        listed = list(chunks)
-        scores = np.concatenate([chunk.scores for chunk in listed])
+        collected = list(chunks)
+        scores = np.concatenate([chunk.scores for chunk in collected])
         return Prediction(
             scores=scores,
-            embeddings=np.concatenate([chunk.embeddings for chunk in listed]),
-            times=frame_times(0, len(scores), hop_s),
+            embeddings=np.concatenate([chunk.embeddings for chunk in collected]),
+            times=frame_starts(0, len(scores), hop_s=hop_s, front_end=self.front_end),
             hop_s=hop_s,
-            seconds=listed[-1].seconds if seconds is None else seconds,
+            seconds=collected[-1].seconds if seconds is None else seconds,
             vocabulary=self.vocabulary,
         )
 
 
-def frame_times(first: int, count: int, hop_s: float) -> np.ndarray:
-    """Starts of `count` frames from the `first` on, float64 seconds."""
-    return np.arange(first, first + count) * check_hop(hop_s) * _HOP_MS / 1000
+def frame_starts(
+    first: int, count: int, *, hop_s: float, front_end: features.FrontEnd
+) -> np.ndarray:
+    """Starts of consecutive frames in seconds.
 
+    >>> frame_starts(2, 3, hop_s=0.48, front_end=features.DEFAULT_FRONT_END).tolist()
+    [0.96, 1.44, 1.92]
 
-def check_hop(hop_s: float) -> int:
-    """A hop in the log-mel's frames of 10 ms.
+    Args:
+      first: index of the first frame.
+      count: of frames.
+      hop_s: see `Model.predict`.
+      front_end: of the model.
 
-    Raises:
-      errors.InputError: no multiple of 0.01 s, or one that would leave gaps.
+    Returns:
+      float64 `[count]`.
     """
-    hop_frames = round(hop_s * 1000 / _HOP_MS) if np.isfinite(hop_s) else 0
-    if abs(hop_frames * _HOP_MS - hop_s * 1000) > 1e-6 or not (
-        1 <= hop_frames <= features.PATCH_FRAMES
-    ):
-        raise errors.InputError(
-            f"hop {hop_s} s: must be a multiple of 0.01 s, from 0.01 to {waveform_scorer.FRAME_S}"
-        )
-    return hop_frames
+    hop = waveform_scorer.hop_in_stft_frames(hop_s, front_end) * front_end.hop_samples
+    return np.arange(first, first + count) * hop / front_end.sample_rate
 
 
 def check_waveform(waveform: Any) -> np.ndarray:
-    """A waveform as float32 `[samples]`.
+    """Checks a waveform and converts it to float32 `[samples]`.
 
     Raises:
       errors.InputError: see `Model.predict`.
@@ -285,7 +324,7 @@ def check_waveform(waveform: Any) -> np.ndarray:
         )
     if array.ndim != 1:
         raise errors.InputError(
-            f"a waveform of shape {array.shape}: must be [samples]; mix channels down before"
+            f"a waveform of shape {array.shape}: must be [samples]; mix the channels down first"
         )
     if not array.size:
         raise errors.InputError("an empty waveform: there must be at least one sample")
@@ -308,35 +347,39 @@ def _check_rate(sample_rate: float) -> float:
     except (TypeError, ValueError):
         rate = 0.0
     if not decoding.MIN_RATE <= rate <= decoding.MAX_RATE:
-        raise errors.InputError(f"sample rate {sample_rate!r}: must be in Hz, 1000 to 768000")
+        limits = f"{decoding.MIN_RATE} to {decoding.MAX_RATE}"
+        raise errors.InputError(f"sample rate {sample_rate!r}: must be in Hz, {limits}")
     return rate
 
 
-def load_model(path: str | os.PathLike, ema: bool = False) -> Model:
+def load_model(path: str | os.PathLike[str], *, ema: bool = False) -> Model:
     """Loads a trained model.
 
+    Example:
+        model = audioset_strong.load_model("runs/plus_strong")
+        prediction = model.predict_file("street.flac", hop_s=0.24)
+        print(prediction.top(3), prediction.events(0.5))
+
     Args:
-      path: a checkpoint (".../checkpoints/step-500"), the workdir of a training run, which stands
-        for the checkpoint that its evaluation selected, or a directory that tools/export.py wrote.
-      ema: whether to take the moving average of a checkpoint's weights. What was exported is
-        settled.
+      path: a checkpoint (".../checkpoints/step-500"); the workdir of a training run, which means
+        the checkpoint that its evaluation selected; or a directory that export.py wrote.
+      ema: whether to take the moving average of a checkpoint's weights. An export holds one set of
+        weights, chosen when it was written.
 
     Raises:
-      errors.InputError: no model there, one that cannot be read, or without moving average.
+      errors.InputError: there is no model or no `run.json` at the path, the model cannot be read,
+        or it has no moving average.
     """
     name = os.fspath(path)
-    if (pathlib.Path(name) / SAVED_MODEL_FILE).exists():
+    if files.exists(os.path.join(name, SAVED_MODEL_FILE)):
         if ema:
             raise errors.InputError(f"{name}: exported already; export it with --ema instead")
         return _load_saved_model(name)
-    if (
-        not pathlib.Path(name).exists()
-        and not pathlib.Path(f"{name.removesuffix('.index')}.index").exists()
-    ):
+    if not files.exists(name) and not files.exists(f"{name.removesuffix('.index')}.index"):
         raise errors.InputError(f"{name}: no such model; give a checkpoint, workdir or export")
     workdir, checkpoint = checkpoints.resolve(name)
-    made, loaded = waveform_scorer.from_checkpoint(workdir, checkpoint, ema)
-    return Model(made, loaded.vocabulary, name)
+    scorer, loaded = waveform_scorer.from_checkpoint(workdir, checkpoint, ema=ema)
+    return Model(scorer, loaded.vocabulary, front_end=scorer.front_end, path=name)
 
 
 def _load_saved_model(path: str) -> Model:
@@ -345,7 +388,49 @@ def _load_saved_model(path: str) -> Model:
         class_map_path, _ = loaded.class_map_path, loaded.score  # YAMNet itself has no `score`
         class_map = class_map_path().numpy().decode()
     except (OSError, ValueError, AttributeError, tf.errors.OpError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise errors.InputError(f"{path}: no SavedModel of export.py ({reason})") from error
+        reason = errors.first_line(error)
+        raise errors.InputError(f"{path}: not a SavedModel of export.py ({reason})") from error
     vocabulary = vocabularies.Vocabulary.from_files([class_map])
-    return Model(loaded, vocabulary, path)
+    return Model(loaded, vocabulary, front_end=_exported_front_end(path, loaded), path=path)
+
+
+def _exported_front_end(path: str, loaded: Any) -> features.FrontEnd:
+    """The front end inside a SavedModel.
+
+    Exports of older versions do not state it. For them the front end of `run.json`, or the default
+    one where there is no such file, is compared with what the SavedModel computes.
+
+    Raises:
+      errors.InputError: it cannot be determined.
+    """
+    if hasattr(loaded, "front_end_json"):
+        return features.FrontEnd.from_json(json.loads(loaded.front_end_json().numpy()))
+    if files.exists(os.path.join(path, workdirs.RUN_FILE)):
+        front_end = RunInfo.read(path).front_end
+        if _computes(loaded, front_end):
+            return front_end
+        raise errors.InputError(
+            f"{path}: {workdirs.RUN_FILE} describes another front end than its SavedModel "
+            "computes; export the model again"
+        )
+    if _computes(loaded, features.DEFAULT_FRONT_END):
+        return features.DEFAULT_FRONT_END
+    raise errors.InputError(
+        f"{path}: an older version exported it with another front end than the default; write its "
+        f"{workdirs.RUN_FILE} with audioset_strong_upgrade_run --workdir={path}"
+    )
+
+
+def _computes(loaded: Any, front_end: features.FrontEnd) -> bool:
+    """Whether the log-mel of a SavedModel is that of a front end, for noise and near silence."""
+    noise = np.random.default_rng(0).normal(size=front_end.patch_samples).astype(np.float32)
+    for amplitude in (0.1, 1e-6):
+        waveform = tf.constant(np.float32(amplitude) * noise)
+        try:
+            _, _, log_mel = loaded.score(waveform, tf.constant(front_end.stft_frames_per_patch))
+        except tf.errors.OpError:
+            return False
+        expected = features.log_mel(waveform, front_end)
+        if log_mel.shape != expected.shape or np.abs(log_mel - expected).max() > 1e-3:
+            return False
+    return True

@@ -1,37 +1,39 @@
-"""Scores many recordings, each to files of its own."""
+"""Scores many recordings and writes separate files for each."""
 
 import contextlib
 import dataclasses
 import os
-import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from audioset_strong.audio import decoding, streams
-from audioset_strong.core import errors, progress
+from audioset_strong.core import choices, errors, files, progress
 from audioset_strong.inference import event_detection, predictor, waveform_scorer, writers
 
-MEAN, MAX = "mean", "max"
+MEAN, MAX = choices.POOLINGS
 
 
 @dataclasses.dataclass(frozen=True)
-class Request:
-    """What is wanted of each recording.
+class PredictionRequest:
+    """What to compute and write for each recording.
 
     Attributes:
       events: how scores become events.
-      output_dir: of the files; None for none.
+      output_dir: of the files; None to write none.
       formats: keys of `writers.FORMATS`.
-      hop_s: from one frame to the next.
-      top_k: classes that a recording is summed up by.
-      top_by: the classes' score for that, "mean" over the frames, as in evaluation, or "max", which
-        finds short sounds in long recordings.
+      hop_s: seconds from the start of one frame to the start of the next.
+      top_k: number of top classes to report for a recording.
+      top_by: the score that they are ranked by: "mean" over the frames, as in evaluation, or
+        "max", which finds short sounds in long recordings.
       batch_size: frames scored at a time.
-      overwrite: whether files that are there already are replaced.
+      overwrite: whether existing files are replaced.
+
+    Raises:
+      errors.InputError: an invalid setting. The hop depends on the model; `predict` checks it.
     """
 
-    events: event_detection.Settings
+    events: event_detection.EventSettings
     output_dir: str | None = None
     formats: tuple[str, ...] = ()
     hop_s: float = waveform_scorer.FRAME_S
@@ -40,9 +42,7 @@ class Request:
     batch_size: int = 32
     overwrite: bool = False
 
-    def check(self) -> None:
-        """Raises InputError where a setting is none."""
-        predictor.check_hop(self.hop_s)
+    def __post_init__(self) -> None:
         for name in self.formats:
             if name not in writers.FORMATS:
                 raise errors.InputError(
@@ -62,63 +62,62 @@ class Request:
 def predict(
     model: predictor.Model,
     paths: Sequence[str],
-    request: Request,
+    *,
+    request: PredictionRequest,
     on_result: Callable[[writers.Result], None] = lambda result: None,
 ) -> list[tuple[str, str]]:
     """Scores recordings one after the other; a broken one does not stop the others.
 
     Args:
-      model: that scores them.
-      paths: audio or video files; one that is named twice is scored once.
-      request: what is wanted.
-      on_result: called for each recording that is done.
+      model: scores them.
+      paths: audio or video files; a path that is named twice is scored once.
+      request: what to compute and write.
+      on_result: called for each finished recording.
 
     Returns:
-      (path, reason) of those without usable audio.
+      (path, reason) of each recording without usable audio.
 
     Raises:
-      errors.InputError: before any work: no recording, a setting that is none, or a file to be
-        written that is there already. Later: a file that cannot be written.
+      errors.InputError: before any work: no recording, an invalid hop, or a file to be written
+        exists. Later: a file cannot be written, or scores are not finite.
     """
-    request.check()
-    bases = output_bases(paths, request.output_dir or ".")
-    suffixes = [writers.FORMATS[name].suffix for name in request.formats]
+    waveform_scorer.hop_in_stft_frames(request.hop_s, model.front_end)
+    directory = request.output_dir or "."
+    bases = output_bases(paths, directory)
     if not request.overwrite:
-        for base in bases.values():
-            for path in (base + suffix for suffix in suffixes):
-                if os.path.exists(path):
-                    raise errors.InputError(
-                        f"{path}: there already; take another --output_dir, or --overwrite"
-                    )
+        _check_new(bases.values(), request.formats)
     names = writers.unique_names(model.vocabulary)
     broken = []
     total = round(sum(streams.seconds(path) or 0.0 for path in bases))
-    with progress.bar("predicting", total or None, "s") as bar:
+    with progress.Bar("predicting", total or None, unit="s") as bar:
         for path, base in bases.items():
             bar.note(os.path.basename(path))
             try:
-                with _writing(request, base, names) as open_writers:
-                    result = _predict_one(model, path, request, open_writers, bar)
-                    for writer in open_writers:
+                with files.writing(directory), _writers(model, request, base, names) as opened:
+                    result = _predict_one(model, path, request=request, opened=opened, bar=bar)
+                    for writer in opened:
                         writer.finish(result)
             except decoding.AudioError as error:
                 broken.append((path, str(error)))
                 continue
-            except OSError as error:
-                raise errors.InputError(
-                    f"{error.filename or base}: cannot be written ({error.strerror})"
-                ) from error
             on_result(result)
     return broken
 
 
 def output_bases(paths: Sequence[str], output_dir: str) -> dict[str, str]:
-    """Where the files of each recording go: its path below the common parent of all.
+    """Where the files of each recording are written: its path below the common parent of all.
 
     File extensions are kept, so that no two recordings share a name.
 
+    Args:
+      paths: of the recordings.
+      output_dir: of all files.
+
+    Returns:
+      For each recording the path that a format's suffix is appended to.
+
     Raises:
-      errors.InputError: no recording.
+      errors.InputError: no recording is given.
     """
     if not paths:
         raise errors.InputError("no recording given")
@@ -132,15 +131,30 @@ def output_bases(paths: Sequence[str], output_dir: str) -> dict[str, str]:
     }
 
 
+def _check_new(bases: Iterable[str], formats: Sequence[str]) -> None:
+    for base in bases:
+        for name in formats:
+            path = base + writers.FORMATS[name].suffix
+            if files.exists(path):
+                raise errors.InputError(
+                    f"{path}: exists already; take another --output_dir, or --overwrite"
+                )
+
+
 @contextlib.contextmanager
-def _writing(request: Request, base: str, names: Sequence[str]) -> Iterator[list[writers.Writer]]:
-    """Writers that leave nothing behind where scoring fails."""
+def _writers(
+    model: predictor.Model, request: PredictionRequest, base: str, names: Sequence[str]
+) -> Iterator[list[writers.Writer]]:
+    """Gives a writer for each format; where the block raises, they leave nothing behind."""
     opened: list[writers.Writer] = []
     try:
         if request.formats:
-            pathlib.Path(base).parent.mkdir(parents=True, exist_ok=True)
+            files.make_directory(os.path.dirname(base) or ".")
         for name in request.formats:
-            opened.append(writers.FORMATS[name](base, names, request.hop_s))
+            made = writers.FORMATS[name](
+                base, names=names, hop_s=request.hop_s, front_end=model.front_end
+            )
+            opened.append(made)
         yield opened
     except BaseException:
         for writer in opened:
@@ -151,24 +165,31 @@ def _writing(request: Request, base: str, names: Sequence[str]) -> Iterator[list
 def _predict_one(
     model: predictor.Model,
     path: str,
-    request: Request,
-    open_writers: Sequence[writers.Writer],
+    *,
+    request: PredictionRequest,
+    opened: Sequence[writers.Writer],
     bar: progress.Bar,
 ) -> writers.Result:
-    detector = event_detection.Detector(request.events, request.hop_s, waveform_scorer.FRAME_S)
+    hop_s = request.hop_s
+    detector = event_detection.Detector(
+        request.events, hop_s=hop_s, frame_s=waveform_scorer.FRAME_S
+    )
     classes = len(model.vocabulary)
     total, highest = np.zeros(classes), np.zeros(classes)
     frames = counted = 0
     seconds = 0.0
-    for chunk in model.stream(streams.blocks(path), request.hop_s, request.batch_size):
-        times = predictor.frame_times(frames, len(chunk.scores), request.hop_s)
+    chunks = model.stream(model.blocks(path), hop_s=hop_s, batch_size=request.batch_size)
+    for chunk in chunks:
+        times = predictor.frame_starts(
+            frames, len(chunk.scores), hop_s=hop_s, front_end=model.front_end
+        )
         inside = predictor.frames_inside(times, chunk.seconds)
         total += chunk.scores[inside].sum(axis=0, dtype=np.float64)
         highest = np.maximum(highest, chunk.scores.max(axis=0))
         counted += int(inside.sum())
         frames += len(times)
         detector.add(chunk.scores)
-        for writer in open_writers:
+        for writer in opened:
             writer.add(times, chunk)
         bar.update(int(chunk.seconds) - int(seconds))
         seconds = chunk.seconds

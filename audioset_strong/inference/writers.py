@@ -1,10 +1,10 @@
-"""What is written about one recording, while its scores come in.
+"""The files that are written about one recording, while its scores come in.
 
-csv       NAME.scores.csv: a frame a row, a class a column
-jsonl     NAME.scores.jsonl: a frame a line
-events    NAME.events.csv: an event a row
+csv       NAME.scores.csv: one row for each frame, one column for each class
+jsonl     NAME.scores.jsonl: one line for each frame
+events    NAME.events.csv: one row for each event
 audacity  NAME.labels.txt: the events as a label track (File > Import > Labels)
-text      NAME.txt: top classes and events, to be read
+text      NAME.txt: top classes and events, for people
 png       NAME.png: spectrogram and timelines of the top classes
 """
 
@@ -19,20 +19,21 @@ from typing import TextIO
 
 import numpy as np
 
-from audioset_strong.core import drawing
+from audioset_strong.audio.features import FrontEnd
+from audioset_strong.core import drawing, files
 from audioset_strong.inference import event_detection, predictor, timeline, waveform_scorer
 from audioset_strong.labels import vocabularies
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What is known of a recording at its end.
+    """The summary of a recording.
 
     Attributes:
       path: of the recording.
-      seconds: its length.
+      seconds: length of the recording.
       top: (class index, clip score), best first.
-      events: by start.
+      events: in the order of their starts.
     """
 
     path: str
@@ -42,7 +43,11 @@ class Result:
 
 
 def unique_names(vocabulary: vocabularies.Vocabulary) -> list[str]:
-    """Display names; where two classes share one, with their mids behind."""
+    """Display names that are unique: where classes share a name, their mids are appended.
+
+    >>> unique_names(vocabularies.Vocabulary(("/m/a", "/m/b", "/m/c"), ("Bark", "Bark", "Purr")))
+    ['Bark /m/a', 'Bark /m/b', 'Purr']
+    """
     counts = collections.Counter(vocabulary.names)
     return [
         name if counts[name] == 1 else f"{name} {mid}"
@@ -51,24 +56,25 @@ def unique_names(vocabulary: vocabularies.Vocabulary) -> list[str]:
 
 
 class Writer:
-    """Writes one file; it gets its name at the end, so that no reader sees half of it."""
+    """Writes one file, which gets its name at the end, so that no reader sees half of it."""
 
     suffix: str
 
-    def __init__(self, base: str, names: Sequence[str], hop_s: float):
-        """Begins.
+    def __init__(self, base: str, *, names: Sequence[str], hop_s: float, front_end: FrontEnd):
+        """Starts the file.
 
         Args:
-          base: path that the suffix is added to.
-          names: of the classes, each another.
-          hop_s: from one frame to the next.
+          base: path that the suffix is appended to.
+          names: unique names of the classes.
+          hop_s: seconds from the start of one frame to the start of the next.
+          front_end: of the model.
         """
-        self.path = pathlib.Path(base + self.suffix)
-        self._temporary = self.path.with_name(self.path.name + ".tmp")
-        self._names, self._hop_s = names, hop_s
+        self.path = base + self.suffix
+        self._temporary = files.temporary(self.path)
+        self._names, self._hop_s, self._front_end = names, hop_s, front_end
 
     def add(self, times: np.ndarray, chunk: predictor.Chunk) -> None:
-        """Takes the next frames, with the times (s) at which they begin."""
+        """Takes the next frames and their starts in seconds."""
 
     def finish(self, result: Result) -> None:
         """Writes the rest."""
@@ -76,20 +82,20 @@ class Writer:
 
     def discard(self) -> None:
         """Removes what is written so far."""
-        self._temporary.unlink(missing_ok=True)
+        pathlib.Path(self._temporary).unlink(missing_ok=True)
 
     def _open(self) -> TextIO:
         return open(self._temporary, "w", encoding="utf-8", newline="")
 
     def _rename(self) -> None:
-        os.replace(self._temporary, self.path)
+        files.rename(self._temporary, self.path)
 
 
 class _FrameWriter(Writer):
     """Writes frames as they come."""
 
-    def __init__(self, base: str, names: Sequence[str], hop_s: float):
-        super().__init__(base, names, hop_s)
+    def __init__(self, base: str, *, names: Sequence[str], hop_s: float, front_end: FrontEnd):
+        super().__init__(base, names=names, hop_s=hop_s, front_end=front_end)
         self._file = self._open()
 
     def add(self, times: np.ndarray, chunk: predictor.Chunk) -> None:
@@ -110,12 +116,12 @@ class _FrameWriter(Writer):
 
 
 class ScoresCsv(_FrameWriter):
-    """start_s, end_s, and a column for each class."""
+    """start_s, end_s, and one column for each class."""
 
     suffix = ".scores.csv"
 
-    def __init__(self, base: str, names: Sequence[str], hop_s: float):
-        super().__init__(base, names, hop_s)
+    def __init__(self, base: str, *, names: Sequence[str], hop_s: float, front_end: FrontEnd):
+        super().__init__(base, names=names, hop_s=hop_s, front_end=front_end)
         csv.writer(self._file, lineterminator="\n").writerow(["start_s", "end_s", *names])
 
     def _frame(self, start_s: float, end_s: float, scores: list[str]) -> None:
@@ -127,8 +133,8 @@ class ScoresJsonLines(_FrameWriter):
 
     suffix = ".scores.jsonl"
 
-    def __init__(self, base: str, names: Sequence[str], hop_s: float):
-        super().__init__(base, names, hop_s)
+    def __init__(self, base: str, *, names: Sequence[str], hop_s: float, front_end: FrontEnd):
+        super().__init__(base, names=names, hop_s=hop_s, front_end=front_end)
         self._keys = [json.dumps(name, ensure_ascii=False) for name in names]
 
     def _frame(self, start_s: float, end_s: float, scores: list[str]) -> None:
@@ -166,7 +172,7 @@ class Audacity(Writer):
 
 
 class Text(Writer):
-    """Top classes and events, to be read."""
+    """Top classes and events, for people."""
 
     suffix = ".txt"
 
@@ -181,8 +187,8 @@ class Png(Writer):
 
     suffix = ".png"
 
-    def __init__(self, base: str, names: Sequence[str], hop_s: float):
-        super().__init__(base, names, hop_s)
+    def __init__(self, base: str, *, names: Sequence[str], hop_s: float, front_end: FrontEnd):
+        super().__init__(base, names=names, hop_s=hop_s, front_end=front_end)
         self._log_mel, self._scores = timeline.Pooled(), timeline.Pooled()
 
     def add(self, times: np.ndarray, chunk: predictor.Chunk) -> None:
@@ -192,18 +198,19 @@ class Png(Writer):
     def finish(self, result: Result) -> None:
         figure = timeline.draw(
             os.path.basename(result.path),
-            result.seconds,
-            self._log_mel,
-            self._scores,
-            self._hop_s,
-            [label for label, _ in result.top],
-            self._names,
-            result.events,
+            seconds=result.seconds,
+            log_mel=self._log_mel,
+            scores=self._scores,
+            hop_s=self._hop_s,
+            front_end=self._front_end,
+            classes=[label for label, _ in result.top],
+            names=self._names,
+            events=result.events,
         )
-        drawing.save(figure, self.path)
+        drawing.save(figure, pathlib.Path(self.path))
 
     def discard(self) -> None:
-        """Nothing is written before the end."""
+        """Does nothing: the file is written at the end only."""
 
 
 FORMATS: dict[str, type[Writer]] = {
@@ -217,7 +224,7 @@ FORMATS: dict[str, type[Writer]] = {
 
 
 def as_text(result: Result, names: Sequence[str]) -> str:
-    """A recording's top classes and events as lines."""
+    """The top classes and events of a recording, one line each."""
     lines = [f"{result.path}: {result.seconds:.2f} s", "  top classes"]
     lines += [f"    {score:.3f}  {names[label]}" for label, score in result.top]
     lines.append("  events" if result.events else "  no events")

@@ -1,6 +1,7 @@
 """Event metrics of a trained model, from records to tables."""
 
 import dataclasses
+import importlib
 import warnings
 
 import matplotlib.image
@@ -37,13 +38,13 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def seen(monkeypatch):
-    """What `event_metrics.measure` was given: scores, events, seconds, ..."""
+    """The scores, events and lengths that `event_metrics.measure` was given."""
     calls = []
     real = event_metrics.measure
 
-    def measure(*args, **more):
-        calls.append(args)
-        return real(*args, **more)
+    def measure(scores, events, *, seconds, **more):
+        calls.append((scores, events, seconds))
+        return real(scores, events, seconds=seconds, **more)
 
     monkeypatch.setattr(event_metrics, "measure", measure)
     return calls
@@ -60,7 +61,7 @@ def _expected(model, hop_s, width):
     clips = [clip for clip in _clips() if clip.segments is not None]
     scores = {
         clip.clip_id: _median_by_hand(
-            model.predict(np.float32(clip.audio / 32768), 16_000, hop_s).scores, width
+            model.predict(np.float32(clip.audio / 32768), 16_000, hop_s=hop_s).scores, width
         )
         for clip in clips
     }
@@ -82,27 +83,33 @@ def _expected(model, hop_s, width):
 def test_tables_are_those_of_the_filtered_scores(
     workdir, model, data, tmp_path, settings, hop_s, width, threshold
 ):
-    measured = event_evaluation.evaluate_events(
-        workdir, [data], tmp_path / "new" / "out", **settings
-    )
+    out = tmp_path / "new" / "out"
+    measured = event_evaluation.evaluate_events(workdir, [data], output_dir=out, **settings)
+    scores, events, seconds = _expected(model, hop_s, width)
     expected = event_metrics.measure(
-        *_expected(model, hop_s, width), datasets.VOCABULARY, hop_s, 0.96, threshold
+        scores,
+        events,
+        seconds=seconds,
+        vocabulary=datasets.VOCABULARY,
+        hop_s=hop_s,
+        frame_s=0.96,
+        threshold=threshold,
     )
     assert expected.values["clips"] == 5
     assert expected.values["events"] == 5
     assert 0 < expected.values["segment_f1_macro"] < 1
-    results = pd.read_csv(tmp_path / "new" / "out" / "results.csv").set_index("metric")["value"]
+    results = pd.read_csv(out / "results.csv").set_index("metric")["value"]
     assert results["hop_s"] == hop_s
-    assert results["median_frames"] == width
+    assert results["median_hops"] == width
     # Scores differ by rounding, so thresholds and nothing else do.
-    assert results.drop(["hop_s", "median_frames"]).to_dict() == pytest.approx(expected.values)
-    table = pd.read_csv(tmp_path / "new" / "out" / "per_class.csv")
+    assert results.drop(["hop_s", "median_hops"]).to_dict() == pytest.approx(expected.values)
+    table = pd.read_csv(out / "per_class.csv")
     pd.testing.assert_frame_equal(table, expected.per_class, check_dtype=False, atol=1e-5)
     assert table["mid"].tolist() == list(datasets.VOCABULARY.mids)
     assert measured.values == pytest.approx(expected.values)
-    picture = matplotlib.image.imread(tmp_path / "new" / "out" / "psd_roc.png")
+    picture = matplotlib.image.imread(out / "psd_roc.png")
     assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 50
-    names = sorted(path.name for path in (tmp_path / "new" / "out").iterdir())
+    names = sorted(path.name for path in out.iterdir())
     assert names == ["per_class.csv", "psd_roc.png", "results.csv"]  # nothing half-written
 
 
@@ -121,9 +128,9 @@ def test_every_encoding_gives_the_scores_of_its_windows(workdir, model, tmp_path
     path = datasets.write_dataset(tmp_path / "eval", _clips(), 2, encoding)
     # Batches of 7 frames: the last one of a clip is smaller.
     event_evaluation.evaluate_events(
-        workdir, [path], tmp_path / "out", hop_s=0.17, median_s=0, batch_size=7
+        workdir, [path], output_dir=tmp_path / "out", hop_s=0.17, median_s=0, batch_size=7
     )
-    (scores, events, seconds, *_), *_ = seen
+    ((scores, events, seconds),) = seen
     of_audio, *expected = _expected(model, 0.17, 1)
     assert [events, seconds] == expected
     clips = {clip.clip_id: clip for clip in _clips()}
@@ -136,37 +143,64 @@ def test_every_encoding_gives_the_scores_of_its_windows(workdir, model, tmp_path
 
 
 def test_datasets_are_taken_together_and_files_replaced(workdir, data, tmp_path):
-    whole = event_evaluation.evaluate_events(workdir, [data], tmp_path).values
+    whole = event_evaluation.evaluate_events(workdir, [data], output_dir=tmp_path).values
     clips = _clips()
     parts = [
         datasets.write_dataset(tmp_path / "data" / name, chosen, 1)
         for name, chosen in (("b", clips[3:]), ("a", clips[:3]))
     ]
-    assert event_evaluation.evaluate_events(workdir, parts, tmp_path).values == whole
-    event_evaluation.evaluate_events(workdir, parts[1:], tmp_path)
+    assert event_evaluation.evaluate_events(workdir, parts, output_dir=tmp_path).values == whole
+    event_evaluation.evaluate_events(workdir, parts[1:], output_dir=tmp_path)
     results = pd.read_csv(tmp_path / "results.csv").set_index("metric")["value"]
     assert results["clips"] == 3
-    with pytest.raises(errors.InputError, match=f"{data}: clip toy00000000_0 is there twice"):
-        event_evaluation.evaluate_events(workdir, [parts[1], data], tmp_path)
+    with pytest.raises(errors.InputError, match=f"{data}: clip toy00000000_0 is duplicated"):
+        event_evaluation.evaluate_events(workdir, [parts[1], data], output_dir=tmp_path)
 
 
 def test_an_exported_model_gives_the_same_but_takes_no_log_mel(workdir, data, tmp_path):
     exported = str(tmp_path / "exported")
     export.export(workdir, exported, with_tflite=False)
-    values = event_evaluation.evaluate_events(exported, [data], tmp_path / "out").values
-    direct = event_evaluation.evaluate_events(workdir, [data], tmp_path / "direct").values
+    values = event_evaluation.evaluate_events(exported, [data], output_dir=tmp_path / "out").values
+    direct = event_evaluation.evaluate_events(
+        workdir, [data], output_dir=tmp_path / "direct"
+    ).values
     assert values == pytest.approx(direct)
     log_mel = datasets.write_dataset(tmp_path / "eval", _clips(), 1, "log_mel")
     with pytest.raises(errors.InputError, match="exported: an exported model takes audio, but"):
-        event_evaluation.evaluate_events(exported, [log_mel], tmp_path / "out")
+        event_evaluation.evaluate_events(exported, [log_mel], output_dir=tmp_path / "out")
 
 
-def test_a_front_end_of_its_own_takes_no_log_mel(data, tmp_path):
-    workdir = trained.write_workdir(tmp_path / "run", config="log_mel.lower_hz = 300.0\n")
-    event_evaluation.evaluate_events(workdir, [data], tmp_path / "out")
+def test_log_mel_of_another_front_end_is_refused(data, tmp_path):
+    front_end = features.FrontEnd(lower_hz=300.0)
+    workdir = trained.write_workdir(tmp_path / "run", front_end=front_end)
+    event_evaluation.evaluate_events(workdir, [data], output_dir=tmp_path / "out")
     log_mel = datasets.write_dataset(tmp_path / "eval", _clips(), 1, "log_mel")
-    with pytest.raises(errors.InputError, match=r"log_mel.lower_hz = 300.0, but .* default, 125"):
-        event_evaluation.evaluate_events(workdir, [log_mel], tmp_path / "out")
+    same = datasets.write_dataset(tmp_path / "same", _clips(), 1, "log_mel", front_end=front_end)
+    event_evaluation.evaluate_events(workdir, [same], output_dir=tmp_path / "out")
+    with pytest.raises(errors.InputError, match=r"FrontEnd.lower_hz = 125.0 instead of 300.0; con"):
+        event_evaluation.evaluate_events(workdir, [log_mel], output_dir=tmp_path / "out")
+
+
+def test_a_front_end_of_another_shape_gives_the_scores_of_its_windows(data, tmp_path, seen):
+    front_end = features.FrontEnd(
+        window_samples=500, hop_samples=320, num_bands=32, fft_length=1024, offset=1e-4
+    )
+    workdir = trained.write_workdir(tmp_path / "run", front_end=front_end)
+    event_evaluation.evaluate_events(
+        workdir, [data], output_dir=tmp_path / "out", hop_s=0.12, median_s=0, batch_size=5
+    )
+    ((scores, *_),) = seen
+    network = trained.network(seed=20, front_end=front_end)
+    for clip in _clips()[:5]:
+        waveform = np.pad(np.float32(clip.audio / 32768), (0, 20_000))
+        count = 1 + -(-(len(clip.audio) - front_end.patch_samples) // 1920)
+        windows = np.stack([waveform[i * 1920 :][: front_end.patch_samples] for i in range(count)])
+        logits = network(features.log_mel(windows, front_end), training=False)
+        np.testing.assert_allclose(
+            scores[clip.clip_id], special.expit(np.float64(logits)), atol=1e-5
+        )
+    with pytest.raises(errors.InputError, match=r"hop 0.13 s: must be a multiple of 0.02 s"):
+        event_evaluation.evaluate_events(workdir, [data], output_dir=tmp_path / "out", hop_s=0.13)
 
 
 @pytest.mark.parametrize(
@@ -182,8 +216,8 @@ def test_a_front_end_of_its_own_takes_no_log_mel(data, tmp_path):
         (3.0, 0.96, 3),
     ],
 )
-def test_the_filter_has_the_nearest_odd_number_of_frames(median_s, hop_s, frames):
-    got = event_evaluation.median_frames(median_s, hop_s)
+def test_the_filter_has_the_nearest_odd_number_of_hops(median_s, hop_s, frames):
+    got = event_evaluation.median_hops(median_s, hop_s)
     assert got % 2 == 1
     assert abs(got * hop_s - median_s) <= hop_s + 1e-9 or got == 1
     assert got == frames
@@ -195,7 +229,7 @@ def test_the_filter_has_the_nearest_odd_number_of_frames(median_s, hop_s, frames
         ({"hop_s": 0.015}, "hop 0.015 s: must be a multiple of 0.01 s"),
         ({"hop_s": 1.0}, "hop 1.0 s"),
         ({"hop_s": float("nan")}, "hop nan s"),
-        ({"median_s": -0.1}, "median_s -0.1: must be 0 s, for no filter, or more"),
+        ({"median_s": -0.1}, "median_s -0.1: must be 0 s"),
         ({"median_s": float("nan")}, "median_s nan"),
         ({"median_s": float("inf")}, "median_s inf"),
         ({"threshold": 0.0}, "threshold 0: must lie in"),
@@ -218,16 +252,16 @@ def test_bad_settings_are_named_before_any_clip_is_read(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_package_that_is_missing_is_told_first(monkeypatch, tmp_path):
+def test_a_missing_package_is_named_first(monkeypatch, tmp_path):
     def missing(name):
         raise ModuleNotFoundError(f"No module named {name!r}")
 
-    monkeypatch.setattr(event_metrics.importlib, "import_module", missing)
+    monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(errors.InputError, match="sed_scores_eval is missing"):
-        event_evaluation.evaluate_events("no/run", ["no/data"], tmp_path)
+        event_evaluation.evaluate_events("no/run", ["no/data"], output_dir=tmp_path)
 
 
-def test_other_classes_unlabelled_clips_and_no_event_are_told(workdir, data, tmp_path):
+def test_other_classes_unlabelled_clips_and_no_event_are_named(workdir, data, tmp_path):
     clips = _clips()
     other = vocabularies.Vocabulary(datasets.VOCABULARY.mids[::-1], datasets.VOCABULARY.names[::-1])
     for name, listed, classes, message in (
@@ -235,41 +269,42 @@ def test_other_classes_unlabelled_clips_and_no_event_are_told(workdir, data, tmp
             "reversed",
             clips,
             other,
-            r"has other classes \(4\) than .*run \(4\), or in another order",
+            r"has other classes \(4\) than .*run \(4\), or another order",
         ),
         ("weak", clips[5:], datasets.VOCABULARY, "weak: no clip with strong labels"),
         ("silent", clips[2:3], datasets.VOCABULARY, "no event in any of 1 clips"),
     ):
         path = datasets.write_dataset(tmp_path / name, listed, 1, vocabulary=classes)
         with pytest.raises(errors.InputError, match=message):
-            event_evaluation.evaluate_events(workdir, [path], tmp_path / "out")
+            event_evaluation.evaluate_events(workdir, [path], output_dir=tmp_path / "out")
     log_mel = datasets.write_dataset(tmp_path / "log_mel", clips, 1, "log_mel")
     with pytest.raises(errors.InputError, match=r"log_mel: encoding log_mel, but .*eval has pcm16"):
-        event_evaluation.evaluate_events(workdir, [data, log_mel], tmp_path / "out")
+        event_evaluation.evaluate_events(workdir, [data, log_mel], output_dir=tmp_path / "out")
     (tmp_path / "file").write_text("")
-    with pytest.raises(errors.InputError, match="file: cannot be made"):
-        event_evaluation.evaluate_events(workdir, [data], tmp_path / "file")
+    with pytest.raises(errors.InputError, match="file: cannot be written"):
+        event_evaluation.evaluate_events(workdir, [data], output_dir=tmp_path / "file")
     assert not (tmp_path / "out" / "results.csv").exists()
 
 
-def test_a_model_that_gives_no_numbers_is_told(workdir, data, tmp_path, monkeypatch):
+def test_scores_that_are_not_finite_are_refused(workdir, data, tmp_path, monkeypatch):
     broken = np.full((5, datasets.CLASSES), np.nan, np.float32)
-    monkeypatch.setattr(
-        event_evaluation, "_of_audio", lambda *_: (datasets.VOCABULARY, lambda clip: broken)
+    scorer = event_evaluation._ClipScorer(
+        datasets.VOCABULARY, features.DEFAULT_FRONT_END, lambda clip: broken
     )
-    with pytest.raises(errors.InputError, match="run: gives scores that are no numbers"):
-        event_evaluation.evaluate_events(workdir, [data], tmp_path)
+    monkeypatch.setattr(event_evaluation, "_of_audio", lambda *_, **__: scorer)
+    with pytest.raises(errors.InputError, match="run: gives scores that are not finite"):
+        event_evaluation.evaluate_events(workdir, [data], output_dir=tmp_path)
 
 
 def test_the_binary_prints_the_metrics_and_names_mistakes(workdir, data, tmp_path):
     with processes.Server() as server:
         out = tmp_path / "out"
         given = [f"--model={workdir}", f"--eval_data={data}", f"--output_dir={out}"]
-        done = server.start("score_events", *given, "--threshold=0.4", "--median_s=0")
+        done = server.start("evaluate_events", *given, "--threshold=0.4", "--median_s=0")
         assert done.wait() == 0, done.stderr
         results = pd.read_csv(out / "results.csv").set_index("metric")["value"]
         assert results["threshold"] == 0.4
-        assert results["median_frames"] == 1
+        assert results["median_hops"] == 1
         head, *lines = done.stdout.strip().split("\n")
         assert head.startswith("5 clips, 0.01 h, 5 events of 3 classes (1 without)")
         shown = {line.split()[0]: float(line.split()[1]) for line in lines}
@@ -284,7 +319,7 @@ def test_the_binary_prints_the_metrics_and_names_mistakes(workdir, data, tmp_pat
             ([given[0], given[2]], "Flag --eval_data must have a value"),
             ([*given, "--hop_s=2"], "hop 2.0 s: must be a multiple"),
         ):
-            failing = server.start("score_events", *arguments)
+            failing = server.start("evaluate_events", *arguments)
             assert failing.wait() == 2
             (line,) = failing.stderr.strip().split("\n")
             assert line.startswith("error: ")

@@ -1,7 +1,7 @@
 """Exported models give what the Python model gives, without the project's code."""
 
 import csv
-import json
+import pathlib
 
 import keras
 import numpy as np
@@ -13,12 +13,15 @@ from tensorflow.lite.python import schema_py_generated as schema
 import audioset_strong
 from audioset_strong.audio import features
 from audioset_strong.core import errors
-from audioset_strong.inference import export, tflite
-from audioset_strong.labels import metadata
-from audioset_strong.training import checkpoints
+from audioset_strong.inference import export, tflite, waveform_scorer
+from audioset_strong.inputs.training_sources import Source
+from audioset_strong.labels import metadata, vocabularies
+from audioset_strong.records import dataset_info
+from audioset_strong.training import checkpoints, run_info
 from tests import datasets, trained, workdirs
 
-_CONFIG = "log_mel.lower_hz = 150.0\ntrain.data_dir = {data!r}\nsingle.datasets = ['train_toy']\n"
+_FRONT_END = features.FrontEnd(lower_hz=150.0)
+_CONFIG = "FrontEnd.lower_hz = 150.0\nsingle_source.datasets = ['train_toy']\n"
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +29,17 @@ def workdir(tmp_path_factory):
     """An evaluated run, whose front end is not the default one."""
     root = tmp_path_factory.mktemp("root")
     clips = [datasets.make_clip(i) for i in range(3)]
-    datasets.write_dataset(root / "data" / "train_toy", clips)
-    path = trained.write_workdir(root / "toy run", config=_CONFIG.format(data=str(root / "data")))
+    toy = str(datasets.write_dataset(root / "data" / "train_toy", clips))
+    facts = run_info.DatasetFacts.of(toy, dataset_info.DatasetInfo.load(toy))
+    path = trained.write_workdir(
+        root / "toy run",
+        config=_CONFIG,
+        front_end=_FRONT_END,
+        sources=(Source((toy,), "strong", propagate_to_ancestors=True),),
+        datasets=(facts,),
+        seed=7,
+        versions={"audioset_strong": "0.1.0", "tensorflow": "2.17.1"},
+    )
     values = {"strong_eval/d_prime": 1.25, "weak_eval/lwlrap": 0.625}
     workdirs.write_run(root, "evaluated", values)
     (root / "evaluated" / "eval").rename(root / "toy run" / "eval")
@@ -58,7 +70,7 @@ def test_the_saved_model_gives_the_scores_of_the_python_model(exported, model, s
         np.testing.assert_allclose(embeddings, expected.embeddings, rtol=1e-4, atol=1e-5)
         frames = len(expected.scores)
         padded = np.pad(waveform, (0, (frames - 1) * 15_360 + 15_600 - samples))
-        by_hand = features.log_mel(padded, lower_hz=150.0)
+        by_hand = features.log_mel(padded, _FRONT_END)
         np.testing.assert_allclose(log_mel, by_hand, atol=1e-4)
         assert log_mel.shape == (frames * 96, 64)
 
@@ -91,9 +103,10 @@ def test_an_exported_model_is_loaded_like_a_checkpoint(exported, model):
     waveform = np.concatenate(list(_sounds(50_000)))
     loaded = audioset_strong.load_model(str(exported))
     assert loaded.class_names == model.class_names
+    assert loaded.front_end == _FRONT_END
     for hop_s in (0.96, 0.3):
-        got = loaded.predict(waveform, 22_050, hop_s)
-        expected = model.predict(waveform, 22_050, hop_s)
+        got = loaded.predict(waveform, 22_050, hop_s=hop_s)
+        expected = model.predict(waveform, 22_050, hop_s=hop_s)
         np.testing.assert_allclose(got.scores, expected.scores, atol=1e-5)
         np.testing.assert_array_equal(got.times, expected.times)
 
@@ -113,7 +126,7 @@ def test_tflite_gives_the_scores_of_the_python_model(exported, model, kind, tole
         scale = np.abs(expected.embeddings).max()
         np.testing.assert_allclose(got["output_1"], expected.embeddings, atol=tolerance * scale)
         # The front end is precise in all of them.
-        log_mel = features.log_mel(waveform, lower_hz=150.0)
+        log_mel = features.log_mel(waveform, _FRONT_END)
         np.testing.assert_allclose(got["output_2"], log_mel, atol=2e-3)
 
 
@@ -135,14 +148,14 @@ def test_quantised_models_are_smaller(exported):
 def test_the_keras_file_is_the_network(exported, model):
     network = keras.models.load_model(exported / "model.keras")
     waveform = next(_sounds())
-    log_mel = features.log_mel(waveform, lower_hz=150.0)[tf.newaxis]
+    log_mel = features.log_mel(waveform, _FRONT_END)[tf.newaxis]
     scores = special.expit(network.predict(log_mel, verbose=0))
     np.testing.assert_allclose(scores, model.predict(waveform, 16_000).scores, atol=1e-5)
 
 
 def test_the_weights_are_there_to_fine_tune_from(exported, workdir):
-    description = checkpoints.read_description(str(exported))
-    assert description == checkpoints.read_description(workdir)
+    for name in ("model.json", "run.json", "config.gin"):
+        assert (exported / name).read_bytes() == pathlib.Path(workdir, name).read_bytes()
     weights = str(exported / "weights" / "step-20")
     # As --init_from is read, which takes the directory too.
     assert checkpoints.resolve(weights) == (str(exported), weights)
@@ -160,6 +173,11 @@ def test_the_model_card_tells_data_settings_metrics_and_classes(exported):
         "| run | toy run, step 20 |",
         "| front end | sample_rate 16000, window_samples 400, hop_samples 160, fft_length 512, "
         "num_bands 64, lower_hz 150.0, upper_hz 7500.0, offset 0.01 |",
+        "| trained with | audioset_strong 0.1.0, tensorflow 2.17.1 |",
+        "| seed | 7 |",
+        "| examples | 20 steps of 16 |",
+        "| train_toy | strong | 1 | yes |",
+        "Strong labels are framed by the rule `released`.",
         "| train_toy | 3 | 0.01 | 3 | 3 | 3 |",
         "Fingerprint of the datasets: `0123abcd`.",
         "| strong_eval | d_prime | 1.25 | 1.150 to 1.450 |",
@@ -174,22 +192,99 @@ def test_the_model_card_tells_data_settings_metrics_and_classes(exported):
 
 
 def test_the_card_of_a_run_of_which_little_is_known_says_so(tmp_path):
-    workdir = trained.write_workdir(tmp_path / "bare", steps=(5,), selected=None)
+    workdir = trained.write_workdir(
+        tmp_path / "bare",
+        steps=(5,),
+        selected=None,
+        data_fingerprint=None,
+        versions={},
+        sources=(Source(("data/train_toy",), "weak"),),
+        datasets=(run_info.DatasetFacts("data/train_toy", "train_toy"),),
+    )
     (tmp_path / "bare" / "config.gin").unlink()
-    description = json.loads((tmp_path / "bare" / "model.json").read_text())
-    (tmp_path / "bare" / "model.json").write_text(json.dumps(description | {"data": None}))
     out = export.export(f"{workdir}/checkpoints/step-5", str(tmp_path / "out"), with_tflite=False)
     card = (out / "model_card.md").read_text()
     assert "| chosen | by hand |" in card
-    assert "## Training data\n\nNot known.\n" in card
+    assert "| trained with | not known |" in card
+    assert "| train_toy | weak | 1 | no |" in card
+    assert "framed by" not in card
+    unknown = " | ".join(["not known"] * 5)
+    assert f"| train_toy | {unknown} |\n\nFingerprint of the datasets: not known.\n" in card
+    assert "```\nnot known\n```" in card
     assert "## Evaluation\n\nNot evaluated.\n" in card
     assert not (out / "tflite").exists()
+
+
+def test_an_export_states_its_front_end_whatever_lies_beside_it(tmp_path):
+    front_end = features.FrontEnd(
+        sample_rate=8000,
+        window_samples=200,
+        hop_samples=160,
+        fft_length=512,
+        num_bands=32,
+        upper_hz=3800,
+        offset=1e-6,
+    )
+    workdir = trained.write_workdir(
+        tmp_path / "run",
+        front_end=front_end,
+    )
+    out = export.export(workdir, str(tmp_path / "out"))
+    (out / "run.json").unlink()
+    original = audioset_strong.load_model(workdir)
+    loaded = audioset_strong.load_model(out)
+    assert loaded.front_end == front_end
+    waveform = next(_sounds(50_000))
+    expected = original.predict(waveform, 16_000, hop_s=0.1)
+    got = loaded.predict(waveform, 16_000, hop_s=0.1)
+    np.testing.assert_allclose(got.scores, expected.scores, atol=1e-5)
+    # As YAMNet is called, and TensorFlow Lite: with samples at the rate of the front end.
+    samples = waveform[: front_end.patch_samples]
+    scores, _, log_mel = tf.saved_model.load(str(out))(samples)
+    assert log_mel.shape == (48, 32)
+    np.testing.assert_allclose(scores, original.predict(samples, 8000).scores, atol=1e-5)
+    interpreter = tf.lite.Interpreter(str(out / "tflite" / "float32.tflite"))
+    outputs = interpreter.get_signature_runner("serving_default")(waveform=samples)
+    np.testing.assert_allclose(outputs["output_0"], scores, atol=1e-3)
+    np.testing.assert_allclose(outputs["output_2"], log_mel, atol=2e-3)
+
+
+def _older_export(directory, front_end):
+    """A SavedModel as the first version wrote it: it does not state its front end."""
+
+    class Older(waveform_scorer.WaveformScorer):
+        def __init__(self, network, class_map):
+            super().__init__(network, front_end)
+            self._class_map = tf.saved_model.Asset(class_map)
+
+        @tf.function(input_signature=[])
+        def class_map_path(self):
+            return self._class_map.asset_path
+
+    vocabularies.write_class_list(directory.parent / "class_map.csv", datasets.VOCABULARY)
+    older = Older(trained.network(seed=20), str(directory.parent / "class_map.csv"))
+    tf.saved_model.save(older, str(directory))
+
+
+def test_an_older_export_is_read_where_its_front_end_is_certain(tmp_path):
+    _older_export(tmp_path / "default", features.DEFAULT_FRONT_END)
+    loaded = audioset_strong.load_model(tmp_path / "default")
+    assert loaded.front_end == features.DEFAULT_FRONT_END
+    quiet = features.FrontEnd(offset=1e-8)
+    _older_export(tmp_path / "other", quiet)
+    with pytest.raises(errors.InputError, match=r"than the default; write its run.json with"):
+        audioset_strong.load_model(tmp_path / "other")
+    trained.run_info().write(str(tmp_path / "other"))
+    with pytest.raises(errors.InputError, match=r"run.json describes another front end than"):
+        audioset_strong.load_model(tmp_path / "other")
+    trained.run_info(front_end=quiet).write(str(tmp_path / "other"))
+    assert audioset_strong.load_model(tmp_path / "other").front_end == quiet
 
 
 def test_nothing_is_exported_over_something_else(workdir, tmp_path):
     (tmp_path / "mine").write_text("text")
     for out in (tmp_path, tmp_path / "mine"):
-        with pytest.raises(errors.InputError, match="there already"):
+        with pytest.raises(errors.InputError, match="exists already"):
             export.export(workdir, str(out))
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     with pytest.raises(errors.InputError, match="cannot be written"):
@@ -205,8 +300,9 @@ def test_the_moving_average_is_exported_on_demand(tmp_path):
         model=net, averages=[tf.Variable(w.value) for w in averaged.trainable_variables]
     )
     workdir = str(tmp_path / "run")
-    checkpoints.save(saved, workdir, 5, keep=True)
-    checkpoints.save_model_description(workdir, net, datasets.VOCABULARY, "0123abcd")
+    checkpoints.save(saved, workdir, step=5, keep=True)
+    checkpoints.save_model_description(workdir, net)
+    trained.run_info().write(workdir)
     path = f"{workdir}/checkpoints/step-5"
     for layer in averaged.layers:  # of batch norm's statistics there is one kind
         for weight in layer.non_trainable_variables:

@@ -1,8 +1,5 @@
 """Scores of recordings: which frame says what, for every length, rate, format and kind of model."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import soxr
@@ -14,7 +11,7 @@ from audioset_strong.audio import decoding, features
 from audioset_strong.core import errors
 from audioset_strong.evaluation import scoring
 from audioset_strong.inference import predictor, waveform_scorer
-from audioset_strong.inputs import sampling
+from audioset_strong.inputs import evaluation_grid
 from audioset_strong.training import checkpoints
 from tests import audio_files, datasets, trained
 
@@ -35,7 +32,7 @@ def _scores_by_hand(network, waveform, starts):
 @pytest.mark.parametrize(("hop_s", "hop"), [(0.96, 15_360), (0.24, 3840), (0.01, 160)])
 def test_a_frame_has_the_score_of_its_window(model, hop_s, hop):
     waveform = _waveform(4.3)
-    prediction = model.predict(waveform, 16_000, hop_s)
+    prediction = model.predict(waveform, 16_000, hop_s=hop_s)
     starts = np.arange(len(prediction.scores)) * hop
     expected = _scores_by_hand(trained.network(seed=20), waveform, starts)
     np.testing.assert_allclose(prediction.scores, expected, atol=1e-5)
@@ -48,8 +45,9 @@ def test_scores_are_those_of_evaluation(model, tmp_path):
     clips = [datasets.make_clip(i) for i in range(2)]
     directory = datasets.write_dataset(tmp_path / "data", clips, num_shards=1)
     network = trained.network(seed=20)
-    predict = scoring.of_model(lambda log_mel: network(log_mel, training=False))
-    scores = scoring.score(predict, sampling.grid_patches([directory]), datasets.VOCABULARY.mids)
+    predict = scoring.batch_scorer(lambda log_mel: network(log_mel, training=False))
+    batches = evaluation_grid.grid_patches([directory])
+    scores = scoring.score(predict, batches, mids=datasets.VOCABULARY.mids)
     for clip, clip_id in zip(clips, scores.clip_ids, strict=True):
         assert clip.clip_id == clip_id
     for clip, frames, mean in zip(clips, scores.frame_scores, scores.clip_scores(), strict=True):
@@ -75,7 +73,7 @@ def test_scores_are_those_of_evaluation(model, tmp_path):
     ],
 )
 def test_every_sample_lies_in_a_frame(model, samples, hop_s, frames):
-    prediction = model.predict(_waveform(samples / 16_000), 16_000, hop_s)
+    prediction = model.predict(_waveform(samples / 16_000), 16_000, hop_s=hop_s)
     assert prediction.scores.shape == (frames, datasets.CLASSES)
     assert prediction.embeddings.shape == (frames, 32)
     assert prediction.times.shape == (frames,)
@@ -85,10 +83,10 @@ def test_every_sample_lies_in_a_frame(model, samples, hop_s, frames):
 @pytest.mark.parametrize("hop_s", [0.96, 0.17])
 def test_blocks_and_batches_make_no_difference(model, hop_s):
     waveform = _waveform(20.03)
-    whole = model.predict(waveform, 16_000, hop_s)
+    whole = model.predict(waveform, 16_000, hop_s=hop_s)
     rng = np.random.default_rng(1)
     cuts = np.sort(rng.integers(0, len(waveform), 30))
-    chunks = list(model.stream(np.split(waveform, cuts), hop_s, batch_size=7))
+    chunks = list(model.stream(np.split(waveform, cuts), hop_s=hop_s, batch_size=7))
     assert {len(chunk.scores) for chunk in chunks[:-1]} == {7}
     np.testing.assert_allclose(
         np.concatenate([chunk.scores for chunk in chunks]), whole.scores, atol=1e-5
@@ -114,8 +112,8 @@ def test_other_rates_are_resampled(model):
 @pytest.mark.parametrize("suffix", [".wav", ".mp3", ".m4a"])
 def test_files_of_any_format(model, tmp_path, suffix):
     path = str(audio_files.write(tmp_path / f"a{suffix}", audio_files.melody(25, 44_100), 44_100))
-    got = model.predict_file(path, 0.48)
-    expected = model.predict(decoding.load(path), 16_000, 0.48)
+    got = model.predict_file(path, hop_s=0.48)
+    expected = model.predict(decoding.load(path), 16_000, hop_s=0.48)
     assert abs(len(got.scores) - len(expected.scores)) <= 1
     # Resampled in blocks; and an encoder's padding at the end may be cut elsewhere.
     np.testing.assert_allclose(got.scores[:48], expected.scores[:48], atol=5e-3)
@@ -173,7 +171,7 @@ def test_events_are_where_scores_reach_the_threshold(model):
 )
 def test_bad_waveforms_rates_and_hops_are_named(model, waveform, rate, hop_s, message):
     with pytest.raises(errors.InputError, match=message):
-        model.predict(waveform, rate, hop_s)
+        model.predict(waveform, rate, hop_s=hop_s)
 
 
 def test_bad_recordings_are_named(model, tmp_path):
@@ -200,7 +198,7 @@ def test_a_model_is_a_checkpoint_or_a_workdir_with_a_selected_one(workdir, model
     assert np.abs(scores(f"{workdir}/checkpoints/step-10") - selected).max() > 0.01
 
 
-def test_what_is_no_model_is_told(tmp_path):
+def test_a_path_without_a_model_is_refused(tmp_path):
     unselected = trained.write_workdir(tmp_path / "unselected", steps=(1,), selected=None)
 
     class Other(tf.Module):
@@ -216,8 +214,8 @@ def test_what_is_no_model_is_told(tmp_path):
         (tmp_path / "missing", "no such model"),
         (tmp_path / "empty", "neither a checkpoint nor a workdir"),
         (unselected, "no checkpoint is selected"),
-        (tmp_path / "other", "no SavedModel of export.py"),
-        (tmp_path / "broken", "no SavedModel of export.py"),
+        (tmp_path / "other", "not a SavedModel of export.py"),
+        (tmp_path / "broken", "not a SavedModel of export.py"),
     ):
         with pytest.raises(errors.InputError, match=message) as raised:
             audioset_strong.load_model(path)
@@ -225,36 +223,108 @@ def test_what_is_no_model_is_told(tmp_path):
         assert "\n" not in str(raised.value)
 
 
-def test_a_model_that_gives_no_numbers_is_told(tmp_path):
+def test_scores_that_are_not_finite_are_refused():
     net = trained.network()
     net.get_layer("logits").bias.assign([np.nan] * datasets.CLASSES)
-    made = waveform_scorer.Scorer(net, waveform_scorer.front_end_settings(str(tmp_path)))
-    model = predictor.Model(made, datasets.VOCABULARY, "runs/diverged")
-    with pytest.raises(errors.InputError, match="runs/diverged: gives scores that are no numbers"):
+    scorer = waveform_scorer.WaveformScorer(net, features.DEFAULT_FRONT_END)
+    model = predictor.Model(
+        scorer, datasets.VOCABULARY, front_end=scorer.front_end, path="runs/diverged"
+    )
+    with pytest.raises(errors.InputError, match="runs/diverged: gives scores that are not finite"):
         model.predict(_waveform(1), 16_000)
 
 
-def test_the_front_end_is_that_of_the_run(tmp_path):
-    config = "# Parameters\nfront.log_mel.lower_hz = 300.0\nlog_mel.offset = 0.5\n"
-    workdir = trained.write_workdir(tmp_path / "run", config=config)
+# Every setting of the front end differs from the default in one of them.
+_FRONT_ENDS = (
+    features.FrontEnd(lower_hz=300.0, offset=1e-8),
+    features.FrontEnd(
+        hop_samples=320, num_bands=32, fft_length=1024, lower_hz=60, upper_hz=6000, offset=0.5
+    ),
+    features.FrontEnd(window_samples=640, hop_samples=128, fft_length=700, num_bands=40),
+    features.FrontEnd(window_samples=200, hop_samples=240, fft_length=512, num_bands=24),
+    features.FrontEnd(
+        sample_rate=8000,
+        window_samples=200,
+        hop_samples=80,
+        fft_length=256,
+        num_bands=32,
+        upper_hz=3800,
+    ),
+)
+
+
+def _other_workdir(directory, front_end):
+    return trained.write_workdir(directory, steps=(20,), front_end=front_end)
+
+
+def _direct(network, front_end, waveform, hop_s):
+    """Scores of each window, cut out, transformed and scored alone."""
+    hop = round(hop_s * front_end.sample_rate)
+    count = 1
+    while (count - 1) * hop + front_end.patch_samples < len(waveform):
+        count += 1
+    padded = np.pad(waveform, (0, front_end.sample_rate))
+    windows = np.stack([padded[i * hop :][: front_end.patch_samples] for i in range(count)])
+    logits = network(features.log_mel(windows, front_end), training=False)
+    return special.expit(np.float64(logits))
+
+
+@pytest.mark.parametrize("front_end", _FRONT_ENDS)
+def test_the_front_end_is_that_of_the_run(tmp_path, front_end):
+    workdir = _other_workdir(tmp_path / "run", front_end)
+    model = audioset_strong.load_model(workdir)
+    assert model.front_end == front_end
+    network = checkpoints.load_model(workdir, f"{workdir}/checkpoints/step-20").model
+    waveform = soxr.resample(_waveform(7.3), 16_000, front_end.sample_rate)
+    hop = front_end.hop_samples / front_end.sample_rate
+    for hop_s in (0.96, 9 * hop):
+        got = model.predict(waveform, front_end.sample_rate, hop_s=hop_s)
+        expected = _direct(network, front_end, waveform, hop_s)
+        np.testing.assert_allclose(got.scores, expected, atol=1e-5)
+        np.testing.assert_allclose(got.times, np.arange(len(expected)) * hop_s)
+        assert got.seconds == pytest.approx(7.3, abs=1e-3)
+        assert np.ptp(expected, axis=0).max() > 0.01
+        cuts = np.random.default_rng(0).integers(0, len(waveform), 20)
+        blocks = np.split(waveform, np.sort(cuts))
+        chunks = list(model.stream(blocks, hop_s=hop_s, batch_size=3))
+        streamed = np.concatenate([chunk.scores for chunk in chunks])
+        np.testing.assert_allclose(streamed, expected, atol=1e-5)
+        log_mel = np.concatenate([chunk.log_mel for chunk in chunks])
+        by_hand = features.log_mel(np.pad(waveform, (0, 800)), front_end)[: len(log_mel)]
+        np.testing.assert_allclose(log_mel, by_hand, atol=1e-3)
+    with pytest.raises(errors.InputError, match=rf"must be a multiple of {hop:g} s, up to 0.96 s"):
+        model.predict(waveform, 16_000, hop_s=9.5 * hop)
+
+
+def test_files_are_read_at_the_rate_of_the_front_end(tmp_path):
+    front_end = _FRONT_ENDS[-1]
+    workdir = _other_workdir(tmp_path / "run", front_end)
+    model = audioset_strong.load_model(workdir)
+    path = str(audio_files.write(tmp_path / "a.wav", audio_files.melody(5, 44_100), 44_100))
+    network = checkpoints.load_model(workdir, f"{workdir}/checkpoints/step-20").model
+    expected = _direct(network, front_end, decoding.load(path, 8000), 0.96)
+    got = model.predict_file(path)
+    assert got.seconds == 5
+    np.testing.assert_allclose(got.scores, expected, atol=5e-3)
+
+
+def test_two_front_ends_give_different_scores(tmp_path):
     waveform = 0.01 * _waveform(0.975)
-    got = audioset_strong.load_model(workdir).predict(waveform, 16_000)
-    network = checkpoints.load_model(workdir).model
-    log_mel = features.log_mel(waveform, lower_hz=300.0, offset=0.5)[tf.newaxis]
-    expected = special.expit(np.float64(network(log_mel, training=False)))
-    np.testing.assert_allclose(got.scores, expected, atol=1e-5)
-    default = audioset_strong.load_model(trained.write_workdir(tmp_path / "plain"))
-    assert np.abs(got.scores - default.predict(waveform, 16_000).scores).max() > 1e-3
-    (tmp_path / "run" / "config.gin").write_text("log_mel.offset = %quiet\n")
-    with pytest.raises(errors.InputError, match=r"log_mel.offset = %quiet: must be a plain number"):
-        audioset_strong.load_model(workdir)
-
-
-def test_importing_the_package_does_not_import_tensorflow():
-    code = (
-        "import sys, audioset_strong\n"
-        "assert callable(audioset_strong.load_model)\n"
-        "print({'tensorflow', 'keras', 'numpy', 'pandas'} & set(sys.modules))"
+    other = trained.write_workdir(tmp_path / "run", front_end=_FRONT_ENDS[0])
+    default = trained.write_workdir(tmp_path / "plain")
+    first, second = (
+        audioset_strong.load_model(path).predict(waveform, 16_000).scores
+        for path in (other, default)
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
+    assert np.abs(first - second).max() > 1e-3
+
+
+def test_a_workdir_without_run_json_or_of_another_shape_is_refused(tmp_path):
+    workdir = trained.write_workdir(tmp_path / "run", steps=(20,))
+    trained.run_info(front_end=features.FrontEnd(num_bands=32)).write(workdir)
+    with pytest.raises(errors.InputError, match=r"patches of 96 x 64 .* gives 96 x 32"):
+        audioset_strong.load_model(workdir)
+    (tmp_path / "run" / "run.json").unlink()
+    with pytest.raises(errors.InputError, match=r"its run\.json is missing") as raised:
+        audioset_strong.load_model(workdir)
+    assert "\n" not in str(raised.value)

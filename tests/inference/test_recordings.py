@@ -24,8 +24,8 @@ def _recording(path, seconds=6.0, rate=22_050):
 
 def _request(model, tmp_path=None, formats=(), threshold=0.5, **settings):
     output_dir = str(tmp_path / "out") if formats else None
-    chosen = event_detection.settings_for(model.vocabulary, threshold)
-    return recordings.Request(chosen, output_dir, formats, **settings)
+    chosen = event_detection.settings_for(model.vocabulary, threshold=threshold)
+    return recordings.PredictionRequest(chosen, output_dir, formats, **settings)
 
 
 def _names(directory):
@@ -42,7 +42,7 @@ def test_every_format_tells_of_the_same_scores(model, tmp_path):
     path = _recording(tmp_path / "in" / "street noise.flac")
     done = []
     request = _request(model, tmp_path, _ALL, hop_s=0.48, top_k=3)
-    assert recordings.predict(model, [path], request, done.append) == []
+    assert recordings.predict(model, [path], request=request, on_result=done.append) == []
     out = tmp_path / "out"
     assert _names(out) == [
         f"street noise.flac{suffix}"
@@ -56,7 +56,7 @@ def test_every_format_tells_of_the_same_scores(model, tmp_path):
         )
     ]
     base = str(out / "street noise.flac")
-    expected = model.predict_file(path, 0.48)
+    expected = model.predict_file(path, hop_s=0.48)
     with open(f"{base}.scores.csv", newline="") as file:
         header, *rows = csv.reader(file)
     assert header == ["start_s", "end_s", "class 0", "class 1", "class 2", "class 3"]
@@ -71,7 +71,9 @@ def test_every_format_tells_of_the_same_scores(model, tmp_path):
     assert [list(line["scores"].values()) for line in lines] == table[:, 2:].tolist()
     assert list(lines[0]["scores"]) == header[2:]
 
-    found = event_detection.detect(expected.scores, request.events, 6.0, 0.48, 0.96)
+    found = event_detection.detect(
+        expected.scores, request.events, seconds=6.0, hop_s=0.48, frame_s=0.96
+    )
     assert len(found) > 1
     with open(f"{base}.events.csv", newline="") as file:
         listed = list(csv.DictReader(file))
@@ -105,7 +107,8 @@ def test_a_clip_is_summed_up_by_its_mean_or_by_its_highest_scores(model, tmp_pat
     scores = model.predict_file(path).scores
     done = []
     for top_by in ("mean", "max"):
-        recordings.predict(model, [path], _request(model, top_by=top_by, batch_size=5), done.append)
+        request = _request(model, top_by=top_by, batch_size=5)
+        recordings.predict(model, [path], request=request, on_result=done.append)
     by_mean, by_max = (np.array([score for _, score in sorted(r.top)]) for r in done)
     np.testing.assert_allclose(by_mean, scores[:13].mean(axis=0), atol=1e-6)  # 12.48 s is outside
     np.testing.assert_allclose(by_max, scores.max(axis=0), atol=1e-6)
@@ -114,7 +117,7 @@ def test_a_clip_is_summed_up_by_its_mean_or_by_its_highest_scores(model, tmp_pat
 def test_no_event_leaves_empty_lists(model, tmp_path):
     path = str(audio_files.write(tmp_path / "a.wav", np.zeros(30_000), 16_000))
     request = _request(model, tmp_path, ("events", "audacity", "text", "png"), threshold=1.0)
-    recordings.predict(model, [path], request)
+    recordings.predict(model, [path], request=request)
     assert (tmp_path / "out" / "a.wav.labels.txt").read_text() == ""
     assert (tmp_path / "out" / "a.wav.events.csv").read_text() == "start_s,end_s,name,peak,mean\n"
     assert (tmp_path / "out" / "a.wav.txt").read_text().endswith("  no events\n")
@@ -126,7 +129,7 @@ def test_recordings_of_one_name_do_not_share_their_files(model, tmp_path):
         for i, name in enumerate(("a.wav", "a.flac", "x/a.wav", "x/y/a.wav"))
     ]
     request = _request(model, tmp_path, ("text",))
-    recordings.predict(model, [*paths, paths[0]], request)
+    recordings.predict(model, [*paths, paths[0]], request=request)
     assert _names(tmp_path / "out") == ["a.flac.txt", "a.wav.txt", "x/a.wav.txt", "x/y/a.wav.txt"]
     for i, path in enumerate(paths):
         name = pathlib.Path(path).relative_to(tmp_path / "in")
@@ -138,10 +141,11 @@ def test_files_that_are_there_are_replaced_only_when_asked_for(model, tmp_path):
     paths = [_recording(tmp_path / name) for name in ("a.wav", "b.wav")]
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "b.wav.txt").write_text("mine")
-    with pytest.raises(errors.InputError, match=r"b.wav.txt: there already; .*--overwrite"):
-        recordings.predict(model, paths, _request(model, tmp_path, ("text",)))
+    with pytest.raises(errors.InputError, match=r"b.wav.txt: exists already; .*--overwrite"):
+        recordings.predict(model, paths, request=_request(model, tmp_path, ("text",)))
     assert _names(tmp_path / "out") == ["b.wav.txt"]
-    recordings.predict(model, paths, _request(model, tmp_path, ("text",), overwrite=True))
+    request = _request(model, tmp_path, ("text",), overwrite=True)
+    recordings.predict(model, paths, request=request)
     assert (tmp_path / "out" / "b.wav.txt").read_text().startswith(paths[1])
 
 
@@ -162,21 +166,21 @@ def test_a_broken_recording_leaves_no_file_and_does_not_stop_the_others(model, t
         str(tmp_path / "empty.wav"),
         good[1],
     ]
-    told = recordings.predict(model, paths, _request(model, tmp_path, _ALL))
-    assert [path for path, _ in told] == paths[1:-1]
+    found = recordings.predict(model, paths, request=_request(model, tmp_path, _ALL))
+    assert [path for path, _ in found] == paths[1:-1]
     for (_, reason), words in zip(
-        told, ("no such file", "to NaN", "no such file", "libsndfile", "no audio"), strict=True
+        found, ("no such file", "to NaN", "no such file", "libsndfile", "no audio"), strict=True
     ):
         assert words in reason
     assert {name.partition(".")[0] for name in _names(tmp_path / "out")} == {"a", "c"}
     assert len(_names(tmp_path / "out")) == 2 * len(_ALL)
 
 
-def test_a_directory_that_cannot_be_written_is_told(model, tmp_path):
+def test_a_directory_that_cannot_be_written_is_named(model, tmp_path):
     path = _recording(tmp_path / "a.wav")
     (tmp_path / "out").write_text("a file")
     with pytest.raises(errors.InputError, match="out: cannot be written"):
-        recordings.predict(model, [path], _request(model, tmp_path, ("csv",)))
+        recordings.predict(model, [path], request=_request(model, tmp_path, ("csv",)))
 
 
 @pytest.mark.parametrize(
@@ -192,9 +196,14 @@ def test_a_directory_that_cannot_be_written_is_told(model, tmp_path):
     ],
 )
 def test_settings_are_checked_before_any_work(model, settings, message):
-    request = recordings.Request(event_detection.settings_for(model.vocabulary), **settings)
+    chosen = event_detection.settings_for(model.vocabulary)
+
+    def predict():
+        request = recordings.PredictionRequest(chosen, **settings)
+        recordings.predict(model, ["a.wav"], request=request)
+
     with pytest.raises(errors.InputError, match=message):
-        recordings.predict(model, ["a.wav"], request)
+        predict()
 
 
 def test_classes_that_share_a_name_are_told_apart_by_mid():

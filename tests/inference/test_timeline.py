@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from audioset_strong.audio import features
 from audioset_strong.inference import event_detection, timeline
 
 
@@ -35,7 +36,17 @@ def test_scores_and_events_stand_where_they_are_heard(hop_s, lead_s):
         event_detection.Event(0.0, 1.0, 2, 0.9, 0.8),
     ]
     names = ["a", "b", "c" * 50, "d"]
-    figure = timeline.draw("x.wav", 10.0, log_mel, scores, hop_s, [3, 1], names, found)
+    figure = timeline.draw(
+        "x.wav",
+        seconds=10.0,
+        log_mel=log_mel,
+        scores=scores,
+        hop_s=hop_s,
+        front_end=features.DEFAULT_FRONT_END,
+        classes=[3, 1],
+        names=names,
+        events=found,
+    )
     top, bottom, *_ = figure.axes
     assert top.get_title(loc="left") == "x.wav"
     assert [label.get_text() for label in bottom.get_yticklabels()] == ["d", "b"]
@@ -59,6 +70,42 @@ def test_scores_and_events_stand_where_they_are_heard(hop_s, lead_s):
 def test_long_names_are_cut():
     pooled = timeline.Pooled()
     pooled.add(np.zeros((100, 64)))
-    figure = timeline.draw("x.wav", 1.0, pooled, pooled, 0.96, [0], ["c" * 50] * 64)
+    figure = timeline.draw(
+        "x.wav",
+        seconds=1.0,
+        log_mel=pooled,
+        scores=pooled,
+        hop_s=0.96,
+        front_end=features.DEFAULT_FRONT_END,
+        classes=[0],
+        names=["c" * 50] * 64,
+    )
     (label,) = figure.axes[1].get_yticklabels()
     assert label.get_text() == "c" * 33 + "\u2026"
+
+
+def test_the_picture_follows_the_front_end():
+    front_end = features.FrontEnd(
+        hop_samples=320, num_bands=32, fft_length=1024, lower_hz=300.0, upper_hz=3000.0
+    )
+    log_mel, scores = timeline.Pooled(), timeline.Pooled()
+    log_mel.add(np.zeros((500, 32)))
+    scores.add(np.zeros((10, 1)))
+    figure = timeline.draw(
+        "x.wav",
+        seconds=10.0,
+        log_mel=log_mel,
+        scores=scores,
+        hop_s=0.96,
+        front_end=front_end,
+        classes=[0],
+        names=["a"],
+    )
+    top = figure.axes[0]
+    assert top.images[0].get_extent() == pytest.approx((0.0, 10.0, -0.5, 31.5))
+    edges = np.linspace(np.log1p(300 / 700), np.log1p(3000 / 700), 34)
+    centres = 700 * np.expm1(edges)[1:-1]
+    ticks = dict(zip([t.get_text() for t in top.get_yticklabels()], top.get_yticks(), strict=True))
+    assert list(ticks) == ["500", "1000", "2000"]
+    for hz in (500, 1000, 2000):
+        assert abs(ticks[str(hz)] - np.argmin(np.abs(centres - hz))) <= 0.5
