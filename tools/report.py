@@ -4,13 +4,17 @@ Example:
   report.py --runs_dir=runs --output_dir=report --sweep_dir=runs/plus_strong \\
       --sweep_dir=fig3/plus_strong --sweep_dir=fig3/plus_diffuse
 
-RUNS_DIR holds a workdir for each row, named like its gin file: weak_67k, diffuse_67k, strong_67k,
-weak_1_8m, plus_diffuse, plus_strong, or the directory of a sweep.py of it; rows that are not there
-stay empty. Each SWEEP_DIR, the --output_dir of a sweep.py, adds its selected point and its curves:
-all sweeps over weak_strong_mixture.strong_fraction together as Fig. 3, those over weak_strong_mixture.mu as mu_sweep.png,
-with Weak-1.8M and +Diffuse of RUNS_DIR as dashed lines. Written are table1.md, table1.csv,
-table1.tex, PNG figures, the figures' points and the best checkpoint for each metric as CSV, and
-index.html, a page with all of it, the classes and the configurations.
+RUNS_DIR contains a workdir for each row of Table 1, named like its gin file: weak_67k, diffuse_67k,
+strong_67k, weak_1_8m, plus_diffuse, plus_strong. The directory of a sweep.py may take its place.
+Rows without a workdir stay empty.
+
+Each SWEEP_DIR, the --output_dir of a sweep.py, adds its selected point and its curves. Sweeps over
+weak_strong_mixture.strong_video_fraction are drawn together as Fig. 3, those over
+weak_strong_mixture.mu as mu_sweep.png, with Weak-1.8M and +Diffuse of RUNS_DIR as dashed lines.
+
+The report consists of table1.md, table1.csv and table1.tex, figures as PNG, their points and the
+best checkpoint for each metric as CSV, and index.html: a page with all of this, the metrics of each
+class and the configurations.
 """
 
 import pathlib
@@ -20,9 +24,11 @@ from absl import flags
 from audioset_strong.core import cli
 
 _RUNS_DIR = flags.DEFINE_string("runs_dir", None, "Directory of the workdirs.", required=True)
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Where the report goes.", required=True)
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", None, "Directory that the report is written to.", required=True
+)
 _SWEEP_DIR = flags.DEFINE_multi_string(
-    "sweep_dir", [], "Directory of a sweep to show; may be repeated."
+    "sweep_dir", [], "Directory of a sweep to include; may be repeated."
 )
 
 
@@ -31,7 +37,7 @@ def main(argv: list[str]) -> None:
     del argv
     from audioset_strong.analysis import report
 
-    written = report.write(_RUNS_DIR.value, _OUTPUT_DIR.value, _SWEEP_DIR.value)
+    written = report.write(_RUNS_DIR.value, _OUTPUT_DIR.value, sweep_dirs=_SWEEP_DIR.value)
     print((pathlib.Path(_OUTPUT_DIR.value) / "table1.md").read_text())
     print("\n".join(str(path) for path in written))
 

@@ -6,11 +6,13 @@ Example, the mu sweep of section 4.1 with three seeds:
       --vary='train.seed = 0, 1, 2' --validation_data=data/train_strong_validation \\
       --eval_data=data/eval
 
-Every point has a workdir in OUTPUT_DIR/runs; what is done is not done again, and points may be
-added later. The best point on the validation data goes to OUTPUT_DIR/selection.json, all results to
-results.csv, curves to PNG files and TensorBoard's HParams. report.py takes OUTPUT_DIR for a row of
-Table 1. With --print_commands nothing runs: take the printed lines to a cluster, then call this
-again without it, with the same flags, to collect.
+Every point has a workdir in OUTPUT_DIR/runs. What is finished is not repeated, and points may be
+added later. The best point on the validation data is written to OUTPUT_DIR/selection.json, all
+results to results.csv, curves to PNG files and for TensorBoard's HParams tab. report.py accepts
+OUTPUT_DIR in place of the workdir of a row of Table 1.
+
+With --print_commands nothing is run: start the printed command lines on a cluster, then call this
+again with the same flags, but without this one, to collect the results.
 """
 
 import shlex
@@ -20,35 +22,37 @@ from absl import flags
 from audioset_strong.core import cli
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Directory of the sweep.", required=True)
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "As train.py's.", required=True)
+_DATA_DIR = cli.data_dir_flag()
 _VARY = flags.DEFINE_multi_string(
-    "vary", [], "Binding and values, 'weak_strong_mixture.mu = 0.0, 0.5, 1.0'; repeated for a grid."
+    "vary",
+    [],
+    "Binding and values, 'weak_strong_mixture.mu = 0.0, 0.5, 1.0'; repeat it for a grid.",
 )
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "As train.py's; may be repeated.")
-_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "As train.py's; may be repeated.")
-_INIT_FROM = flags.DEFINE_string("init_from", None, "As train.py's.")
-_EVAL_DATA = flags.DEFINE_multi_string("eval_data", [], "As evaluate.py's; may be repeated.")
+_GIN = cli.gin_flags()
+_INIT_FROM = flags.DEFINE_string("init_from", None, "See train.py.")
+_EVAL_DATA = flags.DEFINE_multi_string("eval_data", [], "See evaluate.py; may be repeated.")
 _VALIDATION_DATA = flags.DEFINE_multi_string(
-    "validation_data", [], "As evaluate.py's; may be repeated. Points are compared on it."
+    "validation_data", [], "See evaluate.py; may be repeated. Points are compared on it."
 )
 _METRIC = flags.DEFINE_string(
-    "metric", "strong_validation/d_prime", "By which checkpoints and points are picked."
+    "metric", "strong_validation/d_prime", "Metric by which checkpoints and points are selected."
 )
-_MAX_PARALLEL = flags.DEFINE_integer("max_parallel", 1, "Runs at a time.", lower_bound=1)
-_PRINT_COMMANDS = flags.DEFINE_bool("print_commands", False, "Print the command lines and end.")
+_MAX_PARALLEL = flags.DEFINE_integer("max_parallel", 1, "Number of runs at a time.", lower_bound=1)
+_PRINT_COMMANDS = flags.DEFINE_bool("print_commands", False, "Print the command lines and exit.")
 
 
 def main(argv: list[str]) -> None:
-    """Runs the sweep, draws its curves and says which point is best."""
+    """Runs the sweep, draws its curves and prints the best point."""
     del argv
     from audioset_strong.experiments import sweeps
 
+    gin_files, gin_params = _GIN()
     sweep = sweeps.Sweep(
         output_dir=_OUTPUT_DIR.value,
         vary=sweeps.parse_vary(_VARY.value),
         data_dir=_DATA_DIR.value,
-        gin_files=tuple(_GIN_FILE.value),
-        gin_params=tuple(_GIN_PARAM.value),
+        gin_files=tuple(gin_files),
+        gin_params=tuple(gin_params),
         init_from=_INIT_FROM.value,
         eval_data=tuple(_EVAL_DATA.value),
         validation_data=tuple(_VALIDATION_DATA.value),

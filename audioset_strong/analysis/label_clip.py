@@ -1,120 +1,114 @@
 """One clip with all of its labels, from a dataset's shards or from audio and metadata files."""
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 
-import pandas as pd
-import tensorflow as tf
+import numpy as np
 
-from audioset_strong.audio import decoding, features
-from audioset_strong.conversion import converter
+from audioset_strong.audio import decoding, pcm
+from audioset_strong.audio.features import DEFAULT_FRONT_END, FrontEnd
 from audioset_strong.core import errors
 from audioset_strong.labels import metadata
+from audioset_strong.labels.metadata_files import LabelTables, MetadataFiles
 from audioset_strong.labels.vocabularies import Vocabulary
 from audioset_strong.records import clip_records, dataset_info, inspection
 
 
 def from_dataset(directory: str, clip_id: str) -> tuple[clip_records.Clip, Vocabulary]:
-    """A clip of a converted dataset, and what its class indices mean.
+    """A clip of a converted dataset, and the classes that its indices stand for.
+
+    Args:
+      directory: of the dataset.
+      clip_id: YTID_STARTMS.
 
     Raises:
-      errors.InputError: no dataset there, or no such clip in it; with the manifest's reason.
+      errors.InputError: no dataset there, or no such clip in it, with the manifest's reason.
     """
     info = dataset_info.DatasetInfo.load(directory)
-    shards = info.shard_paths(directory)
-    manifest = os.path.join(directory, converter.MANIFEST)
-    if tf.io.gfile.exists(manifest):  # tells the shard, so that not all have to be read
-        listed = inspection.manifest_rows(directory)
-        rows = [row for row in listed if row["clip_id"] == clip_id]
-        if not rows:
-            raise errors.InputError(f"{manifest}: no clip {clip_id}")
-        if not rows[0]["shard"]:
-            raise errors.InputError(
-                f"{manifest}: clip {clip_id} is not in the dataset: {rows[0]['status']} "
-                f"({rows[0]['reason']})"
-            )
-        shards = [path for path in shards if rows[0]["shard"] in os.path.basename(path)]
-    for path in shards:
-        for clip in clip_records.read_clips(path, info.encoding):
-            if clip.clip_id == clip_id:
-                return clip, info.vocabulary
-    raise errors.InputError(f"{directory}: no clip {clip_id} in its shards")
+    return inspection.find_clip(directory, info, clip_id), info.vocabulary
 
 
 def from_files(
     audio_file: str,
     clip_id: str,
-    weak_csvs: Sequence[str] = (),
-    strong_tsvs: Sequence[str] = (),
-    framed_tsvs: Sequence[str] = (),
-    negatives: Sequence[str] = (),
-    class_labels: Sequence[str] = (),
-    skip_bad_rows: bool = False,
+    *,
+    files: MetadataFiles,
+    front_end: FrontEnd = DEFAULT_FRONT_END,
 ) -> tuple[clip_records.Clip, Vocabulary]:
     """A clip from its audio and from metadata files.
 
     Args:
       audio_file: holds the clip alone, or the whole video.
       clip_id: YTID_STARTMS.
-      weak_csvs, strong_tsvs, negatives: metadata files, read for this clip.
-      framed_tsvs: read for the explicit negatives in them.
-      class_labels: class lists, for the names of the classes; a class in none goes by its mid.
-      skip_bad_rows: leave malformed rows out instead of raising.
+      files: the labels. Framed TSVs are read for their explicit negatives only; class lists give
+        the names of the classes, and a class in none of them goes by its mid.
+      front_end: its sample rate is the one of the clip's audio.
 
     Returns:
-      The clip, and what its class indices mean. A kind of label is known of it where one of the
-      files names the clip.
+      The clip, and the classes that its indices stand for. A kind of label is known of the clip
+      where one of the files names the clip.
 
     Raises:
       errors.InputError: malformed files, undecodable audio, or a clip that no file names.
     """
     _, start_ms = metadata.split_clip_id(clip_id)
-
-    def rows(reader: Callable, paths: Sequence[str]) -> pd.DataFrame | None:
-        tables = [reader(path, skip_bad_rows=skip_bad_rows) for path in paths]
-        found = [table[table["clip_id"] == clip_id] for table in tables]
-        found = [table for table in found if len(table)]
-        return pd.concat(found, ignore_index=True) if found else None
-
-    weak = rows(metadata.read_weak_csv, weak_csvs)
-    strong = rows(metadata.read_strong_tsv, strong_tsvs)
-    framed = rows(metadata.read_framed_tsv, framed_tsvs)
-    absent = [rows(metadata.read_negatives, negatives)]
-    absent += [] if framed is None else [metadata.negatives_from_framed(framed)]
-    if weak is None and strong is None and framed is None and absent == [None]:
+    tables = files.read().of_clips({clip_id})
+    weak, strong, negatives = _labels(tables)
+    if weak is None and strong is None and negatives is None:
         raise errors.InputError(f"clip {clip_id}: in none of the metadata files given")
-    weak_mids = None if weak is None else sorted({mid for mids in weak["labels"] for mid in mids})
-    segments = None
-    if strong is not None:
-        columns = strong[["start_ms", "end_ms", "mid"]].drop_duplicates()
-        segments = list(columns.itertuples(index=False, name=None))
-    known = [table for table in absent if table is not None]
-    negative_mids = sorted({mid for table in known for mid in table["mid"]}) if known else None
 
-    vocabulary = Vocabulary.from_files(class_labels) if class_labels else Vocabulary((), ())
-    mids = {*(weak_mids or ()), *(mid for *_, mid in segments or ()), *(negative_mids or ())}
-    strangers = tuple(sorted(mid for mid in mids if mid not in vocabulary.index))
-    vocabulary = vocabulary.union(Vocabulary(strangers, strangers))
+    mids = {*(weak or ()), *(mid for *_, mid in strong or ()), *(negatives or ())}
+    names = files.class_names()
+    unnamed = tuple(sorted(mid for mid in mids if mid not in names.index))
+    vocabulary = names.union(Vocabulary(unnamed, unnamed))
     index = vocabulary.index
-    length_ms = metadata.CLIP_MS if weak is None else int(weak["end_ms"].iloc[0]) - start_ms
-    try:
-        waveform = decoding.load(
-            audio_file, features.SAMPLE_RATE, start_ms / 1000, length_ms / 1000, decoding.EITHER
-        )
-    except (decoding.AudioError, OSError) as error:
-        raise errors.InputError(f"{audio_file}: {error}") from error
+
+    length_ms = metadata.CLIP_MS
+    if tables.weak is not None and len(tables.weak):
+        length_ms = int(tables.weak["end_ms"].iloc[0]) - start_ms
+    waveform = _load(audio_file, start_ms, length_ms, front_end.sample_rate)
     clip = clip_records.Clip(
         clip_id=clip_id,
-        audio=decoding.to_pcm16(waveform),
-        sample_rate=features.SAMPLE_RATE,
-        weak_labels=_indices(index, weak_mids),
+        audio=pcm.from_float(waveform),
+        sample_rate=front_end.sample_rate,
+        weak_labels=_indices(index, weak),
         segments=None
-        if segments is None
-        else tuple(sorted((start, end, index[mid]) for start, end, mid in segments)),
-        negatives=_indices(index, negative_mids),
+        if strong is None
+        else tuple(sorted((start, end, index[mid]) for start, end, mid in strong)),
+        negatives=_indices(index, negatives),
     )
     return clip, vocabulary
 
 
-def _indices(index, mids: Sequence[str] | None) -> tuple[int, ...] | None:
+def _labels(
+    tables: LabelTables,
+) -> tuple[set[str] | None, set[tuple[int, int, str]] | None, set[str] | None]:
+    """(weak mids, segments, negative mids) of the one clip in the tables; None where unknown."""
+    weak, strong, negatives = None, None, None
+    if tables.weak is not None and len(tables.weak):
+        weak = {mid for mids in tables.weak["labels"] for mid in mids}
+    if tables.strong is not None and len(tables.strong):
+        columns = tables.strong[["start_ms", "end_ms", "mid"]]
+        strong = set(columns.itertuples(index=False, name=None))
+    if tables.negatives is not None and len(tables.negatives):
+        negatives = set(tables.negatives["mid"])
+    if tables.framed is not None and len(tables.framed):
+        framed = metadata.negatives_from_framed(tables.framed)
+        negatives = (negatives or set()) | set(framed["mid"])
+    return weak, strong, negatives
+
+
+def _load(path: str, start_ms: int, length_ms: int, sample_rate: int) -> np.ndarray:
+    try:
+        return decoding.load(
+            path,
+            sample_rate,
+            start_s=start_ms / 1000,
+            duration_s=length_ms / 1000,
+            contents=decoding.EITHER,
+        )
+    except (decoding.AudioError, OSError) as error:
+        raise errors.InputError(f"{path}: {error}") from error
+
+
+def _indices(index: Mapping[str, int], mids: set[str] | None) -> tuple[int, ...] | None:
     return None if mids is None else tuple(sorted(index[mid] for mid in mids))

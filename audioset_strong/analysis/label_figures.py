@@ -1,24 +1,23 @@
 """Figures of labels: a clip with all of its labels (Fig. 1), priors (Fig. 2), counts, odds ratios.
 
-Every function returns a matplotlib figure that belongs to no window; `drawing.save` writes it.
+Every function returns a matplotlib figure without a window; `drawing.save` writes it.
 """
 
 import itertools
 import typing
 from collections.abc import Callable, Sequence
 
+import adjustText
 import matplotlib.axes
 import matplotlib.figure
 import matplotlib.patches
-import matplotlib.text
 import matplotlib.ticker
 import matplotlib.transforms
 import numpy as np
 import pandas as pd
-from matplotlib.backends import backend_agg
 
 from audioset_strong.analysis import label_statistics
-from audioset_strong.audio import features
+from audioset_strong.audio.features import DEFAULT_FRONT_END, FrontEnd, log_mel
 from audioset_strong.core import drawing
 from audioset_strong.labels import framed_labels, framing
 from audioset_strong.labels.vocabularies import Vocabulary
@@ -26,54 +25,53 @@ from audioset_strong.records import clip_records
 
 Name = Callable[[str], str]  # mid -> display name
 
-# Told apart by colour-blind eyes too (Okabe and Ito 2008).
+# Distinguishable for colour-blind readers (Okabe and Ito 2008, https://jfly.uni-koeln.de/color/).
 _WEAK, _STRONG, _POSITIVE, _NEGATIVE = "#E69F00", "#0072B2", "#009E73", "#D55E00"
 _SET_COLOURS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
-_LOWER_HZ, _UPPER_HZ = 125.0, 7500.0  # of Fig. 1's mel bands
 _NAMED_CLASSES = 24  # in Fig. 2, at most, and at most a quarter of the classes
 _LONGEST_NAME = 34  # characters
+_PLACEMENT_STEPS = 200  # of the search for places of the names
 _LABELS_SHOWN, _PARTNERS_SHOWN = 12, 3  # of the odds ratios
 
 
 def clip(
-    shown: clip_records.Clip, vocabulary: Vocabulary, rule: str = framing.RELEASED
+    shown: clip_records.Clip,
+    vocabulary: Vocabulary,
+    *,
+    rule: str = framing.RELEASED,
+    front_end: FrontEnd = DEFAULT_FRONT_END,
 ) -> matplotlib.figure.Figure:
     """Fig. 1: a clip's spectrogram above its weak, strong and framed labels.
 
-    Every class has a row of its own in each panel; time runs the same in all of them.
+    Every class has its own row in each panel; the panels share one time axis.
 
     Args:
       shown: the clip.
-      vocabulary: what its class indices mean.
+      vocabulary: the classes that the indices of the clip stand for.
       rule: of the framed labels, see `framing.frame_labels`.
+      front_end: of the spectrogram. For a clip whose record holds log-mel values, the one that
+        they were computed with.
     """
-    names = [_short(name) for name in vocabulary.names]
     weak = sorted(shown.weak_labels or ())
     strong = sorted({label for _, _, label in shown.segments or ()})
     negative = sorted(set(shown.negatives or ()) - set(strong))
-    rows = (weak, strong, [*strong, *negative])
-    heights = [2.6, *(max(0.25 * len(classes), 0.5) for classes in rows)]
+    framed = [*strong, *negative]
+    heights = [2.6, *(max(0.25 * len(classes), 0.5) for classes in (weak, strong, framed))]
     figure = drawing.new_figure(9.5, 1.9 + sum(heights))
     axes = figure.subplots(4, 1, sharex=True, height_ratios=heights)
-    _spectrogram(axes[0], shown)
+    _spectrogram(axes[0], shown, front_end)
     axes[0].set_title(shown.clip_id, fontsize=10)
+    strong_known = shown.segments is not None
     for axis, classes, known, kind in (
-        (axes[1], rows[0], shown.weak_labels is not None, "weak"),
-        (axes[2], rows[1], shown.segments is not None, "strong"),
-        (axes[3], rows[2], shown.segments is not None, "framed"),
+        (axes[1], weak, shown.weak_labels is not None, "weak"),
+        (axes[2], strong, strong_known, "strong"),
+        (axes[3], framed, strong_known, "framed"),
     ):
-        axis.set_yticks(range(len(classes)), [names[label] for label in classes], fontsize=8)
-        axis.set_ylim(max(len(classes), 1) - 0.5, -0.5)
-        axis.tick_params(axis="y", length=0)
-        axis.grid(axis="x", alpha=0.3)
-        axis.set_axisbelow(True)
-        axis.set_ylabel(kind)
-        if not classes:
-            note = f"no {kind} label" if known else f"{kind} labels unknown"
-            axis.text(0.5, 0.5, note, transform=axis.transAxes, ha="center", va="center")
+        names = [_short(vocabulary.names[label]) for label in classes]
+        _class_rows(axis, names, kind, known=known)
     axes[1].barh(range(len(weak)), shown.seconds, height=0.7, color=_WEAK)
     _segments(axes[2], shown, strong)
-    _frames(axes[3], shown, rows[2], len(vocabulary), rule)
+    _frames(axes[3], shown, framed, num_classes=len(vocabulary), rule=rule)
     figure.align_ylabels(axes)
     axes[3].set_xlabel("time (s)")
     axes[3].set_xlim(0, max(shown.seconds, 10.0))
@@ -89,29 +87,44 @@ def clip(
     return figure
 
 
-def _spectrogram(axis: matplotlib.axes.Axes, shown: clip_records.Clip) -> None:
+def _class_rows(
+    axis: matplotlib.axes.Axes, names: Sequence[str], kind: str, *, known: bool
+) -> None:
+    """Prepares a panel with one row for each class; a note takes the place of no rows."""
+    axis.set_yticks(range(len(names)), names, fontsize=8)
+    axis.set_ylim(max(len(names), 1) - 0.5, -0.5)
+    axis.tick_params(axis="y", length=0)
+    axis.grid(axis="x", alpha=0.3)
+    axis.set_axisbelow(True)
+    axis.set_ylabel(kind)
+    if not names:
+        note = f"no {kind} label" if known else f"{kind} labels unknown"
+        axis.text(0.5, 0.5, note, transform=axis.transAxes, ha="center", va="center")
+
+
+def _spectrogram(axis: matplotlib.axes.Axes, shown: clip_records.Clip, front_end: FrontEnd) -> None:
     if shown.log_mel is not None:
-        log_mel = shown.log_mel.values.astype(np.float32)
+        values = shown.log_mel.values.astype(np.float32)
     else:
         # A clip shorter than one window would have no spectrogram at all.
-        missing = max(features.WINDOW_SAMPLES - shown.num_samples, 0)
-        waveform = np.pad(shown.waveform, (0, missing))
-        log_mel = features.log_mel(waveform).numpy()
-    frames, bands = log_mel.shape
-    hop = features.HOP_SAMPLES / features.SAMPLE_RATE
-    left = (features.WINDOW_SAMPLES / features.SAMPLE_RATE - hop) / 2
+        missing = max(front_end.window_samples - shown.num_samples, 0)
+        values = log_mel(np.pad(shown.waveform, (0, missing)), front_end).numpy()
+    stft_frames, bands = values.shape
+    hop_s = front_end.hop_samples / front_end.sample_rate
+    left = (front_end.window_samples / front_end.sample_rate - hop_s) / 2
     axis.imshow(
-        log_mel.T,
+        values.T,
         origin="lower",
         aspect="auto",
         cmap="magma",
-        extent=(left, left + frames * hop, -0.5, bands - 0.5),
+        extent=(left, left + stft_frames * hop_s, -0.5, bands - 0.5),
         interpolation="nearest",
     )
     hz = np.array([250, 500, 1000, 2000, 4000])
-    edges = np.log1p(np.array([_LOWER_HZ, _UPPER_HZ]) / 700)
-    place = (np.log1p(hz / 700) - edges[0]) / (edges[1] - edges[0]) * (bands + 1) - 1
-    axis.set_yticks(place, [f"{value}" for value in hz], fontsize=8)
+    hz = hz[(front_end.lower_hz < hz) & (hz < front_end.upper_hz)]
+    edges = np.log1p(np.array([front_end.lower_hz, front_end.upper_hz]) / 700)
+    position = (np.log1p(hz / 700) - edges[0]) / (edges[1] - edges[0]) * (bands + 1) - 1
+    axis.set_yticks(position, [f"{value}" for value in hz], fontsize=8)
     axis.set_ylabel("Hz")
     axis.tick_params(axis="x", labelbottom=False)
 
@@ -123,7 +136,7 @@ def _segments(axis: matplotlib.axes.Axes, shown: clip_records.Clip, classes: Seq
             (end_ms - start_ms) / 1000,
             left=start_ms / 1000,
             height=0.7,
-            # Where segments of one class overlap, it shows; and the edge shows the shortest.
+            # Half transparent, so that overlaps show; the edge makes the shortest segments visible.
             color=(*matplotlib.colors.to_rgb(_STRONG), 0.6),
             edgecolor=_STRONG,
             linewidth=1,
@@ -134,26 +147,27 @@ def _frames(
     axis: matplotlib.axes.Axes,
     shown: clip_records.Clip,
     classes: Sequence[int],
+    *,
     num_classes: int,
     rule: str,
 ) -> None:
     segments = np.array(shown.segments or (), np.int64).reshape(1, -1, 3)
     grid = framed_labels.frame_grid()
-    grid = grid[grid + framing.FRAME_MS / 2 <= 1000 * shown.seconds]  # half of each is audio
+    grid = grid[framing.frames_inside(grid, framing.FRAME_MS, 1000 * shown.seconds)]
     positive = framing.frame_labels(
         segments[..., 0],
         segments[..., 1],
         segments[..., 2],
-        grid[np.newaxis],
-        framing.FRAME_MS,
-        num_classes,
-        rule,
+        frame_start=grid[np.newaxis],
+        frame_length=framing.FRAME_MS,
+        num_classes=num_classes,
+        rule=rule,
     )
     explicit = np.zeros((1, num_classes), bool)
     explicit[0, list(shown.negatives or ())] = True
     labels = framing.three_valued_labels(positive, explicit).numpy()[0]  # [frames, classes]
     for row, label in enumerate(classes):
-        whole_clip = not (labels[:, label] > 0).any()  # no positive frame: not complementary
+        whole_clip = not (labels[:, label] > 0).any()  # no positive frame: an explicit negative
         for start, value in zip(grid / 1000, labels[:, label], strict=True):
             if value < 0:
                 continue
@@ -172,43 +186,23 @@ def _frames(
 
 
 def priors(table: pd.DataFrame, name: Name) -> matplotlib.figure.Figure:
-    """Fig. 2: each class's share of clips by strong against that by weak labels.
+    """Fig. 2: the share of clips that have each class, by strong against by weak labels.
 
-    Classes that one side lacks cannot be drawn on logarithmic axes and are counted below. Those
-    farthest from the diagonal are named, as far as there is room.
+    Classes that have only one kind of label cannot be drawn on logarithmic axes; the title counts
+    them. The classes farthest from the diagonal are named, as far as there is room.
 
     Args:
       table: of `label_statistics.priors`.
-      name: of a mid.
+      name: gives the display name of a mid.
     """
     drawn = table[(table["weak_clips"] > 0) & (table["strong_clips"] > 0)]
     figure = drawing.new_figure(7.5, 7.5)
     axis = figure.subplots()
-    x, y = drawn["weak_prior"].to_numpy(), drawn["strong_prior"].to_numpy()
-    values = np.concatenate([x, y]) if len(drawn) else np.array([1e-3, 1.0])
-    limits = values.min() / 2, min(values.max() * 2, 1.5)
-    for factor, style in ((1, "-"), (10, "--"), (0.1, "--")):
-        ends = np.array(limits)
-        axis.plot(ends, ends * factor, style, color="#888888", linewidth=1, zorder=1)
-        if limits[0] * max(factor, 1 / factor) < limits[1]:  # else it lies outside
-            x_end = min(limits[1], limits[1] / factor)
-            axis.annotate(
-                f"{factor:g}\u00d7",
-                (x_end, x_end * factor),
-                # Below the line: beside its end at the top, to the left of one at the right edge.
-                xytext=(5, -10) if factor > 1 else (-4, -24),
-                textcoords="offset points",
-                ha="left" if factor > 1 else "right",
-                va="center",
-                color="#666666",
-                fontsize=8,
-            )
-    axis.plot(x, y, "o", color=_STRONG, alpha=0.6, markersize=4, zorder=2)
-    axis.set_xscale("log")
-    axis.set_yscale("log")
-    axis.set_xlim(limits)
-    axis.set_ylim(limits)
-    axis.set_aspect("equal")
+    points = drawn[["weak_prior", "strong_prior"]].to_numpy()
+    limits = (points.min() / 2, min(points.max() * 2, 1.5)) if len(points) else (5e-4, 1.5)
+    _ratio_lines(axis, limits)
+    axis.plot(*points.T, "o", color=_STRONG, alpha=0.6, markersize=4, zorder=2)
+    axis.set(xscale="log", yscale="log", xlim=limits, ylim=limits, aspect="equal")
     axis.grid(alpha=0.2)
     axis.set_xlabel("share of clips with the weak label")
     axis.set_ylabel("share of clips with the strong label")
@@ -218,58 +212,83 @@ def priors(table: pd.DataFrame, name: Name) -> matplotlib.figure.Figure:
     ]
     axis.set_title(f"{len(drawn)} classes; not shown: {', '.join(one_sided)}", fontsize=9)
     named = min(_NAMED_CLASSES, -(-len(drawn) // 4))
-    points = drawn.loc[drawn["ratio"].map(np.log).abs().nlargest(named).index]
-    _place_names(
+    farthest = drawn.loc[drawn["ratio"].map(np.log).abs().nlargest(named).index]
+    _name_points(
         axis,
-        points[["weak_prior", "strong_prior"]].to_numpy(),
-        [_short(name(mid)) for mid in points["mid"]],
-        obstacles=np.stack([x, y], axis=1),
+        farthest[["weak_prior", "strong_prior"]].to_numpy(),
+        [_short(name(mid)) for mid in farthest["mid"]],
+        obstacles=points,
     )
     return figure
 
 
-def _place_names(
-    axis: matplotlib.axes.Axes, points: np.ndarray, names: Sequence[str], obstacles: np.ndarray
+def _ratio_lines(axis: matplotlib.axes.Axes, limits: tuple[float, float]) -> None:
+    """Draws the lines on which the strong share is 0.1, 1 and 10 times the weak one."""
+    low, high = limits
+    for factor, style in ((1, "-"), (10, "--"), (0.1, "--")):
+        ends = np.array(limits)
+        axis.plot(ends, ends * factor, style, color="#888888", linewidth=1, zorder=1)
+        if low * max(factor, 1 / factor) >= high:  # outside the axes
+            continue
+        x_end = min(high, high / factor)
+        axis.annotate(
+            f"{factor:g}\u00d7",
+            (x_end, x_end * factor),
+            # Below the line: to the right of an end at the top, to the left of one at the right.
+            xytext=(5, -10) if factor > 1 else (-4, -24),
+            textcoords="offset points",
+            ha="left" if factor > 1 else "right",
+            va="center",
+            color="#666666",
+            fontsize=8,
+        )
+
+
+def _name_points(
+    axis: matplotlib.axes.Axes, points: np.ndarray, names: Sequence[str], *, obstacles: np.ndarray
 ) -> None:
-    """Writes names beside points, the first ones first, where nothing is in the way.
+    """Writes names beside points, with a line to the point where the name is not next to it.
 
     Args:
       axis: to write on; its limits must be set.
       points: `[names, 2]`, in data coordinates.
-      names: one that fits nowhere is left out.
-      obstacles: `[markers, 2]`, likewise; the points among them.
+      names: most important first. A name for which there is no room is left out.
+      obstacles: `[markers, 2]`, in data coordinates: what no name may hide.
     """
-    drawn = typing.cast(matplotlib.figure.Figure, axis.figure)
-    drawn.draw_without_rendering()  # settles where the axes are
-    renderer = typing.cast(backend_agg.FigureCanvasAgg, drawn.canvas).get_renderer()
-    room = axis.get_window_extent(renderer)
-    bounds = matplotlib.transforms.Bbox.from_bounds
-    taken = [bounds(x - 2, y - 2, 4, 4) for x, y in axis.transData.transform(obstacles)]
-    sides = ((1, 0), (-1, 0), (0.8, 1), (-0.8, 1), (0.8, -1), (-0.8, -1), (0, 1.6), (0, -1.6))
-    for point, name in zip(points, names, strict=True):
-        for reach, (dx, dy) in itertools.product((5, 20, 40), sides):  # near places first
-            text = axis.annotate(
-                name,
-                point,
-                xytext=(dx * reach, dy * reach),
-                textcoords="offset points",
-                ha="left" if dx > 0 else "right" if dx < 0 else "center",
-                va="center",
-                fontsize=7,
-                arrowprops={"arrowstyle": "-", "color": "#aaaaaa", "linewidth": 0.5, "shrinkA": 0},
-            )
-            text.set_in_layout(False)
-            text.update_positions(renderer)
-            box = matplotlib.text.Text.get_window_extent(text, renderer)  # without the line
-            inside = room.contains(box.x0, box.y0) and room.contains(box.x1, box.y1)
-            if inside and not any(box.overlaps(other) for other in taken):
-                taken.append(box)
-                break
-            text.remove()
+    if not names:
+        return
+    figure = typing.cast(matplotlib.figure.Figure, axis.figure)
+    figure.draw_without_rendering()  # settles where the axes are
+    texts = []
+    for (x, y), name in zip(points, names, strict=True):  # beginning away from the diagonal
+        text = axis.text(x, y, name, ha="right" if y > x else "left", va="center", fontsize=7)
+        text.set_in_layout(False)
+        texts.append(text)
+    # A number of steps, not a time, so that the picture is the same on every machine.
+    _, lines = adjustText.adjust_text(
+        texts,
+        *obstacles.T,
+        ax=axis,
+        iter_lim=_PLACEMENT_STEPS,
+        expand=(1.05, 1.3),
+        force_static=(0.2, 0.3),
+        force_explode=(0.0, 0.0),
+        arrowprops={"arrowstyle": "-", "color": "#aaaaaa", "linewidth": 0.5},
+    )
+    kept: list[matplotlib.transforms.Bbox] = []
+    for text in texts:
+        box = text.get_window_extent()
+        if not any(box.overlaps(other) for other in kept):
+            kept.append(box)
+            continue
+        for line in lines:
+            if line.patchA is text:
+                line.remove()
+        text.remove()
 
 
 def class_counts(counts: pd.DataFrame) -> matplotlib.figure.Figure:
-    """Items of each class, the most frequent class of each set first.
+    """The number of items of each class, the most frequent class of each set first.
 
     Args:
       counts: of `label_statistics.class_counts`.
@@ -291,7 +310,7 @@ def class_counts(counts: pd.DataFrame) -> matplotlib.figure.Figure:
 
 
 def items_per_clip(table: pd.DataFrame) -> matplotlib.figure.Figure:
-    """The share of clips by how many items they have; clips of the longest 0.1% are left out.
+    """The distribution of the number of items per clip; the longest 0.1% of its tail is cut off.
 
     Args:
       table: of `label_statistics.items_per_clip`.
@@ -335,14 +354,14 @@ def segment_durations(histogram: pd.DataFrame) -> matplotlib.figure.Figure:
 
 
 def odds_ratios(top: pd.DataFrame, by: str, name: Name) -> matplotlib.figure.Figure:
-    """The labels that go most surely with each of the most frequent labels of one side.
+    """The labels most surely associated with each of the most frequent labels of one side.
 
     Args:
       top: of `label_statistics.top_pairs`.
       by: the side, "weak_mid" or "strong_mid".
-      name: of a mid.
+      name: gives the display name of a mid.
     """
-    sides = {label_statistics.WEAK: "weak", label_statistics.STRONG: "strong"}
+    sides = {label_statistics.WEAK_MID: "weak", label_statistics.STRONG_MID: "strong"}
     (other,) = set(sides) - {by}
     clips = (top["both"] + top[f"{sides[by]}_only"]).groupby(top[by]).first()
     frequent = clips.nlargest(_LABELS_SHOWN).index

@@ -1,7 +1,8 @@
-"""Statistics of labels: how many, how long, and how weak and strong ones go together.
+"""Statistics of labels: how many there are, how long they last, how weak and strong ones relate.
 
-What is counted are items: tables with the columns clip_id and mid, an item a row. An item is a
-clip's label, a segment, or a frame, whatever the set. Source: sections 3.1 to 3.3 of the paper.
+The functions count items: tables with the columns clip_id and mid, one item a row. An item is a
+label of a clip, a segment, or a frame, depending on the set. Source: sections 3.1 to 3.3 of the
+paper, https://arxiv.org/abs/2105.07031.
 """
 
 import itertools
@@ -13,14 +14,22 @@ import scipy.sparse
 import scipy.special
 
 PAIR = ["clip_id", "mid"]
-WEAK, STRONG = "weak_mid", "strong_mid"
+WEAK_MID, STRONG_MID = "weak_mid", "strong_mid"
 
 
 def weak_items(weak: pd.DataFrame) -> pd.DataFrame:
-    """Weak labels, an item each.
+    """Weak labels, one item each.
 
     Args:
       weak: clip_id and labels (tuples of mids), see `metadata.read_weak_csv`.
+
+    Returns:
+      clip_id str, mid str.
+
+    Example:
+      >>> weak = pd.DataFrame({"clip_id": ["a_0"], "labels": [("/m/x", "/m/y")]})
+      >>> weak_items(weak)["mid"].tolist()
+      ['/m/x', '/m/y']
     """
     lengths = weak["labels"].map(len).to_numpy(np.int64)
     return pd.DataFrame(
@@ -32,7 +41,14 @@ def weak_items(weak: pd.DataFrame) -> pd.DataFrame:
 
 
 def clip_items(items: pd.DataFrame) -> pd.DataFrame:
-    """Each clip's classes once, however many of its items are of that class."""
+    """Each class of a clip once, however many items of the clip have it.
+
+    Args:
+      items: clip_id, mid; other columns are dropped.
+
+    Returns:
+      clip_id, mid.
+    """
     return items[PAIR].drop_duplicates(ignore_index=True)
 
 
@@ -44,7 +60,12 @@ def summary(sets: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
     Returns:
       set, clips, classes, items; per_class_mean, per_class_median (items of a class) and
-      per_clip_mean, per_clip_median, per_clip_max. Of the classes and clips with an item only.
+      per_clip_mean, per_clip_median, per_clip_max. Classes and clips without an item do not count.
+
+    Example:
+      >>> items = pd.DataFrame({"clip_id": ["a_0", "a_0", "b_0"], "mid": ["/m/x", "/m/y", "/m/x"]})
+      >>> summary({"weak": items})[["clips", "classes", "items", "per_clip_max"]].iloc[0].tolist()
+      [2, 2, 3, 2]
     """
     rows = []
     for name, items in sets.items():
@@ -68,6 +89,9 @@ def summary(sets: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def class_counts(sets: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Items of each class in each set; 0 where a set has none.
 
+    Args:
+      sets: name -> items.
+
     Returns:
       int64 columns named like the sets, indexed by mid; the classes of all sets, sorted.
     """
@@ -77,6 +101,9 @@ def class_counts(sets: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def items_per_clip(sets: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """How many clips have how many items.
+
+    Args:
+      sets: name -> items.
 
     Returns:
       set, items, clips, and share (of the set's clips).
@@ -98,7 +125,7 @@ def items_per_clip(sets: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def segment_durations(strong: pd.DataFrame) -> pd.DataFrame:
-    """The lengths of each class's segments.
+    """How long the segments of each class last.
 
     Args:
       strong: mid, start_ms, end_ms.
@@ -123,10 +150,10 @@ def duration_histogram(strong: pd.DataFrame, width_ms: int = 100) -> pd.DataFram
 
     Args:
       strong: start_ms, end_ms.
-      width_ms: of a bin.
+      width_ms: width of a bin, in ms.
 
     Returns:
-      from_seconds (in the bin), to_seconds (not in it), segments; from 0 to the longest.
+      from_seconds (inclusive), to_seconds (exclusive), segments; from 0 to the longest segment.
     """
     bins = np.bincount((strong["end_ms"] - strong["start_ms"]).to_numpy() // width_ms)
     start = np.arange(len(bins)) * width_ms
@@ -140,18 +167,18 @@ def duration_histogram(strong: pd.DataFrame, width_ms: int = 100) -> pd.DataFram
 
 
 def priors(weak: pd.DataFrame, strong: pd.DataFrame) -> pd.DataFrame:
-    """Each class's share of clips by its weak and by its strong labels (Fig. 2).
+    """The share of clips that have a class, by weak and by strong labels (Fig. 2).
 
     Only clips in both sets count, so that the labels are compared and not the choice of clips.
 
     Args:
-      weak: items.
-      strong: items.
+      weak: items of weak labels.
+      strong: items of strong labels.
 
     Returns:
       mid, weak_clips, strong_clips, weak_prior, strong_prior, ratio (strong to weak; infinite
-      where there is no weak label); the classes of either, sorted by mid. Empty without a clip in
-      common.
+      where there is no weak label); the classes of either set, sorted by mid. Empty where no clip
+      is in both sets.
     """
     weak, strong, num_clips = _in_common(weak, strong)
     counts = class_counts({"weak_clips": weak, "strong_clips": strong}).reset_index()
@@ -163,21 +190,26 @@ def priors(weak: pd.DataFrame, strong: pd.DataFrame) -> pd.DataFrame:
 
 
 def odds_ratios(weak: pd.DataFrame, strong: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
-    """How weak and strong labels go together, over the clips in both sets.
+    """How weak and strong labels occur together, over the clips in both sets (section 3.3).
 
-    The odds ratio of a pair is (both * neither) / (weak_only * strong_only). Its interval is
-    Woolf's (1955), normal in the logarithm; where one of the four counts is 0, a half is added to
-    each for the ratio too (Haldane 1956, Anscombe 1956), so that all are finite.
+    Of a weak and a strong label, with clips counted as both, weak_only, strong_only and neither:
+
+        odds ratio = (both * neither) / (weak_only * strong_only)
+        standard error of its logarithm = sqrt(1/both + 1/weak_only + 1/strong_only + 1/neither)
+
+    The interval is normal in the logarithm (Woolf 1955,
+    https://doi.org/10.1111/j.1469-1809.1955.tb01348.x). Where one of the counts is 0, a half is
+    added to each of the four (Haldane 1956, Anscombe 1956), so that all values are finite.
 
     Args:
-      weak: items.
-      strong: items.
-      confidence: that the interval holds the ratio.
+      weak: items of weak labels.
+      strong: items of strong labels.
+      confidence: probability that the interval covers the ratio.
 
     Returns:
       weak_mid, strong_mid; both, weak_only, strong_only, neither (clips); odds_ratio, low, high;
-      strong_given_weak, weak_given_strong (shares of clips). Pairs without a clip in common, whose
-      ratio is 0, are left out. Sorted by low, the surest first.
+      strong_given_weak, weak_given_strong (shares of clips). Pairs that no clip has are left out:
+      their ratio is 0. Sorted by low, highest first.
     """
     weak, strong, num_clips = _in_common(weak, strong)
     clip, _ = pd.factorize(pd.concat([weak["clip_id"], strong["clip_id"]]))
@@ -189,8 +221,8 @@ def odds_ratios(weak: pd.DataFrame, strong: pd.DataFrame, confidence: float = 0.
     weak_clips, strong_clips = has_weak.sum(axis=0)[row], has_strong.sum(axis=0)[column]
     table = pd.DataFrame(
         {
-            WEAK: weak_mids.take(row),
-            STRONG: strong_mids.take(column),
+            WEAK_MID: weak_mids.take(row),
+            STRONG_MID: strong_mids.take(column),
             "both": both,
             "weak_only": weak_clips - both,
             "strong_only": strong_clips - both,
@@ -206,18 +238,19 @@ def odds_ratios(weak: pd.DataFrame, strong: pd.DataFrame, confidence: float = 0.
     table["high"] = np.exp(log_ratio + margin)
     table["strong_given_weak"] = both / weak_clips
     table["weak_given_strong"] = both / strong_clips
-    order = ["low", WEAK, STRONG]
+    order = ["low", WEAK_MID, STRONG_MID]
     return table.sort_values(order, ascending=[False, True, True], ignore_index=True)
 
 
 def top_pairs(ratios: pd.DataFrame, by: str, count: int) -> pd.DataFrame:
-    """The labels that go most surely with each label of one side.
+    """The labels that are most surely associated with each label of one side.
 
     Args:
       ratios: of `odds_ratios`.
-      by: "weak_mid" for the strong labels that go with each weak one, or "strong_mid".
-      count: at most so many for each, with the highest lower bounds of their odds ratios. Only
-        those above 1: the others go together less often than chance, or not surely more.
+      by: "weak_mid" for the strong labels associated with each weak one, or "strong_mid".
+      count: at most this many partners for each label: those with the highest lower bounds of the
+        odds ratio. A partner whose lower bound is not above 1 is left out, since it may be no more
+        frequent than chance.
 
     Returns:
       The rows of `ratios`, with rank (1, 2, ...); sorted by that mid and rank.
@@ -229,7 +262,7 @@ def top_pairs(ratios: pd.DataFrame, by: str, count: int) -> pd.DataFrame:
 
 
 def _in_common(weak: pd.DataFrame, strong: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, int]:
-    """Each clip's classes, for the clips in both sets; and how many clips these are."""
+    """The classes of each clip that is in both sets, and the number of these clips."""
     strong = clip_items(strong[strong["clip_id"].isin(weak["clip_id"])])
     weak = clip_items(weak[weak["clip_id"].isin(strong["clip_id"])])
     return weak, strong, weak["clip_id"].nunique()

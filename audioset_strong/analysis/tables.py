@@ -1,6 +1,7 @@
 """Table 1: what the six models reach on the weak and on the strong eval."""
 
 import dataclasses
+import itertools
 import pathlib
 import re
 from collections.abc import Sequence
@@ -8,13 +9,15 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from audioset_strong.configuration import gin_files
-from audioset_strong.core import errors
-from audioset_strong.evaluation import evaluator, selection
+from audioset_strong.core import errors, files
+from audioset_strong.evaluation import selection
+from audioset_strong.evaluation.results import EVAL_DIR, read_results
+from audioset_strong.training.run_info import RunInfo
+from audioset_strong.training.workdirs import CONFIG_FILE
 
 SETS = ("weak_eval", "strong_eval")
 METRICS = ("d_prime", "lwlrap")
-IMPLICIT = "d_prime_implicit"  # there also without explicit negatives
+IMPLICIT = "d_prime_implicit"  # measured even where there are no explicit negatives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +26,9 @@ class Row:
 
     Attributes:
       name: of the gin file and of the workdir.
-      title: as the paper prints it.
-      paper: what it reports, by "<set>/<metric>". Only figures that could be verified are here; the
-        paper measures them on AudioSet with ResNet-50.
+      title: as printed in the paper.
+      paper: the paper's figures, by "<set>/<metric>", measured on AudioSet with ResNet-50. Only
+        those that could be verified are included.
     """
 
     name: str
@@ -44,34 +47,49 @@ ROWS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """An evaluated run and the checkpoint that stands for it.
+class EvaluatedRun:
+    """An evaluated run and the checkpoint that represents it in Table 1.
 
     Attributes:
-      row: of Table 1.
-      workdir: of the run.
+      row: the row of Table 1 that it fills.
+      workdir: where it was trained and evaluated.
       step: of the checkpoint.
-      selected: whether it was picked on validation data; otherwise it is the last one evaluated.
-      mu: share of diffuse or strong examples, for the fine-tuned rows.
-      results: step, set, metric, value of every checkpoint.
-      best: "<set>/<metric>" -> step and value of the checkpoint that is best by it, as
+      selected: whether the checkpoint was selected on validation data; if not, it is the last one
+        that was evaluated.
+      info: the facts of the run, from its `run.json`.
+      results: step, set, metric and value of every checkpoint.
+      best: "<set>/<metric>" -> step and value of the checkpoint that is best by this metric, as
         `selection.select` found; empty where nothing was selected.
-      per_class: set -> the checkpoint's metrics of each class, see `measures.Measured`.
-      config: the bindings that the run was trained with.
+      per_class: set -> a table of the checkpoint's metrics, one row per class.
+      config: the gin bindings that the run was trained with, for people to read; empty where it
+        was trained without gin.
     """
 
     row: Row
     workdir: pathlib.Path
     step: int
     selected: bool
-    mu: float | None
+    info: RunInfo
     results: pd.DataFrame
     best: dict[str, dict]
     per_class: dict[str, pd.DataFrame]
     config: str
 
+    @property
+    def mu(self) -> float | None:
+        """Share of diffuse or strong examples; None where the run has no mixture (section 4)."""
+        return self.info.mu
+
     def value(self, set_name: str, metric: str) -> float:
-        """A metric of the checkpoint; NaN where it was not measured."""
+        """A metric of the checkpoint.
+
+        Args:
+          set_name: one of `SETS`, or the name of another set in `results`.
+          metric: a name in `results`, such as "d_prime" or "d_prime_low".
+
+        Returns:
+          Its value; NaN where it was not measured.
+        """
         rows = self.results
         found = rows.loc[
             (rows["step"] == self.step) & (rows["set"] == set_name) & (rows["metric"] == metric),
@@ -80,149 +98,156 @@ class Run:
         return float(found.iloc[0]) if len(found) else float("nan")
 
 
-def read_runs(runs_dir: str) -> list[Run]:
-    """The evaluated runs among the six rows' workdirs, in the order of the table.
+def read_runs(runs_dir: str) -> list[EvaluatedRun]:
+    """Reads the runs of Table 1 that have been evaluated, in the order of the table.
 
     Args:
       runs_dir: holds a workdir, or the directory of a sweep, for each row, named like its gin file
         ("strong_67k").
 
+    Returns:
+      The evaluated runs; rows without one are left out.
+
     Raises:
-      errors.InputError: none of them is there and evaluated, or a file of one is missing.
+      errors.InputError: no row has an evaluated run, or a file of a run is missing or damaged.
     """
-    runs = []
-    for row in ROWS:
-        workdir = _workdir(pathlib.Path(runs_dir) / row.name)
-        results = evaluator.read_results(str(workdir))
-        if results.empty:
-            continue
-        picked = selection.read(str(workdir))
-        step = picked["step"] if picked else int(results["step"].max())
-        bindings = _read_config(workdir)
-        runs.append(
-            Run(
-                row=row,
-                workdir=workdir,
-                step=step,
-                selected=picked is not None,
-                mu=_mu(bindings),
-                results=results,
-                best=(picked or {}).get("best_of_each_metric", {}),
-                per_class=_read_per_class(workdir, results, step),
-                config=bindings,
-            )
-        )
+    found = (_read_run(row, _workdir(pathlib.Path(runs_dir) / row.name)) for row in ROWS)
+    runs = [run for run in found if run is not None]
     if not runs:
         names = ", ".join(row.name for row in ROWS)
         raise errors.InputError(
-            f"{runs_dir}: no evaluated run in it; the workdirs must be named {names}, and "
-            "evaluate.py must have run on them"
+            f"{runs_dir}: contains no evaluated run; name the workdirs {names}, and run "
+            "evaluate.py on them first"
         )
     return runs
 
 
 def _workdir(path: pathlib.Path) -> pathlib.Path:
-    """The workdir itself, or that of the point which a sweep in its place selected."""
-    picked = selection.read(str(path))
-    return path / picked["workdir"] if picked and "workdir" in picked else path
+    """The workdir of a row: the path itself or, if a sweep is there, the point it selected."""
+    selected = selection.read(str(path))
+    return path / selected["workdir"] if selected and "workdir" in selected else path
 
 
-def _read_config(workdir: pathlib.Path) -> str:
-    try:
-        return (workdir / gin_files.CONFIG_FILE).read_text()
-    except FileNotFoundError as error:
-        raise errors.InputError(
-            f"{workdir}: evaluated, but without {gin_files.CONFIG_FILE}"
-        ) from error
+def _read_run(row: Row, workdir: pathlib.Path) -> EvaluatedRun | None:
+    """The run in a workdir; None where nothing was evaluated."""
+    results = read_results(str(workdir))
+    if results.empty:
+        return None
+    info = RunInfo.read(str(workdir))
+    selected = selection.read(str(workdir))
+    step = selected["step"] if selected else int(results["step"].max())
+    return EvaluatedRun(
+        row=row,
+        workdir=workdir,
+        step=step,
+        selected=selected is not None,
+        info=info,
+        results=results,
+        best=(selected or {}).get("best_of_each_metric", {}),
+        per_class=_read_per_class(workdir, results, step=step),
+        config=_read_config(workdir / CONFIG_FILE),
+    )
 
 
 def _read_per_class(
-    workdir: pathlib.Path, results: pd.DataFrame, step: int
+    workdir: pathlib.Path, results: pd.DataFrame, *, step: int
 ) -> dict[str, pd.DataFrame]:
-    """The tables of the sets of Table 1 that the checkpoint was evaluated on."""
-    there = set(results.loc[results["step"] == step, "set"])
-    read = {}
-    for set_name in (name for name in SETS if name in there):
-        path = workdir / evaluator.EVAL_DIR / "per_class" / f"{set_name}-{step}.csv"
+    """The per-class tables of those sets of Table 1 that the checkpoint was evaluated on."""
+    evaluated = set(results.loc[results["step"] == step, "set"])
+    tables = {}
+    for set_name in (name for name in SETS if name in evaluated):
+        path = workdir / EVAL_DIR / "per_class" / f"{set_name}-{step}.csv"
         try:
-            # As they stand there: a class may be called "None".
-            read[set_name] = pd.read_csv(path, converters={"display_name": str})
+            # Without conversion: a class may be called "None".
+            tables[set_name] = pd.read_csv(path, converters={"display_name": str})
         except FileNotFoundError as error:
-            raise errors.InputError(f"{path}: missing, though step {step} was evaluated") from error
-    return read
+            raise errors.InputError(
+                f"{path}: missing, although step {step} was evaluated; run evaluate.py again"
+            ) from error
+    return tables
 
 
-def _mu(bindings: str) -> float | None:
-    match = re.search(r"^mixture\.mu = (\S+)$", bindings, re.MULTILINE)
-    return float(match[1]) if match else None
+def _read_config(path: pathlib.Path) -> str:
+    if not files.exists(path):
+        return ""
+    with files.reading(path):
+        return files.read_text(path)
 
 
-def table1(runs: list[Run]) -> pd.DataFrame:
-    """One line a row of Table 1, also for rows without a run.
+def table1(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
+    """Builds Table 1 of the paper: one line per row, including rows without a run.
+
+    Args:
+      runs: see `read_runs`.
 
     Returns:
       row, training_set, mu, step, chosen_by; then for each set and metric <set>_<metric> with its
       95% bootstrap interval, _low and _high; <set>_d_prime_implicit, d' on implicit negatives;
-      last what the paper reports, paper_<set>_<metric>.
+      and finally the paper's own figures, paper_<set>_<metric>.
     """
     by_name = {run.row.name: run for run in runs}
-    lines = []
-    for row in ROWS:
-        run = by_name.get(row.name)
-        line: dict[str, object] = {
-            "row": row.name,
-            "training_set": row.title,
-            "mu": run.mu if run else None,
-            "step": run.step if run else None,
-            "chosen_by": ("validation" if run.selected else "last") if run else "not run",
-        }
-        for set_name in SETS:
-            for metric in METRICS:
-                for end in ("", "_low", "_high"):
-                    value = run.value(set_name, metric + end) if run else float("nan")
-                    line[f"{set_name}_{metric}{end}"] = value
-            implicit = run.value(set_name, IMPLICIT) if run else float("nan")
-            line[f"{set_name}_{IMPLICIT}"] = implicit
-        for key in (f"{s}/{m}" for s in SETS for m in METRICS):
-            line[f"paper_{key.replace('/', '_')}"] = row.paper.get(key, float("nan"))
-        lines.append(line)
-    table = pd.DataFrame(lines)
+    table = pd.DataFrame([_table1_line(row, by_name.get(row.name)) for row in ROWS])
     table["step"] = table["step"].astype("Int64")
     return table
 
 
-def separate_best(runs: Sequence[Run]) -> pd.DataFrame:
-    """The best checkpoint for each metric by itself, which the paper reports beside its table.
+def _table1_line(row: Row, run: EvaluatedRun | None) -> dict[str, object]:
+    def value(set_name: str, metric: str) -> float:
+        return run.value(set_name, metric) if run else float("nan")
+
+    line: dict[str, object] = {
+        "row": row.name,
+        "training_set": row.title,
+        "mu": run.mu if run else None,
+        "step": run.step if run else None,
+        "chosen_by": ("validation" if run.selected else "last") if run else "not run",
+    }
+    for set_name in SETS:
+        for metric in METRICS:
+            for end in ("", "_low", "_high"):
+                line[f"{set_name}_{metric}{end}"] = value(set_name, metric + end)
+        line[f"{set_name}_{IMPLICIT}"] = value(set_name, IMPLICIT)
+    for set_name, metric in itertools.product(SETS, METRICS):
+        paper = row.paper.get(f"{set_name}/{metric}", float("nan"))
+        line[f"paper_{set_name}_{metric}"] = paper
+    return line
+
+
+def separate_best(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
+    """Lists the best checkpoint for each metric by itself, as the paper does beside its table.
+
+    Section 4.1: choosing mu and checkpoint for each metric separately gives higher values.
+
+    Args:
+      runs: see `read_runs`; runs without a selection are left out.
 
     Returns:
-      training_set, set, metric; best and its step, best_step; and beside them what the checkpoint
-      reaches that stands for the run, value and step. No line for runs without a selection.
+      training_set, set, metric; best and best_step, the best value and the step of its checkpoint;
+      value and step, the same metric of the checkpoint that represents the run in Table 1.
     """
     lines = []
-    for run in runs:
-        for set_name in SETS:
-            for metric in METRICS:
-                best = run.best.get(f"{set_name}/{metric}")
-                if best:
-                    lines.append(
-                        {
-                            "training_set": run.row.title,
-                            "set": set_name,
-                            "metric": metric,
-                            "best": best["value"],
-                            "best_step": best["step"],
-                            "value": run.value(set_name, metric),
-                            "step": run.step,
-                        }
-                    )
+    for run, set_name, metric in itertools.product(runs, SETS, METRICS):
+        best = run.best.get(f"{set_name}/{metric}")
+        if best:
+            lines.append(
+                {
+                    "training_set": run.row.title,
+                    "set": set_name,
+                    "metric": metric,
+                    "best": best["value"],
+                    "best_step": best["step"],
+                    "value": run.value(set_name, metric),
+                    "step": run.step,
+                }
+            )
     return pd.DataFrame(lines)
 
 
 def notes(table: pd.DataFrame) -> list[str]:
-    """Sentences on what the table lacks: runs without d', and those without validation data.
+    """Sentences on what Table 1 lacks: d' of some runs, or validation data.
 
     Args:
-      table: what `table1` returned.
+      table: see `table1`.
     """
     sentences = []
     for set_name in SETS:
@@ -235,17 +260,26 @@ def notes(table: pd.DataFrame) -> list[str]:
             )
             sentences.append(
                 f"No d' on the {set_name.replace('_', ' ')} where it has no explicit negatives; "
-                f"d' on implicit ones (all that is not labelled), not comparable with the "
+                f"d' on implicit ones (everything not labelled), not comparable with the "
                 f"paper's: {values}."
             )
     last = table.loc[table["chosen_by"] == "last", "training_set"]
     if len(last):
-        sentences.append(f"No validation data: the last checkpoint stands for {', '.join(last)}.")
+        sentences.append(
+            f"Without validation data, the last checkpoint is shown for {', '.join(last)}."
+        )
     return sentences
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    """Table 1 for people: ours with intervals, the paper's beside it and named as such."""
+    """Renders Table 1 as Markdown, with bootstrap intervals and the paper's figures beside ours.
+
+    By hand, because pandas' `to_markdown` needs `tabulate` and formats a column at a time, whereas
+    a cell here joins a value with its interval from two other columns.
+
+    Args:
+      table: see `table1`.
+    """
 
     def cell(line: pd.Series, name: str) -> str:
         if np.isnan(line[name]):
@@ -284,16 +318,22 @@ def to_markdown(table: pd.DataFrame) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     legend = (
         "In brackets: 95% bootstrap intervals over clips. The paper's columns are its own figures, "
-        "measured on AudioSet with ResNet-50; they are no target of this run."
+        "measured on AudioSet with ResNet-50; they are not a target for this run."
     )
     return "\n".join([*lines, "", legend, *notes(table)]) + "\n"
 
 
 def to_latex(table: pd.DataFrame) -> str:
-    """Table 1 as a LaTeX tabular for booktabs: ours with intervals, the paper's in parentheses."""
+    """Renders Table 1 as a LaTeX tabular (booktabs), with intervals and the paper's figures.
+
+    By hand for the same reason as `to_markdown`.
+
+    Args:
+      table: see `table1`.
+    """
 
     def number(value: float) -> str:
-        return f"{value:.2f}".replace("-", "$-$")  # in text a hyphen is no minus
+        return f"{value:.2f}".replace("-", "$-$")  # a hyphen in text is not a minus
 
     def cell(line: pd.Series, name: str) -> str:
         value, paper = line[name], line[f"paper_{name}"]

@@ -3,6 +3,7 @@
 import html.parser
 import json
 import pathlib
+import re
 
 import matplotlib.image
 import numpy as np
@@ -16,12 +17,12 @@ from audioset_strong.experiments import sweeps
 from tests.processes import Server
 from tests.workdirs import write_run
 
-FRACTIONS = ["weak_strong_mixture.strong_fraction = 0.1, 0.5, 1.0", "train.seed = 0, 1"]
+FRACTIONS = ["weak_strong_mixture.strong_video_fraction = 0.1, 0.5, 1.0", "train.seed = 0, 1"]
 
 
 def write_sweep(directory, vary, value_of):
     """A finished sweep; `value_of(point)` is d' on the strong eval and on the validation data."""
-    grid = sweeps.Sweep(str(directory), sweeps.parse_vary(vary), "data")
+    grid = sweeps.Sweep(output_dir=str(directory), vary=sweeps.parse_vary(vary), data_dir="data")
     for point in grid.points():
         value = value_of(point)
         scores = {"strong_eval/d_prime": value, "strong_validation/d_prime": value}
@@ -36,7 +37,7 @@ def write_sweep(directory, vary, value_of):
 def by_fraction(point):
     return (
         1.0
-        + float(point["weak_strong_mixture.strong_fraction"]) / 2
+        + float(point["weak_strong_mixture.strong_video_fraction"]) / 2
         + 0.2 * float(point["train.seed"])
     )
 
@@ -127,7 +128,7 @@ def test_table_1_holds_the_chosen_checkpoint_of_each_run(runs_dir):
         "plus_strong": "validation",
     }
     assert table["step"]["strong_67k"] == 20
-    assert np.isnan(table["strong_eval_lwlrap"]["plus_strong"])  # not measured: no number
+    assert np.isnan(table["strong_eval_lwlrap"]["plus_strong"])  # not measured
 
 
 def test_the_paper_s_figures_stand_beside_ours_and_only_where_known(runs_dir):
@@ -143,13 +144,13 @@ def test_without_explicit_negatives_the_report_gives_d_prime_on_implicit_ones(tm
     write_run(runs, "weak_1_8m", strong | {"weak_eval/d_prime_implicit": 2.125}, selected=20)
     out = tmp_path / "report"
     report.write(str(runs), str(out))
-    told = (
-        "No d' on the weak eval where it has no explicit negatives; d' on implicit ones (all that "
-        "is not labelled), not comparable with the paper's: Weak-1.8M 2.125."
+    note = (
+        "No d' on the weak eval where it has no explicit negatives; d' on implicit ones "
+        "(everything not labelled), not comparable with the paper's: Weak-1.8M 2.125."
     )
-    for name in ("table1.md", "index.html"):
-        text = (out / name).read_text()
-        assert told in text
+    page = Page((out / "index.html").read_text()).text
+    for text in ((out / "table1.md").read_text(), page):
+        assert note in text
         assert "3.25" not in text  # the strong eval has its own d'
     assert pd.read_csv(out / "table1.csv")["weak_eval_d_prime_implicit"].dropna().item() == 2.125
 
@@ -172,7 +173,7 @@ def test_the_report_is_tables_pictures_and_a_page_with_all_of_it(runs_dir, tmp_p
         in ("\n".join(markdown))
     )
     assert any(line.startswith("| Weak-67k |  | not run | - |") for line in markdown)
-    assert any("the last checkpoint stands for Strong-67k" in line for line in markdown)
+    assert any("the last checkpoint is shown for Strong-67k" in line for line in markdown)
     read_back = pd.read_csv(tmp_path / "out" / "report" / "table1.csv")
     assert read_back["strong_eval_d_prime"].dropna().tolist() == pytest.approx([1.2, 0.6, 1.4])
     latex = (tmp_path / "out" / "report" / "table1.tex").read_text()
@@ -183,10 +184,10 @@ def test_the_report_is_tables_pictures_and_a_page_with_all_of_it(runs_dir, tmp_p
     assert r"Weak-67k & -- & -- & -- & -- \\" in latex
     page = (tmp_path / "out" / "report" / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 4
-    assert "src='http" not in page  # needs no other file
+    assert "src='http" not in page  # the page needs no other file
     assert "Never heard" in page
-    assert "No validation data: the last checkpoint stands for Strong-67k." in page
-    assert "weak_strong_mixture.mu = 0.8" in page
+    assert "Without validation data, the last checkpoint is shown for Strong-67k." in page
+    assert "weak_strong_mixture.mu = %MU" in page  # the configuration, for people to read
     for path in written:
         if path.suffix == ".png":
             picture = matplotlib.image.imread(path)
@@ -195,7 +196,7 @@ def test_the_report_is_tables_pictures_and_a_page_with_all_of_it(runs_dir, tmp_p
 
 
 def test_a_directory_without_evaluated_runs_is_refused(tmp_path):
-    with pytest.raises(errors.InputError, match=r"no evaluated run in it.*weak_67k"):
+    with pytest.raises(errors.InputError, match=r"contains no evaluated run.*weak_67k"):
         report.write(str(tmp_path), str(tmp_path / "report"))
 
 
@@ -223,7 +224,7 @@ def test_names_are_escaped_in_latex_and_html(runs_dir, tmp_path):
     per_class = runs_dir / "weak_1_8m" / "eval" / "per_class" / "weak_eval-10.csv"
     per_class.write_text('mid,display_name,d_prime\n/m/a,"<b>Bark</b> & $x$",1\n/m/b,None,0.5\n')
     odd = write_sweep(tmp_path / "<i>&_$x$", ["weak_strong_mixture.mu = 0.1, 0.2"], lambda _: 1.0)
-    report.write(str(runs_dir), str(tmp_path / "out"), [str(odd)])
+    report.write(str(runs_dir), str(tmp_path / "out"), sweep_dirs=[str(odd)])
     text = (tmp_path / "out" / "index.html").read_text()
     assert "<b>" not in text
     assert "<i>" not in text
@@ -240,12 +241,11 @@ def test_the_figure_of_classes_cuts_long_names_and_takes_a_dollar_for_one(runs_d
         path = runs_dir / name / "eval" / "per_class" / f"strong_eval-{step}.csv"
         table.to_csv(path, index=False)
     runs = {run.row.name: run for run in tables.read_runs(str(runs_dir))}
-    drawn = figures.per_class(runs["weak_1_8m"], runs["plus_strong"], "strong_eval")
+    drawn = figures.per_class(runs["weak_1_8m"], runs["plus_strong"], set_name="strong_eval")
     # In the order of the change: -1, +0.5, +1.
     labels = drawn.axes[0].get_yticklabels()
-    assert [text.get_text() for text in labels] == [
-        *("None", "Outside, urban or manmade, and still ...", "A$B$")
-    ]
+    names = ["None", "Outside, urban or manmade, and still ...", "A$B$"]
+    assert [text.get_text() for text in labels] == names
     assert not any(text.get_parse_math() for text in labels)
     assert [line.get_xdata().tolist() for line in drawn.axes[0].lines] == [
         [0.5, 2.0, 1.0],
@@ -277,9 +277,8 @@ def test_the_separate_best_of_each_metric_stands_beside_the_selected_one(runs_di
         ["+Strong", "strong eval", "d'", "1.400", "20", "1.400", "20"],
     ]
     best = pd.read_csv(tmp_path / "out" / "best_checkpoints.csv").set_index(["set", "metric"])
-    assert best.loc[("weak_eval", "lwlrap"), ["best", "best_step", "value"]].tolist() == [
-        *(0.9, 10, 0.4)
-    ]
+    lwlrap = best.loc[("weak_eval", "lwlrap"), ["best", "best_step", "value"]]
+    assert lwlrap.tolist() == [0.9, 10, 0.4]
 
 
 def test_fig_3_shows_means_and_deviations_over_seeds_and_the_baselines(runs_dir, tmp_path):
@@ -357,12 +356,12 @@ def test_sweeps_stand_on_the_report(runs_dir, tmp_path):
         ),
     )
     out = tmp_path / "out"
-    written = report.write(str(runs_dir), str(out), [str(strong), str(mu)])
+    written = report.write(str(runs_dir), str(out), sweep_dirs=[str(strong), str(mu)])
     assert set(written) == set(out.iterdir())
     assert {"fig3.png", "fig3.csv", "mu_sweep.png", "mu_sweep.csv"} < {p.name for p in written}
     page = Page((out / "index.html").read_text())
     assert "Fig. 3: how many strong labels are needed" in page.headings
-    assert "Sweep +Strong over strong_fraction: the selected point" in page.headings
+    assert "Sweep +Strong over strong_video_fraction: the selected point" in page.headings
     text = " ".join(page.text.split())
     assert (
         "mu=0.8,seed=1, step 20: strong validation d' 1.900. Rule: highest "
@@ -378,7 +377,8 @@ def test_sweeps_stand_on_the_report(runs_dir, tmp_path):
     ] in page.tables
     points = pd.read_csv(out / "fig3.csv")
     row = points[
-        (points["weak_strong_mixture.strong_fraction"] == 0.5) & (points["set"] == "strong_eval")
+        (points["weak_strong_mixture.strong_video_fraction"] == 0.5)
+        & (points["set"] == "strong_eval")
     ]
     assert row["mean"].tolist() == pytest.approx([1.35])
     assert row["std"].tolist() == pytest.approx([0.1 * 2**0.5])
@@ -399,12 +399,13 @@ def test_a_sweep_without_numbers_has_candidates_and_no_figure(runs_dir, tmp_path
     words = write_sweep(
         tmp_path / "words", ["single_source.policy = 'a', 'b'"], lambda p: 1.0 + ("b" in str(p))
     )
-    written = report.write(str(runs_dir), str(tmp_path / "out"), [str(words)])
+    written = report.write(str(runs_dir), str(tmp_path / "out"), sweep_dirs=[str(words)])
     assert not [path for path in written if "sweep" in path.name]
     page = Page((tmp_path / "out" / "index.html").read_text())
     assert [
         ["policy", "mean strong validation d'", "seeds"],
-        *(["b", "2.000", "1"], ["a", "1.000", "1"]),
+        ["b", "2.000", "1"],
+        ["a", "1.000", "1"],
     ] in page.tables
 
 
@@ -419,40 +420,54 @@ def _write(name, text):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_remove("results.csv"), r"no results\.csv there; give the --output_dir of a sweep\.py"),
+        (
+            _remove("results.csv"),
+            r"contains no results\.csv; give the --output_dir of a finished sweep",
+        ),
         (
             _write("results.csv", "step,set,metric,value\n"),
-            "no results of sweep.py: no column 'run'",
+            "not the results of sweep.py: no column 'run'",
         ),
-        (_write("results.csv", ""), "no results of sweep.py"),
+        (_write("results.csv", ""), "not the results of sweep.py"),
         (
             _write("results.csv", "run,step,set,metric,value\nmu=0,x,a,b,c\n"),
-            "no results of sweep.py",
+            "not the results of sweep.py",
         ),
-        (_remove("selection.json"), "no selection of sweep.py there .no 'workdir'"),
-        (_write("selection.json", '{"step": 20}'), "no selection of sweep.py there .no 'workdir'"),
+        (_remove("selection.json"), "no selection by sweep.py .no 'workdir'"),
+        (_write("selection.json", '{"step": 20}'), "no selection by sweep.py .no 'workdir'"),
         (
             _write("results.csv", "run,step,set,metric,value\nmu=0,1,a,b,2\n"),
-            "no run 'strong_fraction=1.0,seed=1', which selection.json names",
+            "lacks the run 'strong_video_fraction=1.0,seed=1' that selection.json names",
         ),
     ],
 )
-def test_what_is_no_sweep_is_told_before_anything_is_written(runs_dir, tmp_path, spoil, message):
+def test_a_damaged_sweep_is_refused_before_anything_is_written(runs_dir, tmp_path, spoil, message):
     spoil(write_sweep(tmp_path / "sweep", FRACTIONS, by_fraction))
     with pytest.raises(errors.InputError, match=message):
-        report.write(str(runs_dir), str(tmp_path / "out"), [str(tmp_path / "sweep")])
+        report.write(str(runs_dir), str(tmp_path / "out"), sweep_dirs=[str(tmp_path / "sweep")])
     assert not (tmp_path / "out").exists()
 
 
-def test_a_workdir_that_is_not_whole_is_told_before_anything_is_written(runs_dir, tmp_path):
-    gone = runs_dir / "strong_67k" / "eval" / "per_class" / "strong_eval-20.csv"
-    gone.unlink()
+def test_an_incomplete_workdir_is_refused_before_anything_is_written(runs_dir, tmp_path):
+    (runs_dir / "strong_67k" / "eval" / "per_class" / "strong_eval-20.csv").unlink()
     with pytest.raises(errors.InputError, match=r"strong_eval-20\.csv: missing"):
         report.write(str(runs_dir), str(tmp_path / "out"))
-    (runs_dir / "strong_67k" / "config.gin").unlink()
-    with pytest.raises(errors.InputError, match=r"strong_67k: evaluated, but without config\.gin"):
+    (runs_dir / "strong_67k" / "run.json").write_text('{"format": 99, "versions": {}}')
+    with pytest.raises(errors.InputError, match=r"strong_67k/run\.json: format 99"):
         report.write(str(runs_dir), str(tmp_path / "out"))
+    (runs_dir / "strong_67k" / "run.json").unlink()
+    with pytest.raises(errors.InputError, match=r"strong_67k: no run\.json") as caught:
+        report.write(str(runs_dir), str(tmp_path / "out"))
+    assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_was_trained_without_gin_has_no_configuration_to_show(runs_dir, tmp_path):
+    (runs_dir / "strong_67k" / "config.gin").unlink()
+    report.write(str(runs_dir), str(tmp_path / "out"))
+    text = (tmp_path / "out" / "index.html").read_text()
+    configurations = text.partition("<h2>Configurations</h2>")[2]
+    assert re.findall("<summary>(.*?)</summary>", configurations) == ["Weak-1.8M", "+Strong"]
 
 
 def test_a_run_without_weak_labels_has_no_weak_classes(tmp_path):
@@ -466,13 +481,13 @@ def test_a_run_without_weak_labels_has_no_weak_classes(tmp_path):
     assert "per_class_weak_eval.png" not in written
 
 
-def test_the_binary_takes_sweeps_and_tells_of_what_is_none(runs_dir, tmp_path):
+def test_the_binary_takes_sweeps_and_refuses_directories_without_one(runs_dir, tmp_path):
     swept = write_sweep(tmp_path / "plus_strong", FRACTIONS, by_fraction)
     flags = [f"--runs_dir={runs_dir}", f"--output_dir={tmp_path / 'out'}"]
     with Server() as server:
         failed = server.start("report", *flags, f"--sweep_dir={runs_dir / 'weak_1_8m'}")
         assert failed.wait() == 2
-        assert failed.stderr.startswith(f"error: --sweep_dir={runs_dir / 'weak_1_8m'}: no results")
+        assert failed.stderr.startswith(f"error: --sweep_dir={runs_dir / 'weak_1_8m'}: contains no")
         assert failed.stderr.count("\n") == 1
         assert not (tmp_path / "out").exists()
         done = server.start("report", *flags, f"--sweep_dir={swept}")

@@ -7,16 +7,15 @@ import sys
 
 import pytest
 
-from audioset_strong.configuration import gin_files
+from audioset_strong.configuration import gin_files, training_bindings
 from audioset_strong.core import errors, jobs
 from audioset_strong.experiments import demo
-from audioset_strong.training import loop
 
 
 @pytest.fixture
 def stages(tmp_path, monkeypatch):
     captured = []
-    monkeypatch.setattr(jobs, "run", lambda listed, *_: captured.extend(listed))
+    monkeypatch.setattr(jobs, "run", lambda listed, *_, **__: captured.extend(listed))
     demo.run(str(tmp_path / "demo"), seed=3)
     return captured
 
@@ -48,24 +47,35 @@ def test_the_stages_train_and_evaluate_the_six_rows(stages):
         assert any("--init_from=" in argument for argument in by_name[f"train_{row}"].command)
 
 
-def test_the_bindings_of_every_training_stage_are_whole(stages):
+def test_the_bindings_of_every_training_stage_are_complete(stages):
     for job in stages:
         if job.name.startswith("train_"):
             values = [argument.partition("=")[2] for argument in job.command]
             files = [v for a, v in zip(job.command, values, strict=True) if "--gin_file" in a]
             params = [v for a, v in zip(job.command, values, strict=True) if "--gin_param" in a]
-            gin_files.parse(files, [*params, "train.data_dir = 'data'"])
-            loop.check_bindings()
+            gin_files.parse(files, params)
+            assert training_bindings.training_run("data").settings.seed == 3
 
 
 def test_a_directory_of_another_demo_or_of_something_else_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs, "run", lambda *_: None)
+    monkeypatch.setattr(jobs, "run", lambda *_, **__: None)
     demo.run(str(tmp_path / "demo"), seed=3)
     demo.run(str(tmp_path / "demo"), seed=3)
-    with pytest.raises(errors.InputError, match="take another --output_dir"):
+    with pytest.raises(
+        errors.InputError, match=r"other settings \(seed = 3 there, 4 here\); choose"
+    ):
         demo.run(str(tmp_path / "demo"), seed=4)
     assert json.loads((tmp_path / "demo" / "demo.json").read_text())["seed"] == 3
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_text("meow")
-    with pytest.raises(errors.InputError, match="holds something else"):
+    with pytest.raises(errors.InputError, match="holds something other than a demo"):
         demo.run(str(tmp_path / "photos"))
+
+
+def test_a_damaged_settings_file_is_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "run", lambda *_, **__: None)
+    for text, message in (("{", "not JSON"), ("[]", "not the settings of an experiment")):
+        (tmp_path / "demo.json").write_text(text)
+        with pytest.raises(errors.InputError, match=rf"demo\.json: {message}") as caught:
+            demo.run(str(tmp_path))
+        assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Sweeps: the grid, what is picked from it, and a real one of two points."""
+"""Sweeps: the grid, the selected point, and a real sweep of two points."""
 
 import dataclasses
 import json
@@ -16,7 +16,12 @@ from tests.workdirs import write_run
 
 
 def make(tmp_path, vary, **settings):
-    return sweeps.Sweep(str(tmp_path / "sweep"), sweeps.parse_vary(vary), "data", **settings)
+    return sweeps.Sweep(
+        output_dir=str(tmp_path / "sweep"),
+        vary=sweeps.parse_vary(vary),
+        data_dir="data",
+        **settings,
+    )
 
 
 def test_every_combination_is_a_point_with_a_name_of_its_own(tmp_path):
@@ -47,14 +52,14 @@ def test_every_point_is_a_training_and_an_evaluation_with_its_bindings(tmp_path)
         (["weak_strong_mixture.mu = 0.1", "weak_strong_mixture.mu = 0.2"], "twice"),
     ],
 )
-def test_mistakes_in_the_grid_are_told(vary, message):
+def test_mistakes_in_the_grid_are_refused(vary, message):
     with pytest.raises(errors.InputError, match=message):
         sweeps.parse_vary(vary)
 
 
-def test_values_that_make_no_directory_name_are_refused(tmp_path):
+def test_values_that_cannot_be_part_of_a_directory_name_are_refused(tmp_path):
     grid = make(tmp_path, ["single_source.datasets = ('a/b',)"])
-    with pytest.raises(errors.InputError, match="makes no directory name"):
+    with pytest.raises(errors.InputError, match="cannot be the name of a directory"):
         sweeps.commands(grid)
 
 
@@ -87,7 +92,7 @@ def test_points_are_compared_by_their_mean_over_seeds(tmp_path):
     assert row["seeds"] == 2
 
 
-def test_a_point_without_a_selection_is_told(tmp_path):
+def test_a_point_without_a_selection_is_refused(tmp_path):
     grid = make(tmp_path, ["weak_strong_mixture.mu = 0.2"])
     scores = {"strong_validation/d_prime": 1.0, "strong_eval/d_prime": 1.0}
     write_run(tmp_path / "sweep" / "runs", "mu=0.2", scores)
@@ -95,13 +100,14 @@ def test_a_point_without_a_selection_is_told(tmp_path):
         sweeps.collect(grid)
 
 
-def test_without_validation_data_nothing_begins(tmp_path):
+def test_without_validation_data_nothing_is_run(tmp_path):
     with pytest.raises(errors.InputError, match="no --validation_data"):
         sweeps.run(make(tmp_path, ["weak_strong_mixture.mu = 0.2"]))
     assert not (tmp_path / "sweep").exists()
 
 
-def test_a_real_sweep_trains_picks_draws_and_goes_on(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_real_sweep_trains_picks_draws_and_continues(tmp_path, monkeypatch):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
     write_dataset(tmp_path / "data" / "train_weak", toy_clips(24), 1)
     write_dataset(tmp_path / "data" / "train_strong", toy_clips(16), 1)
@@ -146,11 +152,11 @@ def test_a_real_sweep_trains_picks_draws_and_goes_on(tmp_path, monkeypatch):
     before = (out / "runs" / "mu=1.0" / "finished.json").stat().st_mtime_ns
     sweeps.run(grid, max_parallel=2)
     assert (out / "runs" / "mu=1.0" / "finished.json").stat().st_mtime_ns == before
-    with pytest.raises(errors.InputError, match="sweep of other settings"):
+    with pytest.raises(errors.InputError, match="sweep with other settings"):
         sweeps.run(dataclasses.replace(grid, gin_params=()))
 
 
-def test_a_mistyped_binding_is_told_before_anything_runs(tmp_path):
+def test_a_mistyped_binding_is_refused_before_anything_runs(tmp_path):
     grid = make(
         tmp_path, ["weak_strong_mixture.nu = 0.0, 1.0"], gin_files=("table1/plus_strong.gin",)
     )

@@ -89,7 +89,7 @@ def test_frame_labels_takes_other_frames_rules_and_clips(run, folder):
     _, stderr = run(
         "frame_labels",
         "--strong_tsv=@strong.tsv",
-        "--clips=@clips.txt",
+        "--clip_list=@clips.txt",
         "--frame_ms=1000",
         "--hop_ms=500",
         "--rule=paper",
@@ -129,6 +129,10 @@ def test_frame_labels_refuses_or_skips_bad_rows(run, folder):
             "frame length 0 ms: must lie",
         ),
         (["--strong_tsv=@strong.tsv", "--output=@o", "--rule=mine"], "released|paper"),
+        (
+            ["--strong_tsv=@strong.tsv", "--strong_tsv=@./strong.tsv", "--output=@o"],
+            "strong.tsv are the same file; give each file once",
+        ),
     ],
 )
 def test_frame_labels_refuses_mistakes_in_one_line(run, arguments, message):
@@ -153,7 +157,7 @@ def test_label_stats_writes_tables_and_figures_of_all_kinds(run, folder):
         "--class_labels=@classes.tsv",
         "--output_dir=@new/stats",
     )
-    assert "of no class listed: 1 label of 1 class: /m/strange (1)" in stderr
+    assert "in no class list: 1 label of 1 class: /m/strange (1)" in stderr
     out = folder / "new" / "stats"
     names = ("items_per_clip", "segment_durations", "classes", "priors", "odds_ratios_by_weak")
     drawn = {*names, "odds_ratios_by_strong"}
@@ -200,7 +204,7 @@ def test_label_stats_counts_each_file_and_all_together_for_the_clips_asked_for(r
         "label_stats",
         "--weak_csv=@weak.csv",
         "--weak_csv=@more.csv",
-        "--clips=@clips.txt",
+        "--clip_list=@clips.txt",
         "--output_dir=@stats",
     )
     summary = pd.read_csv(folder / "stats" / "summary.csv", index_col="set")
@@ -221,11 +225,12 @@ def test_label_stats_says_where_no_clip_has_both_kinds(run, folder):
     ("arguments", "message"),
     [
         (["--output_dir=@s"], "no file to count: give --weak_csv, --strong_tsv"),
-        (["--weak_csv=@weak.csv", "--output_dir=@weak.csv"], "cannot write to"),
+        (["--weak_csv=@weak.csv", "--output_dir=@weak.csv"], "cannot be written (File exists)"),
         (["--weak_csv=@weak.csv", "--output_dir=@s", "--top_k=0"], "top_k = 0: must be at least 1"),
         (["--weak_csv=@strong.tsv", "--output_dir=@s"], "strong.tsv, line 1: 'segment_id"),
-        (["--weak_csv=@weak.csv", "--output_dir=@s", "--clips=@others"], "nothing to count"),
-        (["--weak_csv=@weak.csv", "--output_dir=@s", "--ontology=@weak.csv"], "line 1: no JSON"),
+        (["--weak_csv=@weak.csv", "--output_dir=@s", "--clip_list=@others"], "nothing to count"),
+        (["--weak_csv=@weak.csv", "--output_dir=@s", "--ontology=@weak.csv"], "line 1: not JSON"),
+        (["--weak_csv=@w", "--weak_csv=@w", "--output_dir=@s"], "w is given twice; give each file"),
     ],
 )
 def test_label_stats_refuses_mistakes_in_one_line(run, folder, arguments, message):
@@ -253,16 +258,16 @@ def test_plot_clip_draws_a_clip_from_its_files(run, folder):
 def test_plot_clip_draws_a_clip_of_a_dataset(run, folder):
     clips = [make_clip(i) for i in range(3)]
     write_dataset(folder / "data", clips)
-    run("plot_clip", "--data_dir=@data", f"--clip={clips[1].clip_id}", "--output=@clip.png")
+    run("plot_clip", "--dataset=@data", f"--clip={clips[1].clip_id}", "--output=@clip.png")
     assert matplotlib.image.imread(folder / "clip.png").shape[0] > 400
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give either --data_dir, or --audio with metadata files"),
-        (["--data_dir=@x", "--audio=@y"], "give either --data_dir, or --audio"),
-        (["--data_dir=@nowhere"], "nowhere: no converted dataset"),
+        ([], "give either --dataset, or --audio with metadata files"),
+        (["--dataset=@x", "--audio=@y"], "give either --dataset, or --audio"),
+        (["--dataset=@nowhere"], "nowhere: no converted dataset"),
         (["--audio=@a.wav"], "clip aaa_30000: in none of the metadata files given"),
         (["--audio=@none.wav", "--weak_csv=@weak.csv"], "none.wav: "),
         (["--audio=@weak.csv", "--weak_csv=@weak.csv"], "weak.csv: "),
