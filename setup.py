@@ -10,7 +10,7 @@ GIN_FILES = sorted(path.relative_to(ROOT / "gin").as_posix() for path in ROOT.gl
 
 setuptools.setup(
     name="audioset_strong",
-    version="0.1.0",
+    version="0.2.0",
     description="Training and evaluation on AudioSet's weak and strong labels (ICASSP 2021)",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -23,7 +23,11 @@ setuptools.setup(
     ],
     # gin/ is data: an __init__.py in it would shadow the gin-config package in a clone.
     package_dir={"audioset_strong.tools": "tools", "audioset_strong.gin": "gin"},
-    package_data={"audioset_strong.gin": GIN_FILES},
+    package_data={
+        "audioset_strong": ["py.typed"],
+        "audioset_strong.analysis": ["templates/*.html"],
+        "audioset_strong.gin": GIN_FILES,
+    },
     entry_points={
         "console_scripts": [
             f"audioset_strong_{tool} = audioset_strong.tools.{tool}:run" for tool in TOOLS
@@ -37,6 +41,7 @@ setuptools.setup(
         "gin-config>=0.5",
         "jinja2>=3.1",
         "keras>=3.5,<4",
+        "markupsafe>=2.1",
         "matplotlib>=3.8",
         "numpy>=1.26,<2",
         "pandas>=2.2",
@@ -56,11 +61,12 @@ setuptools.setup(
         "beam": ["apache-beam>=2.60"],
         "benchmarks": ["librosa>=0.10", "scikit-learn>=1.5"],
         # dcase_util, which sed_scores_eval needs, imports pkg_resources.
-        "events": ["sed_scores_eval>=0.0.4", "setuptools<81"],
+        "events": ["sed_eval>=0.2", "sed_scores_eval>=0.0.4", "setuptools<81"],
         "gpu": ["tensorflow[and-cuda]==2.17.*"],
         "test": [
             "hypothesis>=6.100",
             "mypy>=1.11",
+            "pillow>=9",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff>=0.8",
