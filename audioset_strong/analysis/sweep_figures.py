@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from audioset_strong.analysis import figures, tables
-from audioset_strong.core import errors
+from audioset_strong.core import errors, files
 from audioset_strong.core.drawing import new_figure
 from audioset_strong.evaluation import eval_metrics, selection
 from audioset_strong.evaluation.results import COLUMNS
@@ -100,10 +100,9 @@ def read(directories: Sequence[str]) -> list[SweepResults]:
     Raises:
       errors.InputError: a directory is given twice, or does not contain a finished sweep.
     """
-    resolved = [pathlib.Path(directory).resolve() for directory in directories]
-    for i, path in enumerate(resolved):
-        if path in resolved[:i]:
-            raise errors.InputError(f"--sweep_dir={directories[i]}: given twice; remove one")
+    repeated = files.first_repeated(directories)
+    if repeated:
+        raise errors.InputError(f"--sweep_dir={repeated[1]}: given twice; remove one")
     found = [_read(directory) for directory in directories]
     names = [(results.title, results.figure_name) for results in found]
     return [

@@ -132,6 +132,31 @@ class FrontEnd:
         """The log-mel value of digital silence."""
         return float(np.log(np.float32(self.offset)))
 
+    @classmethod
+    def at_sample_rate(cls, sample_rate: int) -> "FrontEnd":
+        """The default front end at another sample rate: the same times, and edges that it allows.
+
+        Example:
+          >>> FrontEnd.at_sample_rate(16_000) == FrontEnd()
+          True
+          >>> FrontEnd.at_sample_rate(8_000).patch_shape
+          (96, 64)
+
+        Args:
+          sample_rate: Hz, a multiple of 1000.
+
+        Raises:
+          errors.InputError: it is not such a rate.
+        """
+        per_ms = sample_rate // 1000
+        return cls(
+            sample_rate=sample_rate,
+            window_samples=25 * per_ms,
+            hop_samples=10 * per_ms,
+            fft_length=32 * per_ms,
+            upper_hz=min(cls.upper_hz, sample_rate / 2),
+        )
+
     def to_json(self) -> dict[str, int | float]:
         """The settings by name; `from_json` reads them back."""
         return dataclasses.asdict(self)

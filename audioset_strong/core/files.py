@@ -13,7 +13,7 @@ import os
 import pathlib
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import filelock
@@ -51,6 +51,28 @@ def _remote() -> Iterator[Any]:
         raise FileNotFoundError(2, reason(error)) from error
     except tf.errors.OpError as error:
         raise OSError(5, reason(error)) from error
+
+
+def first_repeated(paths: Sequence[str]) -> tuple[str, str] | None:
+    """The first two paths that lead to the same file or directory, in their order.
+
+    Example:
+      >>> first_repeated(["a", "b", "./a"])
+      ('a', './a')
+
+    Args:
+      paths: that need not exist.
+
+    Returns:
+      The earlier one and its repetition; None where all are different.
+    """
+    seen: dict[str, str] = {}
+    for path in paths:
+        place = path.rstrip("/") if is_remote(path) else os.path.realpath(path)
+        if place in seen:
+            return seen[place], path
+        seen[place] = path
+    return None
 
 
 def reason(error: Exception) -> str:

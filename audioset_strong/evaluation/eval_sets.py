@@ -1,7 +1,6 @@
 """The data that models are evaluated on: converted datasets, opened once for all checkpoints."""
 
 import dataclasses
-import os
 import re
 from collections.abc import Iterator, Sequence
 
@@ -9,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from audioset_strong.audio.features import DEFAULT_FRONT_END, FrontEnd
+from audioset_strong.audio.features import FrontEnd
 from audioset_strong.core import errors, files
 from audioset_strong.evaluation import eval_metrics, scoring
 from audioset_strong.inputs import damage, evaluation_grid, joint_datasets
@@ -154,9 +153,12 @@ def open_eval_set(
         raise errors.InputError(
             f"eval set {name!r}: its name must consist of letters, digits and _"
         )
-    _check_given_once(directories)
-    own = _own_front_end(directories[0]) if directories else DEFAULT_FRONT_END
-    infos = joint_datasets.read_infos(directories, own)
+    repeated = files.first_repeated(directories)
+    if repeated:
+        raise errors.InputError(
+            f"dataset {repeated[1]} is given twice (also as {repeated[0]}); give it once"
+        )
+    infos = joint_datasets.compatible_infos(directories)
     kinds = _kinds_of_labels(infos, has_framed=bool(framed_tsvs))
     if not kinds:
         raise errors.InputError(f"{', '.join(directories)}: no clip with labels to evaluate on")
@@ -197,18 +199,7 @@ def _kinds_of_labels(infos: Sequence[DatasetInfo], *, has_framed: bool) -> tuple
     return tuple(kind for kind, count in counts.items() if count)
 
 
-def _check_given_once(directories: Sequence[str]) -> None:
-    seen: dict[str, str] = {}
-    for directory in directories:
-        place = directory.rstrip("/") if files.is_remote(directory) else os.path.realpath(directory)
-        if place in seen:
-            raise errors.InputError(
-                f"dataset {directory} is given twice (also as {seen[place]}); give it once"
-            )
-        seen[place] = directory
-
-
 def _own_front_end(directory: str) -> FrontEnd:
     """The front end that log-mel records were made with; otherwise one of the same sample rate."""
     info = DatasetInfo.load(directory)
-    return info.front_end or dataclasses.replace(DEFAULT_FRONT_END, sample_rate=info.sample_rate)
+    return info.front_end or FrontEnd.at_sample_rate(info.sample_rate)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import pandas as pd
 
-from audioset_strong.core import errors
+from audioset_strong.core import errors, files
 from audioset_strong.labels import metadata, vocabularies
 from audioset_strong.labels.ontology import Ontology
 
@@ -98,18 +98,15 @@ class MetadataFiles:
           errors.InputError: two paths of one field lead to the same file.
         """
         for field, flag in _FLAGS.items():
-            given: dict[str, str] = {}
-            for path in getattr(self, field):
-                real = os.path.realpath(path)
-                if real in given:
-                    other = given[real]
-                    problem = (
-                        f"{path} is given twice"
-                        if other == path
-                        else f"{other} and {path} are the same file"
-                    )
-                    raise errors.InputError(f"--{flag}: {problem}; give each file once")
-                given[real] = path
+            repeated = files.first_repeated(getattr(self, field))
+            if repeated:
+                other, path = repeated
+                problem = (
+                    f"{path} is given twice"
+                    if other == path
+                    else f"{other} and {path} are the same file"
+                )
+                raise errors.InputError(f"--{flag}: {problem}; give each file once")
 
     def paths(self) -> tuple[str, ...]:
         """Every file that is given."""

@@ -11,10 +11,10 @@ from scipy import special
 
 from audioset_strong.audio import features
 from audioset_strong.core import errors
-from audioset_strong.evaluation import following, results, score_files
+from audioset_strong.evaluation import eval_sets, following, results, score_files
 from audioset_strong.evaluation.settings import EvaluationSettings
 from audioset_strong.training import checkpoints, run_info
-from tests.datasets import toy_clips, write_dataset
+from tests.datasets import make_clip, toy_clips, write_dataset
 from tests.toy_training import train
 
 OTHER = features.FrontEnd(offset=1e-8, lower_hz=300.0)
@@ -136,3 +136,13 @@ def test_a_front_end_that_fits_neither_model_nor_data_is_told(data, run, front_e
     with pytest.raises(errors.InputError, match=message):
         evaluate(run, data=data)
     assert not list(run.glob("eval/results.csv"))
+
+
+@pytest.mark.parametrize("sample_rate", [8_000, 32_000, 48_000])
+def test_datasets_of_another_sample_rate_can_be_opened(tmp_path, sample_rate):
+    clips = [make_clip(i, sample_rate=sample_rate) for i in range(2)]
+    directory = write_dataset(tmp_path / "data", clips)
+    (batch,) = eval_sets.open_eval_set("eval", [directory]).batches()
+    assert batch["frame_labels"].shape == (2, 10, 4)
+    # From 1 to 3 s, by hand: the frames from 0.96 and 1.92 s; of that from 2.88 s only 0.12 s.
+    assert (batch["frame_labels"][0, :, 1] == 1).tolist() == [False, True, True] + 7 * [False]
