@@ -3,5 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 source tools/setup_venv.sh
-setup_venv
-exec .venv/bin/python -m audioset_strong.tools.demo "$@"
+setup_venv ''
+exec "$PYTHON_IN_VENV" -m audioset_strong.tools.demo "$@"

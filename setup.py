@@ -15,7 +15,7 @@ setuptools.setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10,<3.13",
+    python_requires=">=3.10,<3.14",
     packages=[
         *setuptools.find_packages(include=["audioset_strong", "audioset_strong.*"]),
         "audioset_strong.tools",
@@ -37,13 +37,13 @@ setuptools.setup(
         "absl-py>=2.1",
         "adjustText>=1.0",
         "av>=12",
-        "filelock>=3.12",
+        "filelock>=3.14",
         "gin-config>=0.5",
         "jinja2>=3.1",
         "keras>=3.5,<4",
         "markupsafe>=2.1",
         "matplotlib>=3.8",
-        "numpy>=1.26,<2",
+        "numpy>=1.26,<3",
         "pandas>=2.2",
         "pebble>=5.0",
         # pyarrow 26 needs NumPy 2 and does not say so to pip.
@@ -51,10 +51,9 @@ setuptools.setup(
         "scipy>=1.12",
         "soundfile>=0.12",
         "soxr>=0.4",
-        "tensorboard>=2.17,<2.18",
-        # The newest tensorflow-io, 0.37.1, loads its native ops under TensorFlow 2.16, 2.17 only.
-        "tensorflow==2.17.*",
-        "tensorflow-io==0.37.1",
+        # TensorFlow 2.21 no longer asks for it.
+        "tensorboard>=2.17,<2.22",
+        "tensorflow>=2.17,<2.22",
         "tqdm>=4.66",
     ],
     extras_require={
@@ -62,8 +61,12 @@ setuptools.setup(
         "benchmarks": ["librosa>=0.10", "scikit-learn>=1.5"],
         # dcase_util, which sed_scores_eval needs, imports pkg_resources.
         "events": ["sed_eval>=0.2", "sed_scores_eval>=0.0.4", "setuptools<81"],
-        "gpu": ["tensorflow[and-cuda]==2.17.*"],
+        "gpu": ["tensorflow[and-cuda]>=2.17,<2.22"],
+        # The last tensorflow-io loads its native code under TensorFlow 2.16 and 2.17 only; there
+        # is none for Python 3.13.
+        "io": ["tensorflow==2.17.*", "tensorflow-io==0.37.1"],
         "test": [
+            "ai-edge-litert>=2.0",
             "hypothesis>=6.100",
             "mypy>=1.11",
             "pillow>=9",
@@ -74,5 +77,7 @@ setuptools.setup(
             "setuptools>=70.1",  # a test builds the wheel
             "types-tqdm",
         ],
+        # Runs TensorFlow Lite models; TensorFlow did that itself up to 2.19.
+        "tflite": ["ai-edge-litert>=2.0"],
     },
 )

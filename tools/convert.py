@@ -25,7 +25,7 @@ _AUDIO_DIR = flags.DEFINE_multi_string(
     "audio_dir",
     [],
     "Directory with audio files, searched with its subfolders; a glob pattern; or anything that "
-    "tf.io.gfile reads (gs://, s3://, ...). May be repeated.",
+    "tf.io.gfile reads (gs://; s3://, az:// and hdfs:// with the extra io). May be repeated.",
 )
 _AUDIO_PATTERN = flags.DEFINE_string(
     "audio_pattern",
@@ -50,7 +50,7 @@ _SELECT = flags.DEFINE_enum(
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir",
     None,
-    "Parent of the dataset: local, or anything that tf.io.gfile writes (gs://, s3://, ...).",
+    "Parent of the dataset: local, or anything that tf.io.gfile writes, as --audio_dir.",
     required=True,
 )
 _NAME = flags.DEFINE_string("name", None, "Name of the dataset.", required=True)
@@ -71,7 +71,7 @@ _DECODER = flags.DEFINE_enum(
     choices.LIBSNDFILE,
     choices.DECODERS,
     "tensorflow_io decodes 16-bit wav, ogg and mp3 to the same samples; libsndfile or FFmpeg "
-    "decodes everything else.",
+    "decodes everything else. Needs the extra io.",
 )
 _NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Decoding processes; 0 for one per core.")
 _RUNNER = flags.DEFINE_string(

@@ -20,7 +20,7 @@ import soundfile
 import soxr
 
 from audioset_strong.audio import pcm
-from audioset_strong.core import choices, files, workers
+from audioset_strong.core import choices, errors, files, io_extra, workers
 
 # A clip's status in the manifest, where its audio decides it.
 WRITTEN, TOO_SHORT, SILENT, UNDECODABLE = "written", "too_short", "silent", "undecodable"
@@ -75,16 +75,19 @@ def load(
     Raises:
       AudioError: the file cannot be decoded, holds implausible samples, or has no audio at that
         time.
+      errors.InputError: the decoder, or the path's file system, needs tensorflow-io, and there is
+        none.
     """
     reasons = []
     decoders = [("libsndfile", _decode_soundfile), ("FFmpeg", _decode_av)]
+    check_decoder(decoder)
     if decoder == TENSORFLOW_IO:
         decoders.insert(0, ("tensorflow-io", _decode_tensorflow_io))
     for name, decode in decoders:
         try:
             waveform, rate = decode(path, start_s, duration_s, contents)
             break
-        except AudioError:
+        except (AudioError, errors.InputError):
             raise
         except Exception as error:  # damaged bytes make decoders raise anything
             reasons.append(f"{name}: {complaint(error)}")
@@ -96,6 +99,16 @@ def load(
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate, quality="HQ")
     return mono
+
+
+def check_decoder(decoder: str) -> None:
+    """Checks that a decoder, one of DECODERS, can be used here.
+
+    Raises:
+      errors.InputError: it needs tensorflow-io, and there is none.
+    """
+    if decoder == TENSORFLOW_IO:
+        _tensorflow_io()
 
 
 def decode_clip(
@@ -259,8 +272,8 @@ def _decode_tensorflow_io(
     is not scaled, and m4a needs an outdated FFmpeg.
     """
     import tensorflow as tf
-    import tensorflow_io as tfio
 
+    tfio = _tensorflow_io()
     decoders = {
         "WAV PCM_16": lambda data: pcm.to_float(tfio.audio.decode_wav(data, dtype=tf.int16)),
         "OGG VORBIS": lambda data: tfio.audio.decode_vorbis(data).numpy(),
@@ -275,6 +288,10 @@ def _decode_tensorflow_io(
     if samples.shape != shape:
         raise ValueError(f"{samples.shape[0]} samples where the header says {shape[0]}")
     return samples[begin:end], file.samplerate
+
+
+def _tensorflow_io() -> Any:
+    return io_extra.load(f"decoder {TENSORFLOW_IO!r}")
 
 
 def _decode_av(

@@ -140,7 +140,7 @@ def _split_pattern(pattern: str) -> tuple[str, str]:
 def _files(directory: str) -> Iterator[tuple[str, str]]:
     """(root, path) of the files below a directory, or below all matches of a glob pattern."""
     if files.is_remote(directory):
-        system = files.gfile()
+        system = files.gfile(directory)
         is_directory, match, walk = system.isdir, system.glob, system.walk
     else:
         is_directory, match, walk = os.path.isdir, _glob, _walk

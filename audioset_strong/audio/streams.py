@@ -13,7 +13,7 @@ import soundfile
 import soxr
 
 from audioset_strong.audio import decoding
-from audioset_strong.core import files
+from audioset_strong.core import errors, files
 
 _BLOCK_S = 10.0
 
@@ -31,6 +31,7 @@ def blocks(path: str, sample_rate: int = 16_000) -> Iterator[np.ndarray]:
     Raises:
       decoding.AudioError: no such file, no audio in it, or a file that cannot be decoded, from the
         start or from some point on.
+      errors.InputError: the path's file system needs tensorflow-io, and there is none.
     """
     if not files.is_remote(path) and not os.path.isfile(path):
         raise decoding.AudioError(decoding.UNDECODABLE, "no such file")
@@ -58,7 +59,7 @@ def blocks(path: str, sample_rate: int = 16_000) -> Iterator[np.ndarray]:
             if not given:
                 raise decoding.AudioError(decoding.TOO_SHORT, "no audio in the file")
             return
-        except decoding.AudioError:
+        except (decoding.AudioError, errors.InputError):
             raise
         except Exception as error:  # damaged bytes make decoders raise anything
             reasons.append(f"{name}: {decoding.complaint(error)}")

@@ -91,6 +91,7 @@ class ConversionRequest:
             value = getattr(self, field)
             if value not in known:
                 raise errors.InputError(f"{field} {value!r}: must be one of {', '.join(known)}")
+        decoding.check_decoder(self.decoder)
         if not self.name or os.path.basename(self.name) != self.name or self.name[0] == ".":
             raise errors.InputError(f"name {self.name!r}: must be the name of a directory")
         if not 1 <= self.num_shards <= 99_999:

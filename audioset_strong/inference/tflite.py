@@ -17,11 +17,12 @@ import tensorflow as tf
 from tensorflow.python.framework import convert_to_constants
 
 from audioset_strong.audio.features import FrontEnd
-from audioset_strong.core import files
+from audioset_strong.core import errors, files
 from audioset_strong.inference import waveform_scorer
 
 FLOAT32, FLOAT16, INT8 = "float32", "float16", "int8"
 KINDS = (FLOAT32, FLOAT16, INT8)
+_INTERPRETER_MOVED = (2, 20)
 
 
 def convert(network: keras.Model, front_end: FrontEnd) -> dict[str, bytes]:
@@ -56,6 +57,36 @@ def convert(network: keras.Model, front_end: FrontEnd) -> dict[str, bytes]:
                 converter.target_spec.supported_types = [tf.float16]
             models[kind] = converter.convert()
     return models
+
+
+def interpreter(model: str | bytes) -> Any:
+    """Loads a model to run it from Python.
+
+    TensorFlow's interpreter has moved to the package ai-edge-litert: TensorFlow 2.20 and newer ones
+    warn of their own, which is to go. Older TensorFlow has the only one that is sure to know all
+    that its converter writes.
+
+    Args:
+      model: the path of a model, or its content.
+
+    Returns:
+      The interpreter. `get_signature_runner()(waveform=...)` gives "output_0", "output_1" and
+      "output_2": scores, embeddings and log-mel.
+
+    Raises:
+      errors.InputError: TensorFlow is new and ai-edge-litert is not installed.
+    """
+    argument = {"model_content" if isinstance(model, bytes) else "model_path": model}
+    if tuple(map(int, tf.__version__.split(".")[:2])) < _INTERPRETER_MOVED:
+        return tf.lite.Interpreter(**argument)
+    try:
+        from ai_edge_litert import interpreter as litert
+    except ImportError as error:
+        raise errors.InputError(
+            f"TensorFlow {tf.__version__} needs the package ai-edge-litert to run TensorFlow Lite "
+            f"models ({errors.first_line(error)}); pip install 'audioset_strong[tflite]'"
+        ) from error
+    return litert.Interpreter(**argument)
 
 
 def write(models: Mapping[str, bytes], directory: str) -> None:

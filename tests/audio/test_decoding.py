@@ -8,6 +8,7 @@ import soundfile
 
 from audioset_strong.audio import decoding, pcm
 from tests.audio_files import PYAV, SOUNDFILE, lag, melody, snr_db, tone, write
+from tests.optional import needs_tensorflow_io
 
 RATE = 16_000
 LOSSLESS = (".wav", ".flac", ".aiff", ".mkv")
@@ -129,6 +130,7 @@ LEFT = [
 ]
 
 
+@needs_tensorflow_io
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize(("extension", "subtype"), SAFE + LEFT)
 def test_tensorflow_io_decodes_to_the_same_samples(tmp_path, extension, subtype, channels):
@@ -149,6 +151,7 @@ def test_tensorflow_io_decodes_to_the_same_samples(tmp_path, extension, subtype,
             assert decode(path, *part, decoding.VIDEO)[0].shape == (len(want), channels)
 
 
+@needs_tensorflow_io
 def test_what_tensorflow_io_refuses_the_others_decode(tmp_path):
     whole = write(tmp_path / "x.wav", melody(3, RATE), RATE).read_bytes()
     (tmp_path / "x.wav").write_bytes(whole[: 44 + 2 * RATE])

@@ -180,3 +180,47 @@ def test_flag_groups_give_what_the_command_line_says(tmp_path):
         "('a', 'b') intersection True",
         "(['g'], ['x = 1']) ('m', True) ['v', 'w'] None",
     ]
+
+
+_PROGRAM = """
+import atexit, sys, types
+sys.modules["tensorflow"] = types.ModuleType("tensorflow")  # as if main had imported it
+atexit.register(print, "registered before")
+from audioset_strong.core import cli, errors
+
+def main(argv):
+    atexit.register(print, "registered by main")
+    print("printed", end=" ")
+    {body}
+
+{call}
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "stderr"),
+    [
+        ("pass", 0, ""),
+        ("sys.exit(7)", 7, ""),
+        ("sys.exit('in words')", 1, "in words\n"),
+        ("raise errors.InputError('a mistake')", 2, "error: a mistake\n"),
+        ("1 / 0", 1, "ZeroDivisionError: division by zero\n"),
+    ],
+)
+def test_a_program_ends_at_once_with_its_code_and_all_its_output(tmp_path, body, code, stderr):
+    script = tmp_path / "audioset_strong_fake"
+    script.write_text(_PROGRAM.format(body=body, call="cli.run(main)"))
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert ended.returncode == code
+    # Without the teardown, in which what was registered before the tool began would be done.
+    assert ended.stdout == "printed registered by main\n"
+    assert ended.stderr.endswith(stderr)
+
+
+def test_a_program_that_calls_a_tool_keeps_its_own_exit_code(tmp_path):
+    script = tmp_path / "my_experiment.py"
+    call = "try:\n    cli.run(main)\nexcept SystemExit:\n    sys.exit(5)"
+    script.write_text(_PROGRAM.format(body="pass", call=call))
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert ended.returncode == 5
+    assert ended.stdout == "printed registered by main\nregistered before\n"

@@ -116,7 +116,7 @@ def test_an_exported_model_is_loaded_like_a_checkpoint(exported, model):
     ("kind", "tolerance"), [("float32", 1e-3), ("float16", 0.02), ("int8", 0.2)]
 )
 def test_tflite_gives_the_scores_of_the_python_model(exported, model, kind, tolerance):
-    interpreter = tf.lite.Interpreter(str(exported / "tflite" / f"{kind}.tflite"))
+    interpreter = tflite.interpreter(str(exported / "tflite" / f"{kind}.tflite"))
     run = interpreter.get_signature_runner("serving_default")
     for waveform in _sounds():
         expected = model.predict(waveform, 16_000)
@@ -243,7 +243,7 @@ def test_an_export_states_its_front_end_whatever_lies_beside_it(tmp_path):
     scores, _, log_mel = tf.saved_model.load(str(out))(samples)
     assert log_mel.shape == (48, 32)
     np.testing.assert_allclose(scores, original.predict(samples, 8000).scores, atol=1e-5)
-    interpreter = tf.lite.Interpreter(str(out / "tflite" / "float32.tflite"))
+    interpreter = tflite.interpreter(str(out / "tflite" / "float32.tflite"))
     outputs = interpreter.get_signature_runner("serving_default")(waveform=samples)
     np.testing.assert_allclose(outputs["output_0"], scores, atol=1e-3)
     np.testing.assert_allclose(outputs["output_2"], log_mel, atol=2e-3)
