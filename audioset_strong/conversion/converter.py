@@ -1,29 +1,29 @@
 """Conversion: audio and metadata -> TFRecord shards with their info and a manifest of every clip.
 
 The plan says what goes into each shard, so shards can be written in any order, anywhere, and by
-runs that are killed: the next run writes only the shards without a stamp. Manifest and info are
-made from the stamps when all of them exist.
+runs that are killed: the next run writes only the shards without a stamp. Manifest, index and info
+are made when all of them exist.
 """
 
-import collections
 import contextlib
 import dataclasses
 import hashlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from absl import logging
 
-from audioset_strong.conversion import plans, shard_writing
+from audioset_strong.conversion import finishing, plans, shard_writing
 from audioset_strong.conversion.request import ConversionRequest
-from audioset_strong.core import errors, files, progress
+from audioset_strong.core import errors, files, locks, progress
 from audioset_strong.labels import metadata, ontology, vocabularies
-from audioset_strong.records import clip_records, dataset_info, manifest
+from audioset_strong.records import clip_index, clip_records, dataset_info, manifest
 
 _PLAN = "plan.json"  # in the work directory: the fingerprint of the conversion that was begun
+# The files of a whole dataset; without the first there is none.
+_WHOLE = (dataset_info.FILE_NAME, manifest.FILE_NAME, clip_index.FILE_NAME)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +163,9 @@ def _write_dataset(
             write = _write_with_beam if request.runner else _write_locally
             write(request, plan, shards=pending, num_classes=len(info.vocabulary), bar=bar)
         with files.writing(directory):
-            first_reason = _finish(directory, info, shards=list(shards), others=part.other_rows)
+            first_reason = finishing.finish(
+                directory, info, shards=list(shards), others=part.other_rows
+            )
         if not info.num_clips:
             raise errors.InputError(
                 f"none of the {len(part.clips)} clips could be converted, see "
@@ -265,51 +267,6 @@ def _counted(
         yield piece
 
 
-def _finish(
-    directory: str,
-    info: dataset_info.DatasetInfo,
-    *,
-    shards: Sequence[str],
-    others: Sequence[Sequence[str]],
-) -> str:
-    """Makes the manifest from the shards' stamps, and fills in the counts of `info`.
-
-    Args:
-      directory: of the dataset.
-      info: its shards, statuses and counts are set.
-      shards: paths of all shards.
-      others: manifest rows of clips that are in none of them.
-
-    Returns:
-      The manifest's reason for the first clip.
-    """
-    samples = 0
-    totals: collections.defaultdict[str, Any] = collections.defaultdict(int)
-    statuses = collections.Counter(status for _, status, _ in others)
-    first_reason = ""
-    with manifest.writing(directory) as write_row:
-        for path in shards:  # one stamp at a time: all of them need not fit into memory
-            stamp = files.read_json(shard_writing.stamp_path(path))
-            for row in stamp["rows"]:
-                write_row(row)
-            statuses.update(status for _, status, *_ in stamp["rows"])
-            first_reason = first_reason or stamp["rows"][0][2]
-            samples += stamp["samples"]
-            counts = stamp["counts"]
-            known = {key: counts[key] for key in dataset_info.KNOWN_CLIPS}
-            shard = {"file": os.path.basename(path), "clips": counts["num_clips"]}
-            info.shards.append(shard | known)
-            for key, count in counts.items():
-                totals[key] = np.add(totals[key], count)
-        for row in others:
-            write_row(row)
-    info.statuses = dict(sorted(statuses.items()))
-    info.hours = samples / info.sample_rate / 3600
-    for key, total in totals.items():
-        setattr(info, key, total.tolist())
-    return first_reason
-
-
 def _finished(directory: str, fingerprint: str) -> dataset_info.DatasetInfo | None:
     """The info of the same conversion if it is complete."""
     try:
@@ -360,7 +317,7 @@ def _claimed(directory: str, info: dataset_info.DatasetInfo) -> Iterator[None]:
     work = _work_directory(directory)
     with files.writing(directory):
         files.make_directory(work)
-    with files.locked(work, busy=f"converting into {directory}"):
+    with locks.locked(work, busy=f"converting into {directory}"):
         with files.writing(directory):
             _remove_temporaries(directory, info.name)
             if _begun(directory) != info.fingerprint:
@@ -371,7 +328,7 @@ def _claimed(directory: str, info: dataset_info.DatasetInfo) -> Iterator[None]:
 
 def _remove_temporaries(directory: str, name: str) -> None:
     """Removes the half-written files of a run that was killed."""
-    ours = (f"{name}-", dataset_info.FILE_NAME, manifest.FILE_NAME)
+    ours = (f"{name}-", *_WHOLE)
     work = _work_directory(directory)
     paths = [os.path.join(work, file) for file in files.names(work)]
     paths += [
@@ -386,13 +343,13 @@ def _clear(directory: str, name: str) -> None:
     """Removes a conversion: first its info, so that nobody takes the rest for a dataset."""
     existing = files.names(directory)
     for file in (
-        *(file for file in (dataset_info.FILE_NAME, manifest.FILE_NAME) if file in existing),
+        *(file for file in _WHOLE if file in existing),
         *(file for file in existing if file.startswith(f"{name}-") and file.endswith(".tfrecord")),
     ):
         files.remove(os.path.join(directory, file))
     work = _work_directory(directory)
     for file in files.names(work):
-        if file != files.LOCK:
+        if file != locks.LOCK:
             files.remove(os.path.join(work, file))
 
 

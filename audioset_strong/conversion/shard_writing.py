@@ -4,8 +4,8 @@ Worker processes convert a few clips at a time and write the records to a piece,
 the shards; the pieces are joined into a shard in the order of the plan. So no audio passes between
 processes, and a decoder that crashes or hangs takes only its own process with it.
 
-A shard is written under a temporary name and renamed when it is whole; then its stamp goes into the
-work directory: the shard's rows of the manifest, and its counts.
+A shard is written under a temporary name and renamed when it is whole; then its rows of the index
+and its stamp go into the work directory. The stamp holds its rows of the manifest, and its counts.
 """
 
 import collections
@@ -21,13 +21,15 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 
 import numpy as np
 import pebble
+import pyarrow as pa
 import tensorflow as tf
+from pyarrow import parquet
 
 from audioset_strong.audio import decoding, features
 from audioset_strong.conversion.plans import PlannedClip
 from audioset_strong.conversion.request import ConversionRequest
 from audioset_strong.core import files
-from audioset_strong.records import clip_records, dataset_info, manifest
+from audioset_strong.records import clip_index, clip_records, dataset_info, manifest
 
 WORK_DIR = ".work"  # beside the shards: what an interrupted conversion needs to be resumed
 
@@ -212,7 +214,7 @@ def scratch(directory: str) -> Iterator[str]:
 
 
 def write_shard(path: str, pieces: Iterable[Piece], *, num_classes: int, sample_rate: int) -> None:
-    """Writes a shard, then its stamp: its rows of the manifest, and its counts.
+    """Writes a shard, then its rows of the index, then its stamp.
 
     Args:
       path: of the shard; `WORK_DIR` beside it must exist.
@@ -227,12 +229,15 @@ def write_shard(path: str, pieces: Iterable[Piece], *, num_classes: int, sample_
     rows = []
     written = []
     samples = 0
+    index_rows = clip_index.ShardRows(name)
     with files.writing(path):
         with files.atomic(path) as temporary, files.opened(temporary, "wb") as shard:
             for piece in pieces:
                 for part in piece.paths:
                     with open(part, "rb") as records:
-                        shard.write(records.read())
+                        content = records.read()
+                    shard.write(content)
+                    index_rows.add_frames(content)
                     os.remove(part)
                 for clip, outcome in zip(piece.clips, piece.outcomes, strict=True):
                     in_shard = outcome.status == manifest.WRITTEN
@@ -244,9 +249,29 @@ def write_shard(path: str, pieces: Iterable[Piece], *, num_classes: int, sample_
                     rows.append([*row, name if in_shard else "", seconds])
         counts = dataset_info.count(written, num_classes)
         stamp = {"rows": rows, "samples": samples, "counts": counts}
+        _save_index_rows(path, index_rows.table())
         files.write_json(stamp_path(path), stamp, indent=None)
 
 
 def stamp_path(shard: str) -> str:
     """Where the stamp of a shard is, once the shard is written."""
     return os.path.join(os.path.dirname(shard), WORK_DIR, f"{os.path.basename(shard)}.json")
+
+
+def load_index_rows(shard: str) -> pa.Table:
+    """The rows of a shard's clips in the index, once the shard is written.
+
+    Raises:
+      OSError: they cannot be read; `FileNotFoundError` if an older converter wrote the shard.
+    """
+    return parquet.ParquetFile(pa.BufferReader(files.read_bytes(_index_part_path(shard)))).read()
+
+
+def _save_index_rows(shard: str, table: pa.Table) -> None:
+    sink = pa.BufferOutputStream()
+    parquet.write_table(table, sink)
+    files.write_bytes(_index_part_path(shard), sink.getvalue().to_pybytes())
+
+
+def _index_part_path(shard: str) -> str:
+    return os.path.join(os.path.dirname(shard), WORK_DIR, f"{os.path.basename(shard)}.parquet")

@@ -30,5 +30,5 @@ def save(figure: matplotlib.figure.Figure, path: str | os.PathLike[str]) -> None
     Raises:
       errors.InputError: the path cannot be written.
     """
-    with files.writing(path), files.atomic(path) as name:
-        figure.savefig(name, dpi=130, format="png")
+    with files.writing(path), files.replacing(path) as file:
+        figure.savefig(file, dpi=130, format="png")

@@ -4,27 +4,71 @@ A path with "://" in it is remote and goes through `tf.io.gfile`; any other path
 it does not import TensorFlow. Files are written under temporary names and then renamed, so no
 reader sees half a file. Object stores such as gs:// rename by copying, and show an object only when
 it is complete. Every function raises `OSError` (`FileNotFoundError` where there is no such file),
-whatever the file system; `reading` and `writing` turn it into the user's error.
+whatever the file system; `reading` and `writing` turn it into the user's error. A path that needs
+tensorflow-io where there is none is refused with an `errors.InputError`.
 """
 
 import contextlib
+import dataclasses
+import errno
 import json
 import os
 import pathlib
+import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, BinaryIO, TypeAlias
 
-import filelock
-from absl import logging
-
-from audioset_strong.core import errors
+from audioset_strong.core import errors, io_extra
 
 TEMPORARY = ".tmp"  # the end of temporary names: what a killed process leaves behind
-LOCK = ".lock"
 
 Path = str | os.PathLike[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class RemotePath(os.PathLike[str]):
+    """A remote path with the few operations of `pathlib.Path` that need no file system.
+
+    `pathlib` would turn "gs://bucket" into "gs:/bucket".
+
+    >>> path = RemotePath("gs://bucket/runs") / "strong_67k"
+    >>> str(path), path.name
+    ('gs://bucket/runs/strong_67k', 'strong_67k')
+    """
+
+    path: str
+
+    def __fspath__(self) -> str:
+        return self.path
+
+    def __str__(self) -> str:
+        return self.path
+
+    def __truediv__(self, name: Path) -> "RemotePath":
+        return RemotePath(f"{self.path.rstrip('/')}/{os.fspath(name)}")
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rstrip("/").rpartition("/")[2]
+
+    @property
+    def suffix(self) -> str:
+        """The end of the name from its last dot on, such as ".png"."""
+        return os.path.splitext(self.name)[1]
+
+
+Place: TypeAlias = pathlib.Path | RemotePath
+
+
+def place(path: Path) -> Place:
+    """A path to which names can be appended by "/", remote or local."""
+    if isinstance(path, RemotePath) or not is_remote(path):
+        return path if isinstance(path, RemotePath) else pathlib.Path(path)
+    return RemotePath(os.fspath(path))
 
 
 def is_remote(path: Path) -> bool:
@@ -32,25 +76,39 @@ def is_remote(path: Path) -> bool:
     return "://" in os.fspath(path)
 
 
-def gfile() -> Any:
-    """`tf.io.gfile`, with the file systems that tensorflow-io adds (s3://, az://, hdfs://)."""
-    import tensorflow as tf
-    import tensorflow_io  # noqa: F401
+def gfile(path: Path) -> Any:
+    """`tf.io.gfile`, with the file system of a remote path.
 
+    TensorFlow itself knows gs://; tensorflow-io adds others, such as s3://, az:// and hdfs://.
+
+    Raises:
+      errors.InputError: the path needs tensorflow-io, and there is none.
+    """
+    import tensorflow as tf
+
+    scheme = os.fspath(path).partition("://")[0]
+    if scheme in io_extra.SCHEMES and scheme not in tf.io.gfile.get_registered_schemes():
+        io_extra.load(f"{os.fspath(path)}: {scheme}://")
     return tf.io.gfile
 
 
 @contextlib.contextmanager
-def _remote() -> Iterator[Any]:
-    """Gives `tf.io.gfile`; its errors become the `OSError` that a local file would raise."""
+def remote(path: Path) -> Iterator[Any]:
+    """Gives `tf.io.gfile`; its errors become the `OSError` that a local file would raise.
+
+    Raises:
+      OSError: the block raised one of TensorFlow's errors.
+    """
     import tensorflow as tf
 
     try:
-        yield gfile()
+        yield gfile(path)
     except tf.errors.NotFoundError as error:
-        raise FileNotFoundError(2, reason(error)) from error
+        raise FileNotFoundError(errno.ENOENT, reason(error)) from error
+    except tf.errors.UnimplementedError as error:
+        raise OSError(errno.EOPNOTSUPP, reason(error)) from error
     except tf.errors.OpError as error:
-        raise OSError(5, reason(error)) from error
+        raise OSError(errno.EIO, reason(error)) from error
 
 
 def first_repeated(paths: Sequence[str]) -> tuple[str, str] | None:
@@ -78,6 +136,7 @@ def first_repeated(paths: Sequence[str]) -> tuple[str, str] | None:
 def reason(error: Exception) -> str:
     """Why a file could not be read or written, in a few words."""
     words = getattr(error, "strerror", None) or errors.first_line(error)
+    words = re.sub(r"^\{\{.*?\}\} | \[Op:.*$", "", words)  # which operation it was
     return words.rpartition("; ")[2]  # TensorFlow begins with the path
 
 
@@ -128,11 +187,18 @@ def temporary(path: Path) -> str:
     return f"{os.fspath(path)}.{uuid.uuid4().hex}{TEMPORARY}"
 
 
+def local_temporary(path: Path) -> str:
+    """A unique local name for a file that `rename` then gives its path, remote or local."""
+    if not is_remote(path):
+        return temporary(path)
+    return os.path.join(tempfile.gettempdir(), f"{uuid.uuid4().hex}{TEMPORARY}")
+
+
 def read_bytes(path: Path) -> bytes:
     """A file's content."""
     if not is_remote(path):
         return pathlib.Path(path).read_bytes()
-    with _remote() as remote, remote.GFile(path, "rb") as file:
+    with remote(path) as gfiles, gfiles.GFile(path, "rb") as file:
         return file.read()
 
 
@@ -160,7 +226,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file."""
     with atomic(path) as name:
         if is_remote(path):
-            with _remote() as remote, remote.GFile(name, "wb") as file:
+            with remote(path) as gfiles, gfiles.GFile(name, "wb") as file:
                 file.write(content)
         else:
             pathlib.Path(name).write_bytes(content)
@@ -190,18 +256,76 @@ def opened(path: Path, mode: str) -> Iterator[Any]:
         with open(path, mode, encoding=encoding, newline=newline) as file:
             yield file
         return
-    with _remote() as remote, remote.GFile(path, mode) as file:
+    with remote(path) as gfiles, gfiles.GFile(path, mode) as file:
         if mode.startswith("w"):
             file.write(b"" if "b" in mode else "")  # the file exists even where nothing follows
         yield file
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Gives a local file, open for writing bytes, whose content becomes `path` at the end.
+
+    For libraries that seek in what they write, as remote files do not allow. Where the block
+    raises, `path` stays as it was.
+    """
+    if not is_remote(path):
+        with atomic(path) as name, open(name, "wb") as file:
+            yield file
+        return
+    with tempfile.TemporaryFile() as local:
+        yield local
+        local.seek(0)
+        with atomic(path) as name, remote(path) as gfiles, gfiles.GFile(name, "wb") as file:
+            shutil.copyfileobj(local, file, 2**24)
+
+
+@contextlib.contextmanager
+def local_copy(path: Path) -> Iterator[str]:
+    """Gives a local path with the content of a file: its own, or that of a copy in a block.
+
+    For libraries that open files themselves.
+    """
+    if not is_remote(path):
+        yield os.fspath(path)
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        copied = os.path.join(directory, os.path.basename(os.fspath(path)))
+        with remote(path) as gfiles, gfiles.GFile(path, "rb") as file, open(copied, "wb") as local:
+            shutil.copyfileobj(file, local, 2**24)
+        yield copied
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copies a local directory with all that is in it."""
+    for directory, _, found in os.walk(source):
+        inside = os.path.relpath(directory, source)
+        there = os.fspath(target) if inside == "." else os.path.join(target, inside)
+        make_directory(there)
+        for name in sorted(found):
+            with (
+                replacing(os.path.join(there, name)) as file,
+                open(os.path.join(directory, name), "rb") as local,
+            ):
+                shutil.copyfileobj(local, file, 2**24)
 
 
 def exists(path: Path) -> bool:
     """Whether there is a file or directory of that name."""
     if not is_remote(path):
         return os.path.exists(path)
-    with _remote() as remote:
-        return remote.exists(path)
+    with remote(path) as gfiles:
+        return gfiles.exists(path)
+
+
+def size_and_time(path: Path) -> tuple[int, int]:
+    """(size in bytes, time of the last change in ns since 1970) of a file."""
+    if not is_remote(path):
+        status = os.stat(path)
+        return status.st_size, status.st_mtime_ns
+    with remote(path) as gfiles:
+        status = gfiles.stat(os.fspath(path))
+        return status.length, status.mtime_nsec
 
 
 def names(directory: Path) -> list[str]:
@@ -209,8 +333,8 @@ def names(directory: Path) -> list[str]:
     try:
         if not is_remote(directory):
             return sorted(os.listdir(directory))
-        with _remote() as remote:
-            return sorted(name.rstrip("/") for name in remote.listdir(directory))
+        with remote(directory) as gfiles:
+            return sorted(name.rstrip("/") for name in gfiles.listdir(directory))
     except FileNotFoundError:
         return []
 
@@ -220,17 +344,25 @@ def make_directory(path: Path) -> None:
     if not is_remote(path):
         os.makedirs(path, exist_ok=True)
         return
-    with _remote() as remote:
-        remote.makedirs(path)
+    with remote(path) as gfiles:
+        gfiles.makedirs(path)
 
 
 def rename(source: Path, target: Path) -> None:
-    """Gives a file another name; a file that had that name is replaced."""
+    """Gives a file another name; a file that had that name is replaced.
+
+    A local file that gets a remote name is copied there first.
+    """
     if not is_remote(target):
         os.replace(source, target)
         return
-    with _remote() as remote:
-        remote.rename(source, target, overwrite=True)
+    if not is_remote(source):
+        with open(source, "rb") as local, replacing(target) as file:
+            shutil.copyfileobj(local, file, 2**24)
+        os.remove(source)
+        return
+    with remote(target) as gfiles:
+        gfiles.rename(source, target, overwrite=True)
 
 
 def copy(source: Path, target: Path) -> None:
@@ -243,8 +375,8 @@ def remove(path: Path) -> None:
     if not is_remote(path):
         os.remove(path)
         return
-    with _remote() as remote:
-        remote.remove(path)
+    with remote(path) as gfiles:
+        gfiles.remove(path)
 
 
 def remove_tree(path: Path) -> None:
@@ -252,37 +384,5 @@ def remove_tree(path: Path) -> None:
     if not is_remote(path):
         shutil.rmtree(path, ignore_errors=True)
         return
-    with contextlib.suppress(FileNotFoundError), _remote() as remote:
-        remote.rmtree(path)
-
-
-@contextlib.contextmanager
-def locked(directory: Path, busy: str) -> Iterator[None]:
-    """Keeps other processes of this kind out of a directory within the block.
-
-    The lock ends with the process, however that ends. A remote directory, or a file system without
-    locks, is not protected; a warning says so for the latter.
-
-    Args:
-      directory: exists; a file `.lock` in it stays behind.
-      busy: what a process that holds the lock is doing, for the message.
-
-    Raises:
-      errors.InputError: another process holds the lock.
-    """
-    if is_remote(directory):
-        yield
-        return
-    lock = filelock.FileLock(os.path.join(directory, LOCK), blocking=False)
-    try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise errors.InputError(f"{directory}: another process is {busy}") from error
-    except (NotImplementedError, OSError) as error:
-        logging.warning("%s cannot be locked (%s): use it from one process only", directory, error)
-        yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
+    with contextlib.suppress(FileNotFoundError), remote(path) as gfiles:
+        gfiles.rmtree(path)

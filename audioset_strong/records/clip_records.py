@@ -2,21 +2,20 @@
 
 A record is a `tf.train.Example`. Whether a kind of label is known for a clip is recorded apart from
 the labels: a clip without strong annotation is not a clip without events. How the audio is encoded
-is a property of the dataset (see `dataset_info`), not of the record. `pcm_cut` cuts windows of
-audio out of records.
+is a property of the dataset (see `dataset_info`), not of the record. `window_cutting` cuts windows
+of audio out of records; `clip_index` says where in a shard each record and its audio lie.
 """
 
 import dataclasses
 import functools
-import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 
 import numpy as np
-import soundfile
 import tensorflow as tf
 
 from audioset_strong.audio import features, pcm
-from audioset_strong.core import choices, errors, files
+from audioset_strong.core import choices, errors
+from audioset_strong.records import flac, wire_format
 
 SCHEMA_VERSION = 1
 ENCODINGS = PCM16, FLAC, LOG_MEL = choices.ENCODINGS
@@ -126,13 +125,13 @@ def serialize(
         (_SAMPLE_RATE, [clip.sample_rate]),
         (_NUM_SAMPLES, [clip.num_samples]),
         (_WEAK_LABELS, clip.weak_labels or ()),
-        (_WEAK_KNOWN, [clip.weak_labels is not None]),
+        (_WEAK_KNOWN, [int(clip.weak_labels is not None)]),
         (_SEGMENT_START, [start for start, _, _ in segments]),
         (_SEGMENT_END, [end for _, end, _ in segments]),
         (_SEGMENT_LABEL, [label for _, _, label in segments]),
-        (_STRONG_KNOWN, [clip.segments is not None]),
+        (_STRONG_KNOWN, [int(clip.segments is not None)]),
         (_NEGATIVES, clip.negatives or ()),
-        (_NEGATIVES_KNOWN, [clip.negatives is not None]),
+        (_NEGATIVES_KNOWN, [int(clip.negatives is not None)]),
     ):
         stored[name].int64_list.value[:] = values
     return example.SerializeToString(deterministic=True)
@@ -159,9 +158,7 @@ def _encode(clip: Clip, encoding: str, front_end: features.FrontEnd) -> bytes:
     if encoding == PCM16:
         return audio.astype("<i2", copy=False).tobytes()
     if encoding == FLAC:
-        buffer = io.BytesIO()
-        soundfile.write(buffer, audio, clip.sample_rate, format="FLAC", subtype="PCM_16")
-        return buffer.getvalue()
+        return flac.encode(audio, clip.sample_rate)
     if clip.sample_rate != front_end.sample_rate:
         raise errors.InputError(
             f"{clip.clip_id}: audio of {clip.sample_rate} Hz, but the front end's sample rate is "
@@ -187,6 +184,67 @@ def _log_mel(front_end: features.FrontEnd) -> Callable[[np.ndarray], tf.Tensor]:
     return compute
 
 
+@dataclasses.dataclass(frozen=True)
+class RecordFacts:
+    """What a record says of its clip, and where in it the encoded audio lies.
+
+    Attributes:
+      clip_id, sample_rate, weak_labels, segments, negatives: as in `Clip`.
+      num_samples: length of the audio, also where only its log-mel is kept.
+      audio_offset: first byte of the encoded audio in the record.
+      audio_bytes: its length.
+    """
+
+    clip_id: str
+    sample_rate: int
+    num_samples: int
+    weak_labels: tuple[int, ...] | None
+    segments: tuple[tuple[int, int, int], ...] | None
+    negatives: tuple[int, ...] | None
+    audio_offset: int
+    audio_bytes: int
+
+
+def read_facts(record: bytes) -> RecordFacts:
+    """Reads everything in a record but its audio.
+
+    >>> found = read_facts(serialize(Clip("abcdefghijk_30000", np.zeros(160, np.int16), 16_000)))
+    >>> found.num_samples, found.audio_bytes, found.weak_labels
+    (160, 320, None)
+
+    Args:
+      record: what `serialize` returned.
+
+    Raises:
+      ValueError: the bytes are not a record. `deserialize` turns it into the user's error.
+    """
+    try:
+        found = tf.train.Example.FromString(record).features.feature
+    except Exception as error:  # protobuf's own class, which depends on its implementation
+        raise ValueError(str(error)) from error
+
+    def ints(name: str) -> tuple[int, ...]:
+        return tuple(found[name].int64_list.value)
+
+    def only(name: str) -> int:
+        (value,) = ints(name)
+        return value
+
+    (audio,) = found[AUDIO].bytes_list.value
+    (clip_id,) = found[_CLIP_ID].bytes_list.value
+    segments = zip(ints(_SEGMENT_START), ints(_SEGMENT_END), ints(_SEGMENT_LABEL), strict=True)
+    return RecordFacts(
+        clip_id=clip_id.decode(),
+        sample_rate=only(_SAMPLE_RATE),
+        num_samples=only(_NUM_SAMPLES),
+        weak_labels=ints(_WEAK_LABELS) if only(_WEAK_KNOWN) else None,
+        segments=tuple(segments) if only(_STRONG_KNOWN) else None,
+        negatives=ints(_NEGATIVES) if only(_NEGATIVES_KNOWN) else None,
+        audio_offset=wire_format.find_bytes(record, AUDIO),
+        audio_bytes=len(audio),
+    )
+
+
 def deserialize(
     record: bytes, encoding: str = PCM16, *, front_end: features.FrontEnd | None = None
 ) -> Clip:
@@ -205,36 +263,26 @@ def deserialize(
       errors.InputError: the bytes are not a record of this encoding.
     """
     try:
-        found = tf.train.Example.FromString(record).features.feature
-
-        def ints(name: str) -> tuple[int, ...]:
-            return tuple(found[name].int64_list.value)
-
-        def only(name: str) -> int:
-            (value,) = ints(name)
-            return value
-
-        segments = zip(ints(_SEGMENT_START), ints(_SEGMENT_END), ints(_SEGMENT_LABEL), strict=True)
-        num_samples = only(_NUM_SAMPLES)
-        encoded = found[AUDIO].bytes_list.value[0]
+        found = read_facts(record)
+        encoded = record[found.audio_offset : found.audio_offset + found.audio_bytes]
         log_mel = None
         if encoding == LOG_MEL:
             audio = np.zeros(0, np.int16)
-            log_mel = _decode_log_mel(encoded, num_samples, front_end or features.DEFAULT_FRONT_END)
+            front_end = front_end or features.DEFAULT_FRONT_END
+            log_mel = _decode_log_mel(encoded, found.num_samples, front_end)
         else:
-            audio = _decode_audio(encoded, encoding, num_samples)
-        clip = Clip(
-            clip_id=found[_CLIP_ID].bytes_list.value[0].decode(),
-            audio=audio,
-            sample_rate=only(_SAMPLE_RATE),
-            weak_labels=ints(_WEAK_LABELS) if only(_WEAK_KNOWN) else None,
-            segments=tuple(segments) if only(_STRONG_KNOWN) else None,
-            negatives=ints(_NEGATIVES) if only(_NEGATIVES_KNOWN) else None,
-            log_mel=log_mel,
-        )
-    except Exception as error:  # protobuf, lookups and soundfile each raise their own
+            audio = _decode_audio(encoded, encoding, found.num_samples)
+    except Exception as error:  # lookups and soundfile each raise their own
         raise errors.InputError(f"not a clip record of encoding {encoding}: {error}") from error
-    return clip
+    return Clip(
+        clip_id=found.clip_id,
+        audio=audio,
+        sample_rate=found.sample_rate,
+        weak_labels=found.weak_labels,
+        segments=found.segments,
+        negatives=found.negatives,
+        log_mel=log_mel,
+    )
 
 
 def _decode_audio(encoded: bytes, encoding: str, num_samples: int) -> np.ndarray:
@@ -242,7 +290,7 @@ def _decode_audio(encoded: bytes, encoding: str, num_samples: int) -> np.ndarray
     if encoding == PCM16:
         audio = np.frombuffer(encoded, "<i2").astype(np.int16)
     else:
-        audio, _ = soundfile.read(io.BytesIO(encoded), dtype="int16")
+        audio = flac.decode(encoded)
     if len(audio) != num_samples:
         raise ValueError(f"{len(audio)} samples instead of {num_samples}")
     return audio
@@ -259,54 +307,10 @@ def _decode_log_mel(encoded: bytes, num_samples: int, front_end: features.FrontE
     return LogMel(values, num_samples, front_end)
 
 
-def record_reader(paths: Iterable[str]) -> Callable[..., tf.data.Dataset]:
-    """`tf.data.TFRecordDataset` with the buffer that suits the file system of these shards.
-
-    Local files are read directly into the records: the default buffer of 256 kB would copy each
-    record once more, and the system reads ahead in any case. On remote file systems, where each
-    read is a request, the buffer stays.
-
-    Args:
-      paths: of the shards.
-
-    Returns:
-      A function with the parameters of `tf.data.TFRecordDataset`.
-    """
-    remote = any(map(files.is_remote, paths))
-    return functools.partial(tf.data.TFRecordDataset, buffer_size=None if remote else 0)
-
-
-def read_clips(
-    path: str, encoding: str = PCM16, *, front_end: features.FrontEnd | None = None
-) -> Iterator[Clip]:
-    """The clips of one shard.
-
-    Args:
-      path: of the shard; local, or on any file system that `tf.io.gfile` knows.
-      encoding: the dataset's encoding.
-      front_end: the dataset's front end; see `deserialize`.
-
-    Raises:
-      errors.InputError: the shard is corrupted or truncated, or a record is not a clip. The message
-        names the shard and the number of the record, counted from 0.
-    """
-    read = 0
-    try:
-        for record in record_reader([path])(path).as_numpy_iterator():
-            yield deserialize(record, encoding, front_end=front_end)
-            read += 1
-    except tf.errors.OpError as error:
-        raise errors.InputError(
-            f"{path}: unreadable after {read} records: {files.reason(error)}"
-        ) from error
-    except errors.InputError as error:
-        raise errors.InputError(f"{path}, record {read}: {error}") from error
-
-
 def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     """Parses a batch of records, in-graph, all but the audio.
 
-    `pcm_cut.crop` and `crop_log_mel` then cut windows out of the audio.
+    `window_cutting` then cuts windows out of the audio.
 
     Args:
       serialized: string `[batch]`.
@@ -352,37 +356,3 @@ def encoded_audio(parsed: dict[str, tf.Tensor]) -> tf.Tensor:
     """The encoded audio of records that `parse` read, string `[batch]`."""
     feature = {AUDIO: tf.io.FixedLenFeature([], tf.string)}
     return tf.io.parse_example(parsed["record"], feature)[AUDIO]
-
-
-def crop_log_mel(
-    parsed: dict[str, tf.Tensor],
-    start: tf.Tensor,
-    *,
-    stft_frames: int,
-    front_end: features.FrontEnd = features.DEFAULT_FRONT_END,
-) -> tf.Tensor:
-    """Cuts one window out of each parsed clip of encoding "log_mel", in-graph.
-
-    Except for the rounding to float16, the result is the log-mel of the audio that `pcm_cut.crop`
-    cuts out at sample `start * hop_samples`.
-
-    Args:
-      parsed: what `parse` returned.
-      start: int64 `[batch]`, first STFT frame of each window; within the clip.
-      stft_frames: length of the windows.
-      front_end: the settings that the records were made with.
-
-    Returns:
-      float32 `[batch, stft_frames, num_bands]`, with the values of silence behind the clip's end.
-    """
-    bytes_per_frame = 2 * front_end.num_bands  # float16
-    audio = encoded_audio(parsed)
-    stored = tf.cast(tf.strings.length(audio) // bytes_per_frame, tf.int64)
-    length = tf.minimum(stored - start, stft_frames)
-    window = tf.strings.substr(audio, bytes_per_frame * start, bytes_per_frame * length)
-    # TensorFlow has no decode_raw of a fixed length for float16.
-    bits = tf.io.decode_raw(window, tf.int16, fixed_length=bytes_per_frame * stft_frames)
-    values = tf.cast(tf.bitcast(bits, tf.float16), tf.float32)
-    values = tf.reshape(values, [-1, stft_frames, front_end.num_bands])
-    within = tf.sequence_mask(length, stft_frames)[..., tf.newaxis]
-    return tf.where(within, values, front_end.silence)

@@ -143,6 +143,8 @@ class DatasetInfo:
             shard.
         """
         path = os.path.join(directory, FILE_NAME)
+        if files.is_remote(directory):
+            files.gfile(directory)  # refuses the path where its file system is missing
         try:
             info = cls.from_json(files.read_json(path))
             listed = {shard["file"] for shard in info.shards}

@@ -2,18 +2,20 @@
 
 import collections
 import dataclasses
+import itertools
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow.compute
 import soundfile
 
 from audioset_strong.audio import pcm
 from audioset_strong.core import errors, files, progress
 from audioset_strong.labels import vocabularies
-from audioset_strong.records import clip_records, dataset_info, manifest
+from audioset_strong.records import clip_index, clip_records, dataset_info, manifest, shard_reading
 
 
 def clips(directory: str, info: dataset_info.DatasetInfo) -> Iterator[clip_records.Clip]:
@@ -27,16 +29,13 @@ def clips(directory: str, info: dataset_info.DatasetInfo) -> Iterator[clip_recor
       errors.InputError: a shard that cannot be read.
     """
     for path in info.shard_paths(directory):
-        yield from clip_records.read_clips(path, info.encoding, front_end=info.front_end)
+        yield from shard_reading.read_clips(path, info.encoding, front_end=info.front_end)
 
 
 def find_clips(
     directory: str, info: dataset_info.DatasetInfo, clip_ids: Sequence[str]
 ) -> Iterator[clip_records.Clip]:
-    """The named clips of a dataset, in the order of the names.
-
-    The manifest says which shards hold them; no other shard is read. Without a manifest all shards
-    are searched.
+    """The named clips of a dataset, in the order of the names; only their records are read.
 
     Args:
       directory: of the dataset.
@@ -44,26 +43,19 @@ def find_clips(
       clip_ids: the clips.
 
     Raises:
-      errors.InputError: a clip that the dataset does not have (with the manifest's reason), or a
-        shard that cannot be read.
+      errors.InputError: a clip that the dataset does not have, with the manifest's reason; or an
+        index or record that cannot be read.
     """
-    every_shard = [shard["file"] for shard in info.shards]
-    places = {clip_id: every_shard for clip_id in clip_ids}
-    if files.exists(os.path.join(directory, manifest.FILE_NAME)):
-        listed = manifest.find(directory, clip_ids)
-        places = {clip_id: [shard] for clip_id, shard in listed.items()}
+    index = clip_index.open_index(directory, info)
+    rows = []
     for clip_id in clip_ids:
-        paths = [os.path.join(directory, shard) for shard in places[clip_id]]
-        found = (
-            clip
-            for path in paths
-            for clip in clip_records.read_clips(path, info.encoding, front_end=info.front_end)
-            if clip.clip_id == clip_id
-        )
-        clip = next(found, None)
-        if clip is None:
-            raise errors.InputError(f"{clip_id}: not in {', '.join(paths)}")
-        yield clip
+        row = index.find(clip_id)
+        if row is None:
+            raise errors.InputError(f"{clip_id}: {manifest.why_missing(directory, clip_id)}")
+        rows.append(row)
+    for row in rows:
+        record = index.record(row)
+        yield clip_records.deserialize(record, info.encoding, front_end=info.front_end)
 
 
 def find_clip(directory: str, info: dataset_info.DatasetInfo, clip_id: str) -> clip_records.Clip:
@@ -135,7 +127,8 @@ def verify(directory: str, info: dataset_info.DatasetInfo) -> list[str]:
     """Reads every record of a dataset and says what is wrong.
 
     Checked are the records' checksums and features, the range of labels and times, that each clip
-    id occurs once, and that `dataset_info.json` and `manifest.csv` agree with the shards.
+    id occurs once, and that `dataset_info.json`, `manifest.csv` and `index.parquet` agree with the
+    shards. A dataset that has no index yet is none the worse.
 
     Args:
       directory: of the dataset.
@@ -144,10 +137,18 @@ def verify(directory: str, info: dataset_info.DatasetInfo) -> list[str]:
     Returns:
       A line for each problem; an empty list if there are none.
     """
+    index = None
     check = _Verification(info)
+    if files.exists(os.path.join(directory, clip_index.FILE_NAME)):
+        try:
+            index = clip_index.load(directory, info)
+        except errors.InputError as error:
+            check.problems.append(str(error))
     with progress.Bar(f"verifying {info.name}", info.num_clips, unit="clip") as bar:
         for shard, path in zip(info.shards, info.shard_paths(directory), strict=True):
-            check.shard(shard, path, bar)
+            rows = check.shard(shard, path, bar)
+            if index is not None:
+                check.problems += _index_problems(path, index, rows)
     check.totals()
     return check.problems + _manifest_problems(directory, check.shard_of)
 
@@ -167,15 +168,15 @@ class _Verification:
         self._samples = 0
         self._counts: collections.defaultdict[str, Any] = collections.defaultdict(int)
 
-    def shard(self, shard: Mapping[str, Any], path: str, bar: progress.Bar) -> None:
-        """Checks the records of one shard, and its counts."""
+    def shard(self, shard: Mapping[str, Any], path: str, bar: progress.Bar) -> clip_index.ShardRows:
+        """Checks the records of one shard, and its counts; returns their rows of the index."""
         read = 0
+        rows = clip_index.ShardRows(shard["file"])
         valid: list[clip_records.Clip] = []  # without their audio
-        clips_read = clip_records.read_clips(
-            path, self._info.encoding, front_end=self._info.front_end
-        )
         try:
-            for clip in clips_read:
+            for record in shard_reading.read_records(path):
+                clip = self._read(record, f"{path}, record {read}")
+                rows.add(record)
                 if self._clip(clip, f"{path}, record {read}, {clip.clip_id}", shard["file"]):
                     valid.append(dataclasses.replace(clip, audio=clip.audio[:0], log_mel=None))
                 read += 1
@@ -192,6 +193,15 @@ class _Verification:
                 self.problems.append(
                     f"{path}: {counts[key]} {key}, where there should be {shard[key]}"
                 )
+        return rows
+
+    def _read(self, record: bytes, where: str) -> clip_records.Clip:
+        try:
+            return clip_records.deserialize(
+                record, self._info.encoding, front_end=self._info.front_end
+            )
+        except errors.InputError as error:
+            raise errors.InputError(f"{where}: {error}") from error
 
     def _clip(self, clip: clip_records.Clip, where: str, shard: str) -> bool:
         """Checks one clip; returns whether its labels can be counted."""
@@ -236,6 +246,20 @@ def _clip_problems(clip: clip_records.Clip, info: dataset_info.DatasetInfo) -> l
         if not 0 <= start < end:
             problems.append(f"segment from {start} to {end} ms")
     return problems
+
+
+def _index_problems(
+    path: str, index: clip_index.ClipIndex, rows: clip_index.ShardRows
+) -> list[str]:
+    """The first clip of a shard whose row in the index is not what its record says."""
+    found = rows.table().to_pylist()
+    name = os.path.basename(path)
+    listed = index.table.filter(pyarrow.compute.field("shard") == name).to_pylist()
+    for number, (row, record) in enumerate(itertools.zip_longest(listed, found)):
+        if row != record:
+            clip_id = (record or row)["clip_id"]
+            return [f"{clip_index.FILE_NAME}: {clip_id} differs from record {number} of {path}"]
+    return []
 
 
 def _manifest_problems(directory: str, shard_of: Mapping[str, str]) -> list[str]:

@@ -1,6 +1,6 @@
 """`manifest.csv`: what became of every clip that a conversion was asked for.
 
-Conversion writes it; everything that looks for one clip reads it, since it names the clip's shard.
+Conversion writes it. Where the clips that were written lie is in the index, see `clip_index`.
 """
 
 import contextlib
@@ -73,28 +73,18 @@ def writing(directory: str) -> Iterator[Callable[[Sequence[object]], object]]:
         yield write
 
 
-def find(directory: str, clip_ids: Sequence[str]) -> dict[str, str]:
-    """The shards of clips.
+def why_missing(directory: str, clip_id: str) -> str:
+    """Why a dataset does not have a clip, in words.
 
     Args:
       directory: of the dataset.
-      clip_ids: the clips to look for.
-
-    Returns:
-      Clip id -> name of the shard that holds the clip, for each of `clip_ids`.
+      clip_id: of a clip that is in none of its shards.
 
     Raises:
-      errors.InputError: a clip that the manifest does not list, or one that was not written, with
-        the reason; or there is no readable manifest.
+      errors.InputError: there is a manifest that cannot be read.
     """
-    wanted = set(clip_ids)
-    rows = {row["clip_id"]: row for row in read(directory) if row["clip_id"] in wanted}
-    for clip_id in clip_ids:
-        if clip_id not in rows:
-            raise errors.InputError(f"{clip_id}: {directory} has no clip of that name")
-        row = rows[clip_id]
-        if not row["shard"]:
-            raise errors.InputError(
-                f"{clip_id}: not in {directory}: {row['status']} ({row['reason']})"
-            )
-    return {clip_id: rows[clip_id]["shard"] for clip_id in clip_ids}
+    if files.exists(os.path.join(directory, FILE_NAME)):
+        for row in read(directory):
+            if row["clip_id"] == clip_id:
+                return f"not in {directory}: {row['status']} ({row['reason']})"
+    return f"{directory} has no clip of that name"

@@ -11,7 +11,7 @@ import tensorflow as tf
 from audioset_strong.audio import decoding
 from audioset_strong.conversion import converter
 from audioset_strong.core import errors
-from audioset_strong.records import clip_records, dataset_info, inspection
+from audioset_strong.records import clip_records, dataset_info, inspection, shard_reading
 from tests.audio_files import PYAV, SOUNDFILE, melody, write
 from tests.datasets import conversion_request
 
@@ -183,6 +183,6 @@ def test_damaged_shards_give_whole_clips_or_an_error(tmp_path):
         path.write_bytes(mutate(good, np.random.default_rng(seed)))
         clips = []
         with contextlib.suppress(errors.InputError):
-            clips.extend(clip_records.read_clips(str(path)))
+            clips.extend(shard_reading.read_clips(str(path)))
         for got, want in zip(clips, written, strict=False):
             np.testing.assert_array_equal(got.audio, want.audio)

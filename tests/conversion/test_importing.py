@@ -5,7 +5,7 @@ import pytest
 
 from audioset_strong.conversion import converter, importing
 from audioset_strong.core import errors
-from audioset_strong.records import clip_records, dataset_info
+from audioset_strong.records import dataset_info, shard_reading
 from tests import audio_files
 from tests.datasets import conversion_request
 
@@ -60,7 +60,7 @@ def test_the_converter_reads_what_was_imported(tmp_path):
     info = dataset_info.DatasetInfo.load(str(tmp_path / "data" / "own"))
     assert info.statuses == {"written": 3}
     (shard,) = info.shard_paths(str(tmp_path / "data" / "own"))
-    clips = {clip.clip_id: clip for clip in clip_records.read_clips(shard, info.encoding)}
+    clips = {clip.clip_id: clip for clip in shard_reading.read_clips(shard, info.encoding)}
     assert {name: clip.segments for name, clip in clips.items()} == {
         "yard_0": ((1000, 2000, 0), (8000, 10_000, 1)),
         "yard_10000": ((0, 2000, 1),),

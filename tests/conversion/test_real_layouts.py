@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from audioset_strong.conversion import converter
-from audioset_strong.records import clip_records, dataset_info
+from audioset_strong.records import dataset_info, shard_reading
 from tests.audio_files import lag, melody, write
 from tests.datasets import conversion_request
 
@@ -64,7 +64,7 @@ def converted(tmp_path_factory):
     clips = {
         clip.clip_id: clip
         for path in info.shard_paths(f"{root}/data/all")
-        for clip in clip_records.read_clips(path)
+        for clip in shard_reading.read_clips(path)
     }
     with open(root / "data" / "all" / "manifest.csv", newline="") as file:
         rows = {row["clip_id"]: row for row in csv.DictReader(file)}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from audioset_strong.audio import features
 from audioset_strong.core import errors
-from audioset_strong.records import clip_records, pcm_cut
+from audioset_strong.records import clip_records, shard_reading, window_cutting
 
 OF_AUDIO = ("pcm16", "flac")
 LABELS = st.lists(st.integers(0, 600), max_size=5).map(tuple)
@@ -100,7 +100,7 @@ def test_the_graph_reads_what_python_wrote(encoding):
 
     @tf.function
     def crop(start):
-        return pcm_cut.crop(parsed, start, samples=1500, encoding=encoding)
+        return window_cutting.crop(parsed, start, samples=1500, encoding=encoding)
 
     for starts in ([0, 0, 0], [3500, 1500, 2500], [4999, 2000, 3999], [4000, 2999, 17]):
         got = crop(tf.constant(starts, tf.int64)).numpy()
@@ -168,13 +168,14 @@ def test_a_window_of_log_mel_is_that_of_the_same_window_of_samples():
 
     @tf.function
     def crop(start):
-        return clip_records.crop_log_mel(parsed, start, stft_frames=20)
+        return window_cutting.crop_log_mel(parsed, start, stft_frames=20)
 
     for starts in ([0, 0, 0, 0], [33, 50, 1, 0], [99, 100, 2, 0]):
         start = tf.constant(starts, tf.int64)
         got = crop(start).numpy()
         want = features.log_mel(
-            tf.cast(pcm_cut.crop(samples, 160 * start, samples=160 * 19 + 400), tf.float32) / 32768
+            tf.cast(window_cutting.crop(samples, 160 * start, samples=160 * 19 + 400), tf.float32)
+            / 32768
         )
         assert got.shape == (4, 20, 64)
         assert got.dtype == np.float32
@@ -192,7 +193,7 @@ def test_log_mel_records_are_smaller_and_have_no_audio():
         with pytest.raises(errors.InputError, match=f"clip0_0: kept as log-mel, .* {encoding}"):
             clip_records.serialize(kept, encoding)
     with pytest.raises(errors.InputError, match="no audio can be cut out"):
-        pcm_cut.crop(
+        window_cutting.crop(
             clip_records.parse(tf.constant([record])),
             tf.zeros([1], tf.int64),
             samples=9,
@@ -233,10 +234,10 @@ def test_log_mel_of_another_front_end_is_that_front_ends(front_end):
         )
     start = tf.constant([len(clip.audio) // hop // 2 for clip in clips], tf.int64)
     parsed = clip_records.parse(tf.constant(records))
-    got = clip_records.crop_log_mel(parsed, start, stft_frames=20, front_end=front_end).numpy()
+    got = window_cutting.crop_log_mel(parsed, start, stft_frames=20, front_end=front_end).numpy()
     audio = clip_records.parse(tf.constant([clip_records.serialize(clip) for clip in clips]))
     samples = hop * 19 + front_end.window_samples
-    window = pcm_cut.crop(audio, hop * start, samples=samples)
+    window = window_cutting.crop(audio, hop * start, samples=samples)
     want = features.log_mel(tf.cast(window, tf.float32) / 32768, front_end).numpy()
     assert got.shape == (4, 20, bands)
     np.testing.assert_allclose(got, want, atol=0.008)
@@ -289,7 +290,7 @@ def shard(tmp_path):
 
 def test_a_shard_gives_its_clips_in_order(shard):
     path, clips = shard
-    for got, want in zip(clip_records.read_clips(str(path)), clips, strict=True):
+    for got, want in zip(shard_reading.read_clips(str(path)), clips, strict=True):
         assert_same(got, want)
 
 
@@ -304,7 +305,7 @@ def test_a_damaged_shard_gives_the_clips_before_the_damage_and_then_an_error(sha
         path.write_bytes(content)
         read = []
         with pytest.raises(errors.InputError, match=f"{path}: unreadable after {whole} records"):
-            read.extend(clip.clip_id for clip in clip_records.read_clips(f"{prefix}{path}"))
+            read.extend(clip.clip_id for clip in shard_reading.read_clips(f"{prefix}{path}"))
         assert read == [clip.clip_id for clip in clips[:whole]]
 
 
@@ -314,9 +315,9 @@ def test_records_of_something_else_are_named(tmp_path):
         writer.write(clip_records.serialize(make()))
         writer.write(tf.train.Example().SerializeToString())
     with pytest.raises(errors.InputError, match=f"{path}, record 1: not a clip record"):
-        list(clip_records.read_clips(str(path)))
+        list(shard_reading.read_clips(str(path)))
     with pytest.raises(errors.InputError, match=r"nowhere\.tfrecord: unreadable after 0 records"):
-        list(clip_records.read_clips(str(tmp_path / "nowhere.tfrecord")))
+        list(shard_reading.read_clips(str(tmp_path / "nowhere.tfrecord")))
 
 
 @pytest.mark.parametrize(
@@ -344,7 +345,9 @@ def test_samples_are_cut_out_of_records_of_every_length(num_samples):
     ]
     parsed = clip_records.parse(tf.constant([clip_records.serialize(clip) for clip in clips]))
     start = num_samples // 3
-    cut = pcm_cut.crop(parsed, tf.fill([3], tf.constant(start, tf.int64)), samples=100).numpy()
+    cut = window_cutting.crop(
+        parsed, tf.fill([3], tf.constant(start, tf.int64)), samples=100
+    ).numpy()
     for got, clip in zip(cut, clips, strict=True):
         wanted = clip.audio[start : start + 100]
         np.testing.assert_array_equal(got, np.pad(wanted, (0, 100 - len(wanted))))
@@ -357,4 +360,4 @@ def test_a_record_of_another_layout_is_refused_where_samples_are_cut_out():
     record = example.SerializeToString(deterministic=True)
     parsed = clip_records.parse(tf.constant([record]))
     with pytest.raises(tf.errors.InvalidArgumentError, match="not a record of this version"):
-        pcm_cut.crop(parsed, tf.constant([0], tf.int64), samples=10)
+        window_cutting.crop(parsed, tf.constant([0], tf.int64), samples=10)

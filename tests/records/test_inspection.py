@@ -5,13 +5,21 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import soundfile
 import tensorflow as tf
+from pyarrow import parquet
 
 from audioset_strong.conversion import converter
 from audioset_strong.core import errors
-from audioset_strong.records import clip_records, dataset_info, inspection
+from audioset_strong.records import (
+    clip_index,
+    clip_records,
+    dataset_info,
+    inspection,
+    shard_reading,
+)
 from tests import processes
 from tests.audio_files import melody, write
 from tests.datasets import conversion_request, make_clip, write_dataset
@@ -62,7 +70,7 @@ def verify(directory):
 def rewrite(directory, shard, change):
     """Writes a shard anew with its records changed; returns its path."""
     path = dataset_info.DatasetInfo.load(str(directory)).shard_paths(str(directory))[shard]
-    clips = list(clip_records.read_clips(path))
+    clips = list(shard_reading.read_clips(path))
     with tf.io.TFRecordWriter(path) as writer:
         for clip in change(clips):
             writer.write(clip if isinstance(clip, bytes) else clip_records.serialize(clip))
@@ -117,7 +125,7 @@ def test_damage_of_every_kind_is_found_and_the_other_shards_are_still_read(datas
 
 def _readable(path):
     try:
-        yield from clip_records.read_clips(path)
+        yield from shard_reading.read_clips(path)
     except Exception:
         return
 
@@ -180,13 +188,87 @@ def test_clips_are_found_by_name_and_in_that_order(dataset):
     }.items():
         with pytest.raises(errors.InputError, match=message):
             inspection.find_clip(str(dataset), info, clip_id)
+    # The manifest only knows why a clip is missing.
     manifest = dataset / "manifest.csv"
-    manifest.write_text(manifest.read_text().replace("d-00000-of", "d-00001-of"))
-    clip_id = next(clip_records.read_clips(info.shard_paths(str(dataset))[0])).clip_id
-    with pytest.raises(errors.InputError, match=r"not in .*00001.*"):
-        inspection.find_clip(str(dataset), info, clip_id)
-    manifest.unlink()  # then every shard is searched
-    assert inspection.find_clip(str(dataset), info, clip_id).clip_id == clip_id
+    manifest.write_text("another,table\n1,2\n")
+    assert inspection.find_clip(str(dataset), info, "clip1_0").clip_id == "clip1_0"
+    with pytest.raises(errors.InputError, match=f"^{manifest}: not a manifest"):
+        inspection.find_clip(str(dataset), info, "clip9_0")
+    manifest.unlink()
+    assert inspection.find_clip(str(dataset), info, "clip1_0").clip_id == "clip1_0"
+    with pytest.raises(errors.InputError, match=r"clip9_0: .* has no clip of that name"):
+        inspection.find_clip(str(dataset), info, "clip9_0")
+
+
+def test_a_damaged_record_is_refused_when_its_clip_is_asked_for_and_matters_to_no_other(dataset):
+    info = dataset_info.DatasetInfo.load(str(dataset))
+    path = info.shard_paths(str(dataset))[1]
+    ids = [clip.clip_id for clip in shard_reading.read_clips(path)]
+    index = clip_index.open_index(str(dataset), info)
+    with open(path, "r+b") as file:  # in the middle of the shard: its ends are compared at once
+        file.seek(int(index.numbers("audio_offset")[index.find(ids[1])]) + 1000)
+        file.write(b"damage")
+    for clip_id in (ids[0], ids[2]):
+        assert inspection.find_clip(str(dataset), info, clip_id).clip_id == clip_id
+    with pytest.raises(errors.InputError) as raised:
+        inspection.find_clip(str(dataset), info, ids[1])
+    assert str(raised.value).startswith(f"{path}: the record of {ids[1]} has audio_crc32 = ")
+    assert "\n" not in str(raised.value)
+
+
+def change_index(directory, clip_id, values):
+    """Writes the index with other values for a clip."""
+    path = directory / "index.parquet"
+    table = parquet.read_table(path)
+    rows = table.to_pylist()
+    (row,) = (row for row in rows if row["clip_id"] == clip_id)
+    row.update(values)
+    parquet.write_table(pa.Table.from_pylist(rows, table.schema), path)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"record_offset": 7},
+        {"audio_offset": 100},
+        {"audio_crc32": 1},
+        {"num_samples": 1},
+        {"weak_labels": [0]},
+        {"weak_labels": None},
+        {"negatives": []},
+        {"segment_end_ms": [500, 1125]},
+        {"clip_id": "clip10_0"},
+    ],
+)
+def test_an_index_that_says_something_else_than_a_record_is_noticed(dataset, values):
+    info = dataset_info.DatasetInfo.load(str(dataset))
+    index = clip_index.open_index(str(dataset), info)
+    row = index.find("clip1_0")
+    path = index.shards[index.shard[row]].path
+    number = [clip.clip_id for clip in shard_reading.read_clips(path)].index("clip1_0")
+    change_index(dataset, "clip1_0", values)
+    line = f"index.parquet: clip1_0 differs from record {number} of {path}"
+    assert verify(dataset) == [line]
+
+
+def test_an_index_of_other_shards_is_noticed_and_that_of_none_is_no_problem(dataset):
+    path = rewrite(dataset, 1, lambda clips: [clips[1], clips[0], clips[2]])
+    first = next(shard_reading.read_clips(path)).clip_id
+    assert verify(dataset) == [f"index.parquet: {first} differs from record 0 of {path}"]
+    index = dataset / "index.parquet"
+    content = index.read_bytes()
+    index.write_bytes(content[:-7])
+    (problem,) = verify(dataset)
+    assert problem.startswith(f"{index}: not an index of clips (")
+    assert "\n" not in problem
+    rewrite(dataset, 1, lambda clips: [clips[1], clips[0]])
+    index.write_bytes(content)
+    problems = [line for line in verify(dataset) if line.startswith("index.parquet: ")]
+    assert [line.partition(" differs from ")[2] for line in problems] == [f"record 2 of {path}"]
+    rewrite(dataset, 1, lambda clips: clips)
+    index.unlink()
+    assert not [line for line in verify(dataset) if "index.parquet" in line]
+    assert not index.exists()  # verifying writes nothing
 
 
 def test_a_dataset_of_log_mel_is_shown_and_verified_but_not_exported(tmp_path):

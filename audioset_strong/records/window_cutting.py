@@ -1,4 +1,4 @@
-"""Windows of audio cut out of records, in-graph.
+"""Windows of audio, or of log-mel, cut out of records, in-graph.
 
 A window of 0.96 s is a tenth of a clip. Parsing the audio of each record would copy all of it,
 which takes longer than everything else that happens to a window. So the window's bytes are cut out
@@ -22,10 +22,10 @@ the record.
 """
 
 import tensorflow as tf
-import tensorflow_io as tfio
 
+from audioset_strong.audio import features
 from audioset_strong.core import errors
-from audioset_strong.records import clip_records
+from audioset_strong.records import clip_records, flac
 
 _TAG = 1  # bytes of a field's number and type, such as 0A
 
@@ -36,6 +36,7 @@ def crop(
     *,
     samples: int,
     encoding: str = clip_records.PCM16,
+    portable: bool = False,
 ) -> tf.Tensor:
     """Cuts one window out of each parsed clip, padded with silence behind the clip's end.
 
@@ -44,6 +45,7 @@ def crop(
       start: int64 `[batch]`, first sample of each window; within the clip.
       samples: length of the windows.
       encoding: of the records.
+      portable: whether the graph may run in another process, see `flac.windows`.
 
     Returns:
       int16 `[batch, samples]`.
@@ -51,7 +53,8 @@ def crop(
     Raises:
       errors.InputError: the records are of encoding "log_mel", which keeps no audio.
     """
-    return decode(cut(parsed, start, samples=samples, encoding=encoding), samples)
+    window = cut(parsed, start, samples=samples, encoding=encoding, portable=portable)
+    return decode(window, samples)
 
 
 def cut(
@@ -60,6 +63,7 @@ def cut(
     *,
     samples: int,
     encoding: str = clip_records.PCM16,
+    portable: bool = False,
 ) -> tf.Tensor:
     """The first half of `crop`, in a form that is cheap to pass on; `decode` is the second half.
 
@@ -71,6 +75,7 @@ def cut(
       start: int64 `[batch]`, first sample of each window; within the clip.
       samples: length of the windows.
       encoding: of the records.
+      portable: see `crop`.
 
     Returns:
       For PCM16 string `[batch]`, shorter at a clip's end; for FLAC int16 `[batch, samples]`.
@@ -82,7 +87,9 @@ def cut(
     if encoding == clip_records.LOG_MEL:
         raise errors.InputError("no audio can be cut out of records of encoding log_mel")
     if encoding == clip_records.FLAC:
-        return _cut_flac(clip_records.encoded_audio(parsed), start, samples)
+        return flac.windows(
+            clip_records.encoded_audio(parsed), start, samples=samples, portable=portable
+        )
     record, num_samples = parsed["record"], parsed["num_samples"]
     begin = _audio_offset(record, 2 * num_samples)
     length = tf.minimum(num_samples - start, samples)
@@ -106,19 +113,69 @@ def decode(window: tf.Tensor, samples: int) -> tf.Tensor:
     return tf.ensure_shape(decoded, [None, samples])
 
 
-def _cut_flac(flac: tf.Tensor, start: tf.Tensor, samples: int) -> tf.Tensor:
-    """String `[batch]` of FLAC files -> int16 `[batch, samples]`."""
+def crop_log_mel(
+    parsed: dict[str, tf.Tensor],
+    start: tf.Tensor,
+    *,
+    stft_frames: int,
+    front_end: features.FrontEnd = features.DEFAULT_FRONT_END,
+) -> tf.Tensor:
+    """Cuts one window out of each parsed clip of encoding "log_mel", in-graph.
 
-    def window(args: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        file, begin = args
-        decoded = tfio.audio.decode_flac(file, dtype=tf.int16)[begin : begin + samples, 0]
-        silence = tf.zeros([samples - tf.shape(decoded)[0]], tf.int16)
-        return tf.concat([decoded, silence], 0)
+    Except for the rounding to float16, the result is the log-mel of the audio that `crop` cuts out
+    at sample `start * hop_samples`.
 
-    windows = tf.map_fn(
-        window, (flac, start), fn_output_signature=tf.TensorSpec([samples], tf.int16)
-    )
-    return tf.ensure_shape(windows, [None, samples])
+    Args:
+      parsed: what `clip_records.parse` returned.
+      start: int64 `[batch]`, first STFT frame of each window; within the clip.
+      stft_frames: length of the windows.
+      front_end: the settings that the records were made with.
+
+    Returns:
+      float32 `[batch, stft_frames, num_bands]`, with the values of silence behind the clip's end.
+    """
+    bits = cut_log_mel(parsed, start, stft_frames=stft_frames, num_bands=front_end.num_bands)
+    return decode_log_mel(bits, start, parsed["num_samples"], front_end=front_end)
+
+
+def cut_log_mel(
+    parsed: dict[str, tf.Tensor], start: tf.Tensor, *, stft_frames: int, num_bands: int
+) -> tf.Tensor:
+    """The first half of `crop_log_mel`; `decode_log_mel` is the second.
+
+    Returns:
+      int16 `[batch, stft_frames * num_bands]`, the bits of float16 values; 0 behind the clip's end.
+    """
+    bytes_per_frame = 2 * num_bands  # float16
+    length = bytes_per_frame * stft_frames
+    audio = clip_records.encoded_audio(parsed)
+    left = tf.cast(tf.strings.length(audio), tf.int64) - bytes_per_frame * start
+    window = tf.strings.substr(audio, bytes_per_frame * start, tf.minimum(left, length))
+    # TensorFlow has no decode_raw of a fixed length for float16.
+    bits = tf.io.decode_raw(window, tf.int16, fixed_length=length)
+    return tf.ensure_shape(bits, [None, stft_frames * num_bands])
+
+
+def decode_log_mel(
+    bits: tf.Tensor, start: tf.Tensor, num_samples: tf.Tensor, *, front_end: features.FrontEnd
+) -> tf.Tensor:
+    """The second half of `crop_log_mel`.
+
+    Args:
+      bits: int16 `[batch, stft_frames * num_bands]`, what `cut_log_mel` returned.
+      start: int64 `[batch]`, first STFT frame of each window.
+      num_samples: int64 `[batch]`, lengths of the clips' audio.
+      front_end: the settings that the records were made with.
+
+    Returns:
+      float32 `[batch, stft_frames, num_bands]`, with the values of silence behind the clip's end.
+    """
+    stft_frames = bits.shape[1] // front_end.num_bands
+    values = tf.cast(tf.bitcast(bits, tf.float16), tf.float32)
+    values = tf.reshape(values, [-1, stft_frames, front_end.num_bands])
+    stored = -(-num_samples // front_end.hop_samples)
+    within = tf.sequence_mask(tf.minimum(stored - start, stft_frames), stft_frames)
+    return tf.where(within[..., tf.newaxis], values, front_end.silence)
 
 
 def _audio_offset(record: tf.Tensor, n4: tf.Tensor) -> tf.Tensor:
