@@ -9,7 +9,7 @@ from audioset_strong.audio import features
 from audioset_strong.conversion.request import ConversionRequest
 from audioset_strong.labels import vocabularies
 from audioset_strong.labels.metadata_files import MetadataFiles
-from audioset_strong.records import clip_records, dataset_info, manifest
+from audioset_strong.records import clip_index, clip_records, dataset_info, manifest
 
 CLASSES = 4
 VOCABULARY = vocabularies.Vocabulary(
@@ -40,7 +40,7 @@ def make_clip(
 def write_dataset(
     directory, clips, num_shards=3, encoding="pcm16", vocabulary=VOCABULARY, front_end=None
 ):
-    """Writes clips of one sample rate as a dataset with its manifest; returns its directory."""
+    """Writes clips of one sample rate as a dataset, index and all; returns its directory."""
     directory.mkdir(parents=True)
     sample_rate = clips[0].sample_rate if clips else 16_000
     shards = []
@@ -101,6 +101,7 @@ def write_dataset(
             file = shards[i % num_shards]["file"]
             write_row([clip.clip_id, manifest.WRITTEN, "", "", file, f"{clip.seconds:.3f}"])
     info.save(str(directory))
+    clip_index.write(str(directory), info, clip_index.build(str(directory), info))
     return str(directory)
 
 

@@ -61,18 +61,16 @@ class EvalSet:
         """
         joint_datasets.read_infos(self.directories, front_end)
 
-    def batches(self, front_end: FrontEnd | None = None) -> Iterator[dict[str, np.ndarray]]:
+    def batches(self, front_end: FrontEnd) -> Iterator[dict[str, np.ndarray]]:
         """Batches of the evaluation grid.
 
         Args:
-          front_end: of the model that scores them; where only labels are needed, the datasets' own.
+          front_end: of the model that scores them.
 
         Raises:
           errors.InputError: a shard that is damaged or cut off, or framed labels of none of the
             clips.
         """
-        if front_end is None:
-            front_end = _own_front_end(self.directories[0])
         if front_end not in self._grids:
             grid = evaluation_grid.grid_patches(
                 self.directories,
@@ -82,14 +80,32 @@ class EvalSet:
                 propagate_to_ancestors=self.propagate_to_ancestors,
             )
             self._grids[front_end] = grid.cache() if self.cached else grid
-        batches = self._grids[front_end].as_numpy_iterator()
         try:
-            yield from batches if self.framed is None else self._relabelled(batches, self.framed)
+            yield from self._labelled(self._grids[front_end])
         except tf.errors.DataLossError as error:
             found = damage.find_damage(self.directories) or error
             raise errors.InputError(
                 f"eval set {self.name!r}: a shard is damaged or cut off; convert it again ({found})"
             ) from error
+
+    def label_batches(self) -> Iterator[dict[str, np.ndarray]]:
+        """As `batches`, without log_mel; no audio is read.
+
+        Raises:
+          errors.InputError: an index that does not fit, or framed labels of none of the clips.
+        """
+        yield from self._labelled(
+            evaluation_grid.grid_labels(
+                self.directories,
+                batch_size=self.batch_size,
+                framing_rule=self.framing_rule,
+                propagate_to_ancestors=self.propagate_to_ancestors,
+            )
+        )
+
+    def _labelled(self, grid: tf.data.Dataset) -> Iterator[dict[str, np.ndarray]]:
+        batches = grid.as_numpy_iterator()
+        yield from batches if self.framed is None else self._relabelled(batches, self.framed)
 
     def _relabelled(
         self, batches: Iterator[dict[str, np.ndarray]], framed: framed_labels.FramedClips
@@ -197,9 +213,3 @@ def _kinds_of_labels(infos: Sequence[DatasetInfo], *, has_framed: bool) -> tuple
         eval_metrics.STRONG: sum(info.strong_clips for info in infos) or has_framed,
     }
     return tuple(kind for kind, count in counts.items() if count)
-
-
-def _own_front_end(directory: str) -> FrontEnd:
-    """The front end that log-mel records were made with; otherwise one of the same sample rate."""
-    info = DatasetInfo.load(directory)
-    return info.front_end or FrontEnd.at_sample_rate(info.sample_rate)

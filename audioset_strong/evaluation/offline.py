@@ -62,7 +62,7 @@ def read(
         opened = eval_sets.open_eval_set("eval", eval_data, cache_clips=0, framed_tsvs=framed_tsvs)
         with progress.Bar("reading labels", opened.num_clips, unit="clip") as bar:
             scores = score_files.ScoreFile(path).with_labels(
-                opened.batches(), mids=opened.vocabulary.mids, on_batch=bar.update
+                opened.label_batches(), mids=opened.vocabulary.mids, on_batch=bar.update
             )
         return LabelledScores(path, scores, opened.vocabulary)
     if framed_tsvs:
@@ -96,7 +96,7 @@ def _batches(
         has_rows, labels, negative = framed.labels(chosen)
         yield {
             "clip_id": np.array([clip_id.encode() for clip_id in chosen], object),
-            "frame_valid": (labels >= 0).any(axis=2),  # frames that have rows in the TSVs
+            "frame_valid": np.any(labels >= 0, axis=2),  # frames that have rows in the TSVs
             "weak_labels": np.zeros_like(negative),
             "weak_known": np.zeros_like(has_rows),
             "negative_labels": negative,

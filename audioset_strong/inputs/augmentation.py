@@ -2,12 +2,15 @@
 
 What happens to an example is a function of its `augment_seed`, a hash of (seed, epoch, clip), so a
 resumed run augments as one that was never stopped. tensorflow-io has the same masks, but draws them
-from TensorFlow's global state, which no checkpoint holds.
+from TensorFlow's global state, which no checkpoint holds. All of it compiles with XLA, so that it
+can run where the model does.
 """
 
 import dataclasses
+import functools
 from typing import cast
 
+import numpy as np
 import tensorflow as tf
 
 from audioset_strong.audio.features import FrontEnd
@@ -16,6 +19,7 @@ from audioset_strong.inputs import hashing
 from audioset_strong.inputs.batches import TrainBatch
 
 WAVEFORM, LOG_MEL = "waveform", "log_mel"
+_QUANTILES = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +118,7 @@ class Augmentation:
           The changed waveform and the changed batch.
         """
         if self.gain_db > 0:
-            drawn = hashing.uniform([batch["augment_seed"], "gain"])
+            drawn = hashing.device_uniform(batch["augment_seed"], "gain")
             db = self.gain_db * (2.0 * drawn - 1.0)
             waveform = waveform * tf.pow(10.0, db / 20.0)[:, tf.newaxis]
         if self.mixup_alpha > 0 and self.mixup_domain == WAVEFORM:
@@ -147,15 +151,7 @@ class Augmentation:
         return log_mel, batch
 
     def _mixup(self, values: tf.Tensor, batch: TrainBatch) -> tuple[tf.Tensor, TrainBatch]:
-        seeds = batch["augment_seed"]
-        shape = [tf.shape(seeds)[0]]
-        seed = tf.stack([seeds[0], seeds[-1]])
-        # Two gamma variates a, b give the beta variate a / (a + b).
-        one, other = (
-            tf.random.stateless_gamma(shape, seed + i, alpha=self.mixup_alpha) for i in range(2)
-        )
-        # Gamma variates of a small alpha can both vanish; then nothing is mixed.
-        own = tf.where(one + other > 0, one / (one + other), 1.0)
+        own = _beta(batch["augment_seed"], self.mixup_alpha)
 
         def mixed(x: tf.Tensor) -> tf.Tensor:
             share = tf.reshape(own, [-1] + [1] * (len(x.shape) - 1))
@@ -175,10 +171,29 @@ class Augmentation:
 NO_AUGMENTATION = Augmentation()
 
 
+def _beta(seeds: tf.Tensor, alpha: float) -> tf.Tensor:
+    """Numbers from Beta(alpha, alpha); float32 `[batch]`.
+
+    One of 65,536 quantiles is drawn, each with the same probability, so that the distribution
+    function is nowhere off by more than 2**-17. Rejection sampling, as TensorFlow's own gamma
+    variates need it, does not compile with XLA.
+    """
+    drawn = tf.bitwise.right_shift(hashing.device_integers(seeds, "mixup"), 16)
+    return tf.gather(tf.constant(_beta_quantiles(alpha)), drawn)
+
+
+@functools.lru_cache(maxsize=4)
+def _beta_quantiles(alpha: float) -> np.ndarray:
+    from scipy import special  # here, because it takes a while and mixup is rare
+
+    probabilities = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    return special.betaincinv(alpha, alpha, probabilities).astype(np.float32)
+
+
 def _stretch(seeds: tf.Tensor, name: str, length: int, longest: int) -> tf.Tensor:
     """A stretch of 0 to `longest` places anywhere within `length`; bool `[batch, length]`."""
-    width = hashing.integers([seeds, name, "width"], longest + 1)
-    start = hashing.integers([seeds, name, "start"], 2**62) % (length - width + 1)
+    width = hashing.device_integers(seeds, f"{name}/width") % (longest + 1)
+    start = hashing.device_integers(seeds, f"{name}/start") % (length - width + 1)
     places = tf.range(length, dtype=tf.int64)
     start, width = start[:, tf.newaxis], width[:, tf.newaxis]
     return (places >= start) & (places < start + width)

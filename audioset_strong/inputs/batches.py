@@ -16,7 +16,8 @@ class Patches(TypedDict, total=False):
       clip_id: string.
       source: int64, index among the sources of positive weight.
       start: int64, first sample of the window.
-      pcm: what `pcm_cut.cut` gives, from records with audio.
+      sound: bool, false where the clip is damaged.
+      pcm: int16 `[15600]`, from records with audio.
       log_mel: float32 `[96, 64]`, from log-mel records.
       labels: bool `[classes]`.
       known_labels: bool `[classes]`, on demand; see `TrainBatch`.
@@ -26,6 +27,7 @@ class Patches(TypedDict, total=False):
     clip_id: tf.Tensor
     source: tf.Tensor
     start: tf.Tensor
+    sound: tf.Tensor
     pcm: tf.Tensor
     log_mel: tf.Tensor
     labels: tf.Tensor
@@ -43,7 +45,8 @@ class TrainBatch(TypedDict, total=False):
       log_mel: float32 `[batch, 96, 64]`; absent where features are computed on the device.
       pcm: int16 `[batch, 15600]`; only where features are computed on the device.
       labels: float32 `[batch, classes]`, 0 or 1, or between them after mixup.
-      label_weights: float32 `[batch, classes]`, 0 where a class does not count in the loss.
+      label_weights: float32 `[batch, classes]`, 0 where a class does not count in the loss, and for
+        all classes of a clip that is damaged and skipped.
       known_labels: bool `[batch, classes]`, on demand: classes that are positive, explicitly
         negative, or complementarily negative because the class sounds elsewhere in the clip.
       augment_seed: int64 `[batch]`; only where features are computed on the device, with

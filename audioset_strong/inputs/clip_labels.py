@@ -5,7 +5,8 @@ import tensorflow as tf
 from audioset_strong.audio.features import FrontEnd
 from audioset_strong.labels import framing
 
-Clips = dict[str, tf.Tensor]  # what `clip_records.parse` gives
+# What `clip_records.parse` gives for records, and `IndexedClips.gather` without reading any.
+Clips = dict[str, tf.Tensor]
 
 
 def multi_hot(labels: tf.RaggedTensor, num_classes: int) -> tf.Tensor:
@@ -31,7 +32,7 @@ def frame_labels(
     """Labels 0.96 s frames of clips by their strong segments, see `framing.frame_labels`.
 
     Args:
-      clips: see `clip_records.parse`.
+      clips: what is known about each, see `clip_labels.Clips`.
       frame_start: int64 `[batch, frames]`, in samples.
       num_classes: size of the vocabulary.
       front_end: whose sample rate counts.

@@ -1,14 +1,21 @@
-"""Damaged shards: found and named, or read as far as they go."""
+"""Damaged shards: named with the place."""
 
 import collections
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
-from absl import logging
 
-from audioset_strong.core import errors
-from audioset_strong.records import clip_records, dataset_info
+from audioset_strong.core import errors, files
+from audioset_strong.records import dataset_info, shard_reading
+
+# What Python functions within tf.data raised lately. TensorFlow passes on their text only.
+_raised: collections.deque[errors.InputError] = collections.deque(maxlen=16)
+
+
+def leave(error: errors.InputError) -> None:
+    """Keeps an error that is raised within tf.data for `reporting_damage`."""
+    _raised.append(error)
 
 
 def find_damage(datasets: Sequence[str]) -> str | None:
@@ -24,66 +31,30 @@ def find_damage(datasets: Sequence[str]) -> str | None:
         info = dataset_info.DatasetInfo.load(directory)
         for path in info.shard_paths(directory):
             try:
-                for _ in clip_records.record_reader([path])(path):
+                for _ in shard_reading.record_reader([path])(path):
                     pass
             except tf.errors.DataLossError as error:
-                reason = errors.first_line(error).rpartition("}} ")[2]
-                return f"{path}: {reason}"
+                return f"{path}: {files.reason(error)}"
     return None
 
 
 @contextlib.contextmanager
 def reporting_damage(datasets: Sequence[str]) -> Iterator[None]:
-    """Turns TensorFlow's error about a damaged record into one that names shard and byte.
+    """Turns TensorFlow's error about what cannot be read into one that names shard and clip.
 
     Args:
       datasets: directories of the datasets that are read within the block.
 
     Raises:
-      errors.InputError: a shard is damaged or cut off.
+      errors.InputError: a shard is damaged, cut off or has changed.
     """
     try:
         yield
-    except tf.errors.DataLossError as error:
-        found = find_damage(datasets)
+    except tf.errors.OpError as error:
+        for raised in _raised:
+            if str(raised) in str(error):
+                raise raised from error
+        found = find_damage(datasets) if isinstance(error, tf.errors.DataLossError) else None
         if found is None:
             raise
-        raise errors.InputError(
-            f"{found}; convert it again, or bind train_patches.skip_corrupt_records = True"
-        ) from error
-
-
-def skipping_reader(shards: Mapping[str, int]) -> Callable[[tf.Tensor], tf.data.Dataset]:
-    """A reader that drops what follows a damaged record in its shard, and logs how much that was.
-
-    Args:
-      shards: path -> records in it.
-
-    Returns:
-      A function from a path, string scalar, to a dataset of records.
-    """
-    read_shard = clip_records.record_reader(shards)
-    read: collections.Counter[str] = collections.Counter()
-
-    def count(path: bytes, record: bytes) -> bytes:
-        read[path.decode()] += 1
-        return record
-
-    def end(path: bytes) -> bool:
-        name = path.decode()
-        lost = shards[name] - read.pop(name, 0)
-        if lost:
-            logging.warning("%s: damaged, %d of %d records skipped", name, lost, shards[name])
-        return False
-
-    def reader(path: tf.Tensor) -> tf.data.Dataset:
-        def counted(record: tf.Tensor) -> tf.Tensor:
-            return tf.ensure_shape(tf.numpy_function(count, [path, record], tf.string), [])
-
-        records = read_shard(path).ignore_errors().map(counted)
-        nothing = tf.data.Dataset.from_tensors("").filter(
-            lambda _: tf.ensure_shape(tf.numpy_function(end, [path], tf.bool), [])
-        )
-        return records.concatenate(nothing)
-
-    return reader
+        raise errors.InputError(f"{found}; convert the dataset again") from error

@@ -66,7 +66,7 @@ def training_stream(
       front_end: how log-mel is computed; it must fit the datasets.
       augmentation: of the examples; nothing by default.
       framing_rule: "released" or "paper", see `labels.framing`.
-      settings: how the stream is read: shuffling, patches per clip, damaged records and so on.
+      settings: how the stream is read: patches per clip, checksums, damaged records and so on.
 
     Returns:
       Batches with the keys of `batches.TrainBatch`: log_mel float32 `[batch, stft_frames, bands]`

@@ -11,9 +11,10 @@ from audioset_strong.audio.features import DEFAULT_FRONT_END, FrontEnd
 from audioset_strong.inputs import clip_labels, joint_datasets
 from audioset_strong.inputs.batches import GridBatch
 from audioset_strong.inputs.clip_labels import Clips
+from audioset_strong.inputs.indexed_clips import IndexedClips
 from audioset_strong.labels import framing
 from audioset_strong.labels.framing import FRAMES_PER_CLIP
-from audioset_strong.records import clip_records, pcm_cut
+from audioset_strong.records import clip_records, shard_reading, window_cutting
 
 
 def grid_patches(
@@ -63,9 +64,46 @@ def grid_patches(
         labels = _grid_labels(clips, num_classes, ancestors, front_end, framing_rule)
         return cast(GridBatch, {"log_mel": log_mel, **labels})
 
-    records = clip_records.record_reader(paths)(paths)
+    records = shard_reading.record_reader(paths)(paths)
     batches = records.batch(batch_size).map(to_batch, num_parallel_calls=2, deterministic=True)
     return batches.prefetch(2)
+
+
+def grid_labels(
+    datasets: Sequence[str],
+    *,
+    batch_size: int = 16,
+    framing_rule: str = framing.RELEASED,
+    propagate_to_ancestors: bool = False,
+) -> tf.data.Dataset:
+    """The labels of `grid_patches` without the patches, from the indices: no audio is read.
+
+    Args:
+      datasets: dataset directories.
+      batch_size: clips in a batch; the last batch may be smaller.
+      framing_rule: "released" or "paper", see `framing.frame_labels`.
+      propagate_to_ancestors: see `grid_patches`.
+
+    Returns:
+      Batches with the keys of `GridBatch` but log_mel, in the same order.
+
+    Raises:
+      errors.InputError: not a dataset, or datasets that do not fit together or their indices.
+    """
+    framing.check_rule(framing_rule, "framing_rule")
+    infos = joint_datasets.compatible_infos(datasets)
+    front_end = FrontEnd.at_sample_rate(infos[0].sample_rate)
+    ancestors = None
+    if propagate_to_ancestors:
+        ancestors = joint_datasets.ancestor_matrix(datasets, infos)
+    clips = IndexedClips.open(datasets, infos)
+
+    def to_batch(rows: tf.Tensor) -> dict[str, tf.Tensor]:
+        num_classes = len(infos[0].vocabulary)
+        return _grid_labels(clips.gather(rows), num_classes, ancestors, front_end, framing_rule)
+
+    rows = tf.data.Dataset.from_tensor_slices(clips.rows_of(datasets))
+    return rows.batch(batch_size).map(to_batch).prefetch(2)
 
 
 def _grid_log_mel(clips: Clips, encoding: str, front_end: FrontEnd) -> tf.Tensor:
@@ -73,13 +111,13 @@ def _grid_log_mel(clips: Clips, encoding: str, front_end: FrontEnd) -> tf.Tensor
     start = tf.zeros_like(clips["num_samples"])
     if encoding == clip_records.LOG_MEL:
         stft_frames, bands = front_end.patch_shape
-        whole = clip_records.crop_log_mel(
+        whole = window_cutting.crop_log_mel(
             clips, start, stft_frames=FRAMES_PER_CLIP * stft_frames, front_end=front_end
         )
         return tf.reshape(whole, [-1, FRAMES_PER_CLIP, stft_frames, bands])
     hop = front_end.frame_samples
     needed = (FRAMES_PER_CLIP - 1) * hop + front_end.patch_samples
-    samples = pcm_cut.crop(clips, start, samples=needed, encoding=encoding)
+    samples = window_cutting.crop(clips, start, samples=needed, encoding=encoding)
     waveform = pcm.tensor_to_float(samples)
     patches = tf.signal.frame(waveform, front_end.patch_samples, hop)
     return features.log_mel(patches, front_end)

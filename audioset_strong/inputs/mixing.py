@@ -1,107 +1,84 @@
-"""Which source each example of a batch comes from, as a function of the batch's number.
+"""Which source each example of a run comes from, as a function of the example's number.
 
-The shares of a mixture hold either on average, as if every example drew its source (mu in section 4
-of the paper), or exactly in every batch.
+Examples are counted in blocks. Each block has the shares of the mixture, up to one example, and so
+have all blocks up to any point: of the n examples until the end of a block, the sources up to the
+i-th give floor(bound_i * n). Within a block a permutation deals them out. With blocks of one batch
+the shares hold in every batch. With larger blocks they hold on average, as if every example drew
+its source: mu in section 4 of the paper.
 """
 
-import abc
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from audioset_strong.inputs import hashing
+from audioset_strong.inputs import permutations
 
-_RANGE = 2**32
-_CHUNK = 1 << 20  # examples counted at a time
+LARGE_BLOCK = 4096  # examples; enough for the counts of a batch to vary as those of free draws
+_MIXING = -1  # where the keys of other permutations have the number of a source
 
 
-class Mixing(abc.ABC):
-    """Chooses the source of each example.
+class Mixing:
+    """Chooses the sources of examples.
 
-    Attributes:
-      batch_size: examples in a batch.
-      seed: of the choice.
+    >>> mixing = Mixing([0.25, 0.75], block=8, seed=0)
+    >>> source, position = mixing.choose(tf.constant(0, tf.int64), 8)
+    >>> int(tf.reduce_sum(source))
+    6
     """
 
-    def __init__(self, weights: Sequence[float], batch_size: int, *, seed: int):
-        """Takes the shares of the sources; they need not add up to one."""
-        self.batch_size, self.seed = batch_size, seed
-        # A number in [0, 1) below the i-th bound stands for one of the sources up to the i-th.
-        self._bounds = (np.cumsum(weights) / np.sum(weights))[:-1]
-
-    @abc.abstractmethod
-    def choose(self, batch: tf.Tensor) -> tf.Tensor:
-        """The source of each example of a batch, in-graph.
+    def __init__(self, weights: Sequence[float], *, block: int, seed: int):
+        """Takes the shares of the sources.
 
         Args:
-          batch: int64 scalar, the number of the batch.
+          weights: of the sources; they need not add up to one.
+          block: examples within which the shares hold exactly.
+          seed: of the choice.
+        """
+        self._block, self._seed = block, seed
+        # A share of all examples below the i-th bound is that of the sources up to the i-th.
+        self._bounds = (np.cumsum(weights) / np.sum(weights))[:-1]
+
+    def choose(self, first: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """The sources of consecutive examples, in-graph.
+
+        Args:
+          first: int64 scalar, the number of the first example.
+          count: how many.
 
         Returns:
-          int64 `[batch_size]`, indices of sources.
+          int64 `[count]` each: index of the source; how many examples that source gave before.
         """
+        numbers = first + tf.range(count, dtype=tf.int64)
+        if not len(self._bounds):
+            return tf.zeros_like(numbers), numbers
+        blocks = tf.range(first // self._block, (first + count - 1) // self._block + 1)
+        source, position = self._whole_blocks(blocks)
+        begin = first - blocks[0] * self._block
+        chosen = (x[begin : begin + count] for x in (source, position))
+        source, position = (tf.ensure_shape(x, [count]) for x in chosen)
+        return source, position
 
-    @abc.abstractmethod
-    def consumed(self, batches: int) -> np.ndarray:
-        """How many examples of each source the first `batches` batches take; int64 `[sources]`."""
-
-
-class SampledMixing(Mixing):
-    """Every example draws its source.
-
-    >>> mixing = SampledMixing([0.5, 0.5], 4, seed=0)
-    >>> mixing.choose(tf.constant(0, tf.int64)).shape
-    TensorShape([4])
-    >>> int(mixing.consumed(10).sum())
-    40
-    """
-
-    def choose(self, batch: tf.Tensor) -> tf.Tensor:
-        """See `Mixing.choose`."""
-        return self._sources_at(batch * self.batch_size + tf.range(self.batch_size, dtype=tf.int64))
-
-    def _sources_at(self, position: tf.Tensor) -> tf.Tensor:
-        """The sources of the examples at int64 positions of the whole stream."""
-        bounds = np.round(self._bounds * _RANGE).astype(np.int64)
-        drawn = hashing.integers([position, "source", self.seed], _RANGE)
-        return tf.cast(tf.searchsorted(bounds, drawn, side="right"), tf.int64)
-
-    def consumed(self, batches: int) -> np.ndarray:
-        """See `Mixing.consumed`."""
-        examples, sources = batches * self.batch_size, len(self._bounds) + 1
-        if sources == 1:
-            return np.array([examples], np.int64)
-        counts = np.zeros(sources, np.int64)
-        for start in range(0, examples, _CHUNK):
-            chosen = self._sources_at(
-                tf.range(start, min(start + _CHUNK, examples), dtype=tf.int64)
-            )
-            counts += np.bincount(chosen.numpy(), minlength=sources)
-        return counts
-
-
-class ExactMixing(Mixing):
-    """Every batch has the shares, up to one example, and so have all batches up to any point.
-
-    The sources up to the i-th give floor(bound_i * n * batch_size) examples of the first n batches.
-
-    >>> ExactMixing([0.25, 0.75], 8, seed=0).consumed(3).tolist()
-    [6, 18]
-    """
-
-    def choose(self, batch: tf.Tensor) -> tf.Tensor:
-        """See `Mixing.choose`."""
-        done = tf.cast(batch * self.batch_size, tf.float64)
-        until = tf.floor(self._bounds * (done + self.batch_size)) - tf.floor(self._bounds * done)
-        in_order = tf.searchsorted(until, tf.range(self.batch_size, dtype=tf.float64), side="right")
-        examples = tf.range(self.batch_size, dtype=tf.int64)
-        shuffled = tf.argsort(
-            hashing.integers([examples, "order", batch, self.seed], 2**62), stable=True
+    def _whole_blocks(self, blocks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `choose`, for all examples of consecutive blocks."""
+        before = self._given(blocks * self._block)  # [blocks, sources]
+        ends = tf.cumsum(self._given((blocks + 1) * self._block) - before, axis=1)
+        place = tf.range(self._block, dtype=tf.int64)
+        dealt = permutations.permuted(
+            tf.tile(place, [tf.size(blocks)]),
+            tf.constant(self._block, tf.int64),
+            permutations.key_of([self._seed, _MIXING, tf.repeat(blocks, self._block)]),
         )
-        return tf.cast(tf.gather(in_order, shuffled), tf.int64)
+        dealt = tf.reshape(dealt, [-1, self._block])
+        source = tf.searchsorted(ends, dealt, side="right", out_type=tf.int64)
+        is_source = tf.one_hot(source, len(self._bounds) + 1, dtype=tf.int64)
+        so_far = before[:, tf.newaxis] + tf.cumsum(is_source, axis=1, exclusive=True)
+        position = tf.reduce_sum(so_far * is_source, axis=2)
+        return tf.reshape(source, [-1]), tf.reshape(position, [-1])
 
-    def consumed(self, batches: int) -> np.ndarray:
-        """See `Mixing.consumed`."""
-        examples = batches * self.batch_size
-        bounds = [0.0, *np.floor(self._bounds * np.float64(examples)), examples]
-        return np.diff(bounds).astype(np.int64)
+    def _given(self, examples: tf.Tensor) -> tf.Tensor:
+        """How many of the first examples each source gives; int64 `[..., sources]`."""
+        until = tf.cast(examples, tf.float64)[..., tf.newaxis] * self._bounds
+        # What is a whole number but for rounding, such as 0.7 * 10, is that number.
+        ends = tf.concat([tf.cast(tf.floor(until + 1e-6), tf.int64), examples[..., tf.newaxis]], -1)
+        return tf.concat([ends[..., :1], ends[..., 1:] - ends[..., :-1]], -1)

@@ -37,7 +37,7 @@ def weak_labels(clips: Clips, windows: Windows) -> tf.Tensor:
     """The weak labels of the clip, whatever the window: Weak-67k and Weak-1.8M (section 4).
 
     Args:
-      clips: see `clip_records.parse`.
+      clips: what is known about each, see `clip_labels.Clips`.
       windows: of the clips.
 
     Returns:
@@ -53,7 +53,7 @@ def diffuse_labels(clips: Clips, windows: Windows) -> tf.Tensor:
     `strong_labels`.
 
     Args:
-      clips: see `clip_records.parse`.
+      clips: what is known about each, see `clip_labels.Clips`.
       windows: of the clips.
 
     Returns:
@@ -69,7 +69,7 @@ def strong_labels(clips: Clips, windows: Windows) -> tf.Tensor:
     `framing.frame_labels`.
 
     Args:
-      clips: see `clip_records.parse`.
+      clips: what is known about each, see `clip_labels.Clips`.
       windows: of the clips.
 
     Returns:

@@ -1,16 +1,16 @@
-"""The training stream: batches of log-mel patches with their labels, from TFRecord shards.
+"""The training stream: batches of log-mel patches with their labels, from indexed TFRecord shards.
 
-Audio is cut while it is still bytes, and transformed only after batching: a patch costs a tenth of
-its clip.
+Of each clip only the window is read, by its offset in the shard: a patch costs a tenth of its clip,
+and its log-mel is computed after batching.
 
-The stream is a pure function of (sources, seed): the window of a clip depends on (seed, epoch,
-clip), the order of an epoch on (seed, epoch), the source of the i-th example on (seed, i). So it
-can begin at any step, as a resumed run needs, without replaying what came before.
-docs/input_pipeline.md explains where its time goes.
+The stream is a pure function of (sources, seed): the i-th example is the same whoever asks for it,
+when, and what was read before. So the stream can begin at any step at no cost, a resumed run goes
+on where it was, and workers share each batch however many they are. docs/input_pipeline.md explains
+where its time goes.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import numpy as np
@@ -18,16 +18,21 @@ import tensorflow as tf
 
 from audioset_strong.audio import features, pcm
 from audioset_strong.audio.features import DEFAULT_FRONT_END, FrontEnd
-from audioset_strong.core import errors
-from audioset_strong.inputs import damage, data_service, joint_datasets, mixing, opened_sources
+from audioset_strong.core import errors, files
+from audioset_strong.inputs import data_service, example_order, joint_datasets, mixing, windows
 from audioset_strong.inputs.augmentation import NO_AUGMENTATION, Augmentation
 from audioset_strong.inputs.batches import TrainBatch
-from audioset_strong.inputs.epochs import FOREVER, SourceStream
-from audioset_strong.inputs.opened_sources import OpenedSource
+from audioset_strong.inputs.example_order import ExampleOrder
+from audioset_strong.inputs.opened_sources import OpenedSources, open_sources
+from audioset_strong.inputs.record_windows import RecordWindowReader
 from audioset_strong.inputs.training_sources import Source
-from audioset_strong.inputs.windows import WindowSampler, WindowSettings
+from audioset_strong.inputs.window_reader import WindowReader
+from audioset_strong.inputs.windows import ReadWindows, WindowSampler, WindowSettings
 from audioset_strong.labels import framing
-from audioset_strong.records import clip_records, pcm_cut
+from audioset_strong.records import clip_records, shard_cache, shard_files
+from audioset_strong.records.shard_files import Shard, ShardFiles
+
+_FOREVER = np.iinfo(np.int64).max
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,39 +40,70 @@ class StreamSettings:
     """How the stream is read; the bindings of `train_patches` in gin files.
 
     Attributes:
-      shuffle_buffer: patches of each source shuffled at a time, 31 kB each.
-      patches_per_clip: windows taken of a clip each time it is read; no two of them get into one
-        batch.
+      patches_per_clip: windows taken of a clip in each epoch; no two of them get into one batch,
+        unless the source is balanced or has fewer than 1,024 clips.
       exact_shares: whether every batch has the sources' shares, instead of on average.
       features_on_device: whether batches hold samples, for `to_model_input` to be called on them
         where the model is.
-      skip_corrupt_records: whether what follows a damaged record of a shard is left out, counted
-        and logged, instead of being an error. Epochs are then shorter, and the examples of a
-        resumed run may differ a little from those of an uninterrupted one.
+      checksums: whether all of a clip's audio is read with the first of its windows, and compared
+        with the checksum in the index: the first epoch then reads ten times as much.
+      skip_corrupt_records: whether clips whose audio is damaged are left out of the loss and
+        logged, instead of being an error. It turns `checksums` on.
+      cache_dir: directory on a local disk to which shards are copied while training, in the
+        background; windows are then read from the copies. For shards on object stores and on disks
+        that seek.
+      cache_gb: size that the copies may have in all.
       data_service: address of the dispatcher of a tf.data service ("grpc://host:port") whose
-        workers read and transform; the order then depends on their speed.
+        workers read and transform; the order of batches then depends on their speed.
 
     Raises:
-      errors.InputError: a count that is not a whole number of at least 1.
+      errors.InputError: a value out of range, or settings that do not go together.
     """
 
-    shuffle_buffer: int = 4096
     patches_per_clip: int = 1
     exact_shares: bool = False
     features_on_device: bool = False
+    checksums: bool = False
     skip_corrupt_records: bool = False
+    cache_dir: str | None = None
+    cache_gb: float = 100.0
     data_service: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("shuffle_buffer", "patches_per_clip"):
-            errors.check_whole_number(f"train_patches.{name}", getattr(self, name))
+        errors.check_whole_number("train_patches.patches_per_clip", self.patches_per_clip)
+        if not self.cache_gb > 0:
+            raise errors.InputError(
+                f"train_patches.cache_gb = {self.cache_gb!r}: must be a positive number"
+            )
+        for name in ("checksums", "skip_corrupt_records", "cache_dir"):
+            if self.data_service and getattr(self, name):
+                raise errors.InputError(
+                    f"train_patches.{name} = {getattr(self, name)!r}: cannot be combined with a "
+                    "tf.data service, which reads and checks whole records"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchShare:
+    """The part of every batch that one pipeline gives.
+
+    Attributes:
+      replicas: that share a batch, in equal parts.
+      first: the first replica that this pipeline serves.
+      count: how many it serves: it gives their parts one after the other.
+    """
+
+    replicas: int = 1
+    first: int = 0
+    count: int = 1
 
 
 _DEFAULT_SETTINGS = StreamSettings()
+_WHOLE_BATCH = BatchShare()
 
 
 def train_patches(
-    sources: Sequence[Source],
+    sources: Sequence[Source] | OpenedSources,
     batch_size: int,
     *,
     seed: int = 0,
@@ -77,8 +113,7 @@ def train_patches(
     framing_rule: str = framing.RELEASED,
     known_labels: bool = False,
     settings: StreamSettings = _DEFAULT_SETTINGS,
-    num_pipelines: int = 1,
-    pipeline_index: int = 0,
+    share: BatchShare = _WHOLE_BATCH,
 ) -> tf.data.Dataset:
     """The endless stream of training batches, beginning with that of `start_step`.
 
@@ -88,7 +123,8 @@ def train_patches(
           print(batch["log_mel"].shape, batch["labels"].shape)  # (64, 96, 64) (64, classes)
 
     Args:
-      sources: where examples come from, with their shares.
+      sources: where examples come from, with their shares; or `open_sources` of them, which
+        several streams may use.
       batch_size: examples in a batch.
       seed: fixes the whole stream.
       start_step: batches already consumed.
@@ -97,60 +133,70 @@ def train_patches(
       framing_rule: "released" or "paper", see `framing.frame_labels`.
       known_labels: whether batches say which labels are known.
       settings: how the stream is read.
-      num_pipelines: input pipelines that share the shards, by file; `batch_size` is that of one.
-      pipeline_index: which of them this is.
+      share: which part of each batch is given, as a batch of its own; all of it by default.
 
     Returns:
       Batches with the keys of `TrainBatch`; log_mel float32 `[batch, stft_frames, bands]`.
 
     Raises:
       errors.InputError: no source, bad weights or settings, or datasets that do not fit together,
-        the front end or the augmentation.
+        their indices, the front end or the augmentation.
     """
     errors.check_whole_number("batch_size", batch_size)
-    _check_weights(sources)
+    example_order.check_batch_size(batch_size, settings.patches_per_clip)
     framing.check_rule(framing_rule, "framing_rule")
-    datasets = [path for source in sources for path in source.datasets]
-    infos = joint_datasets.read_infos(datasets, front_end)
     augmentation.check_fits(front_end)
-    if infos[0].encoding == clip_records.LOG_MEL:
+    opened = sources
+    if not isinstance(opened, OpenedSources):
+        opened = open_sources(opened, skip_damaged=settings.skip_corrupt_records)
+    joint_datasets.read_infos(opened.clips.directories, front_end)
+    if opened.encoding == clip_records.LOG_MEL:
         _check_log_mel(settings, augmentation)
-    opened = [
-        opened_sources.open_source(
-            source, num_pipelines=num_pipelines, pipeline_index=pipeline_index
-        )
-        for source in sources
-    ]
-    # Sources of weight 0 are checked but not read, so that mu = 0 and mu = 1 are exactly pure.
-    opened = [one for one in opened if one.source.weight > 0]
-    _check_balanced(opened, settings)
-    windows = WindowSettings(
+    sampler = WindowSampler(
+        opened,
+        _reader(opened, settings, front_end),
+        WindowSettings(
+            seed=seed,
+            front_end=front_end,
+            framing_rule=framing_rule,
+            known_labels=known_labels,
+            augmented=augmentation.enabled,
+        ),
+    )
+    order = ExampleOrder(
+        opened,
+        mixing.Mixing(
+            [one.source.weight for one in opened.sources],
+            block=batch_size if settings.exact_shares else mixing.LARGE_BLOCK,
+            seed=seed,
+        ),
         seed=seed,
-        front_end=front_end,
-        framing_rule=framing_rule,
-        known_labels=known_labels,
-        augmented=augmentation.enabled,
+        patches_per_clip=settings.patches_per_clip,
     )
-    mixing_type = mixing.ExactMixing if settings.exact_shares else mixing.SampledMixing
-    mixed_by = mixing_type([one.source.weight for one in opened], batch_size, seed=seed)
-    patches = [
-        _source_patches(
-            _source_stream(WindowSampler(one, i, windows), settings),
-            settings,
-            consumed=int(consumed),
-            batch_size=batch_size,
-            keep_samples=settings.features_on_device or augmentation.needs_waveform,
-        )
-        for i, (one, consumed) in enumerate(zip(opened, mixed_by.consumed(start_step), strict=True))
-    ]
-    batches = _mixed(patches, mixed_by, start_step).batch(batch_size, drop_remainder=True)
-    return _finished(
-        batches,
-        class_masks=np.stack([one.class_mask for one in opened]),
-        front_end=front_end,
-        augmentation=augmentation,
-        features_on_device=settings.features_on_device,
-    )
+    part = batch_size // share.replicas
+    class_masks = windows.class_masks(opened)
+
+    def batch(number: tf.Tensor) -> TrainBatch:
+        step, replica = number // share.count, share.first + number % share.count
+        patches = sampler.patches(order.examples(step * batch_size + replica * part, part))
+        made = cast(TrainBatch, {k: value for k, value in patches.items() if k != "sound"})
+        made["labels"] = tf.cast(patches["labels"], tf.float32)
+        weights = tf.gather(class_masks, patches["source"])
+        made["label_weights"] = tf.where(patches["sound"][:, tf.newaxis], weights, 0.0)
+        if settings.features_on_device:
+            return made
+        return to_model_input(made, front_end=front_end, augmentation=augmentation)
+
+    batches = tf.data.Dataset.range(start_step * share.count, _FOREVER)
+    # Nothing in it is for AutoGraph to convert, which would take longer than building the graph.
+    in_graph = tf.autograph.experimental.do_not_convert(batch)
+    batches = batches.map(in_graph, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    if settings.data_service:
+        batches = data_service.served(batches, settings.data_service)
+    options = tf.data.Options()
+    # Several batches are worked on side by side; splitting the work on each as well costs more.
+    options.threading.max_intra_op_parallelism = 1
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
 def to_model_input(
@@ -172,7 +218,7 @@ def to_model_input(
     batch = batch.copy()
     augmented = "augment_seed" in batch
     if "pcm" in batch:
-        waveform = _waveform(batch.pop("pcm"), front_end)
+        waveform = pcm.tensor_to_float(batch.pop("pcm"))
         if augmented:
             waveform, batch = augmentation.of_waveform(waveform, batch)
         batch["log_mel"] = features.log_mel(waveform, front_end)
@@ -183,95 +229,39 @@ def to_model_input(
     return batch
 
 
-def _source_stream(windows: WindowSampler, settings: StreamSettings) -> SourceStream:
-    shards = windows.opened.shards
-    if settings.skip_corrupt_records and settings.data_service is None:
-        read = damage.skipping_reader(shards)
-    else:
-        read = clip_records.record_reader(shards)
-    return SourceStream(windows=windows, read=read, patches_per_clip=settings.patches_per_clip)
+def reading_in_words(opened: OpenedSources, settings: StreamSettings) -> str:
+    """From where windows are read, and how, in words for the log."""
+    shards = opened.clips.shards
+    if settings.data_service:
+        return f"whole records by the workers of the tf.data service at {settings.data_service}"
+    remote = any(files.is_remote(shard.path) for shard in shards)
+    how = f"up to {shard_files.REQUESTS} requests at a time" if remote else "their offsets"
+    words = f"windows by {how}, from {len(shards)} shards in {', '.join(opened.clips.directories)}"
+    if settings.cache_dir:
+        return f"{words}, which are copied to {settings.cache_dir} in the background"
+    if remote:
+        return f"{words}; bind train_patches.cache_dir to have them copied to a local disk"
+    return words
 
 
-def _source_patches(
-    stream: SourceStream,
-    settings: StreamSettings,
-    *,
-    consumed: int,
-    batch_size: int,
-    keep_samples: bool,
-) -> tf.data.Dataset:
-    """The endless patches of one source, from its `consumed`-th on."""
-    front_end = stream.windows.settings.front_end
-    if settings.data_service is None:
-        return stream.patches(
-            consumed, shuffle_buffer=settings.shuffle_buffer, batch_size=batch_size
+def _reader(opened: OpenedSources, settings: StreamSettings, front_end: FrontEnd) -> ReadWindows:
+    """What reads the windows: by offset, or in-graph where other processes have to do it."""
+    encoding = opened.encoding
+    if settings.data_service:
+        return RecordWindowReader(opened.clips, encoding=encoding, front_end=front_end).read
+    local_copy: Callable[[Shard], str | None] = shard_cache.no_copy
+    if settings.cache_dir:
+        local_copy = shard_cache.open_cache(
+            settings.cache_dir, opened.clips.shards, max_bytes=int(settings.cache_gb * 1e9)
         )
-
-    def with_log_mel(patches: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        if "pcm" not in patches:
-            return patches
-        kept = {name: value for name, value in patches.items() if name != "pcm"}
-        log_mel = features.log_mel(_waveform(patches["pcm"], front_end), front_end)
-        return kept | {"log_mel": log_mel}
-
-    served = data_service.served_patches(
-        stream,
-        settings.data_service,
-        consumed=consumed,
-        prepare=None if keep_samples else with_log_mel,
-    )
-    return served.shuffle(settings.shuffle_buffer, stream.windows.settings.seed)
-
-
-def _mixed(
-    patches: Sequence[tf.data.Dataset], mixed_by: mixing.Mixing, start_step: int
-) -> tf.data.Dataset:
-    """One stream of patches, which take turns as `mixed_by` says."""
-    if len(patches) == 1:
-        return patches[0]
-    choices = tf.data.Dataset.range(start_step, FOREVER).map(mixed_by.choose).unbatch()
-    return tf.data.Dataset.choose_from_datasets(patches, choices, stop_on_empty_dataset=True)
-
-
-def _finished(
-    batches: tf.data.Dataset,
-    *,
-    class_masks: np.ndarray,
-    front_end: FrontEnd,
-    augmentation: Augmentation,
-    features_on_device: bool,
-) -> tf.data.Dataset:
-    """Batches of patches as batches for the model."""
-
-    def finish(patches: dict[str, tf.Tensor]) -> TrainBatch:
-        batch = cast(TrainBatch, dict(patches))
-        batch["labels"] = tf.cast(patches["labels"], tf.float32)
-        batch["label_weights"] = tf.gather(class_masks, patches["source"])
-        if not features_on_device:
-            return to_model_input(batch, front_end=front_end, augmentation=augmentation)
-        batch["pcm"] = pcm_cut.decode(batch["pcm"], front_end.patch_samples)
-        return batch
-
-    batches = batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    options = tf.data.Options()
-    # Several batches are worked on side by side; splitting the work on each as well costs more.
-    options.threading.max_intra_op_parallelism = 1
-    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
-
-
-def _waveform(cut: tf.Tensor, front_end: FrontEnd) -> tf.Tensor:
-    """What `pcm_cut.cut` gave, as float32 `[batch, patch_samples]`."""
-    return pcm.tensor_to_float(pcm_cut.decode(cut, front_end.patch_samples))
-
-
-def _check_weights(sources: Sequence[Source]) -> None:
-    if not sources:
-        raise errors.InputError("no source to train on")
-    weights = [source.weight for source in sources]
-    if min(weights) < 0 or not np.isfinite(weights).all() or sum(weights) <= 0:
-        raise errors.InputError(
-            f"source weights {weights}: none may be negative and one must be positive"
-        )
+    return WindowReader(
+        opened.clips,
+        ShardFiles(opened.clips.shards, local_copy=local_copy),
+        encoding=encoding,
+        front_end=front_end,
+        checksums=settings.checksums or settings.skip_corrupt_records,
+        skip_damaged=settings.skip_corrupt_records,
+    ).read
 
 
 def _check_log_mel(settings: StreamSettings, augmentation: Augmentation) -> None:
@@ -287,15 +277,3 @@ def _check_log_mel(settings: StreamSettings, augmentation: Augmentation) -> None
             f"Augmentation.{name} = {getattr(augmentation, name)!r}: needs samples, but the "
             "datasets hold log-mel; masks, and mixup of the domain 'log_mel', do not need them"
         )
-
-
-def _check_balanced(opened: Sequence[OpenedSource], settings: StreamSettings) -> None:
-    """Balanced sampling relies on epochs of a known length, read in this process."""
-    if not any(one.source.balanced for one in opened):
-        return
-    for name in ("patches_per_clip", "data_service", "skip_corrupt_records"):
-        value = getattr(settings, name)
-        if value != getattr(_DEFAULT_SETTINGS, name):
-            raise errors.InputError(
-                f"train_patches.{name} = {value!r}: cannot be combined with balanced sources"
-            )

@@ -1,18 +1,18 @@
 """The training examples of a run, step by step, on every worker."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import tensorflow as tf
 
 from audioset_strong.audio.features import FrontEnd
-from audioset_strong.inputs import training_stream
+from audioset_strong.inputs import opened_sources, training_stream
 from audioset_strong.inputs.augmentation import Augmentation
 from audioset_strong.inputs.batches import TrainBatch
 from audioset_strong.inputs.training_sources import Source
-from audioset_strong.inputs.training_stream import StreamSettings
-
-_PREVIEW_BUFFER = 32
+from audioset_strong.inputs.training_stream import BatchShare, StreamSettings
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -41,16 +41,24 @@ class TrainInput:
     stream: StreamSettings
     strategy: tf.distribute.Strategy
 
-    def __post_init__(self) -> None:
-        self._replicas = self.strategy.num_replicas_in_sync
-        self._pipelines = 1  # until the strategy says how many there are
+    @functools.cached_property
+    def opened(self) -> opened_sources.OpenedSources:
+        """The sources with the indices of their datasets, read once."""
+        return opened_sources.open_sources(
+            self.sources, skip_damaged=self.stream.skip_corrupt_records
+        )
 
     def batches(self, first_step: int) -> Iterator:
-        """The strategy's iterator over batches, each of one replica's share, from a step on."""
+        """The strategy's iterator over batches, each of one replica's share, from a step on.
+
+        They hold numbers only, for devices know no strings.
+        """
+        replicas = self.strategy.num_replicas_in_sync
 
         def pipeline_here(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            self._pipelines = context.num_input_pipelines
-            return self._pipeline(context.input_pipeline_id, first_step)
+            count = replicas // context.num_input_pipelines
+            share = BatchShare(replicas, context.input_pipeline_id * count, count)
+            return self._draw(first_step, self.stream, share).map(_without_strings)
 
         return iter(self.strategy.distribute_datasets_from_function(pipeline_here))
 
@@ -61,23 +69,18 @@ class TrainInput:
         )
 
     def preview(self, count: int, step: int) -> TrainBatch:
-        """A few examples like those of a step, from a separate stream.
+        """The first examples of the batch that is trained after a step, as the model gets them.
 
         Args:
-          count: number of examples.
-          step: the step.
+          count: number of examples; fewer where a replica has fewer.
+          step: number of steps done.
 
         Returns:
-          A batch with log_mel. The stream is read in this process and shuffled only a little, so it
-          shows a few clips, but soon.
+          A batch with log_mel and clip_id.
         """
-        stream = dataclasses.replace(
-            self.stream,
-            shuffle_buffer=_PREVIEW_BUFFER,
-            patches_per_clip=1,
-            data_service=None,
-        )
-        return self.to_model_input(next(iter(self._draw(count, step, stream))))
+        share = BatchShare(self.strategy.num_replicas_in_sync)
+        batch = self.to_model_input(next(iter(self._draw(step, self._in_this_process, share))))
+        return cast(TrainBatch, {name: tensor[:count] for name, tensor in _tensors(batch).items()})
 
     def windows_of(self, step: int) -> list[dict[str, object]] | None:
         """The clips and windows of all replicas in a step.
@@ -90,33 +93,40 @@ class TrainInput:
         """
         if self.stream.data_service:
             return None
+        batch = next(self._draw(step, self._in_this_process, BatchShare()).as_numpy_iterator())
         return [
             {"clip_id": clip_id.decode(), "start_sample": int(start)}
-            for index in range(self._pipelines)
-            for batch in self._pipeline(index, step)
-            .take(self._replicas // self._pipelines)
-            .as_numpy_iterator()
             for clip_id, start in zip(batch["clip_id"], batch["start"], strict=True)
         ]
 
-    def _pipeline(self, index: int, step: int) -> tf.data.Dataset:
-        # Batches are one replica's share, so a step takes as many as a pipeline has replicas.
-        start = step * (self._replicas // self._pipelines)
-        return self._draw(self.batch_size // self._replicas, start, self.stream, index)
+    def reading_in_words(self) -> str:
+        """From where examples are read, and how, for the log."""
+        return training_stream.reading_in_words(self.opened, self.stream)
 
-    def _draw(
-        self, batch_size: int, start_step: int, stream: StreamSettings, index: int | None = None
-    ) -> tf.data.Dataset:
+    @property
+    def _in_this_process(self) -> StreamSettings:
+        # For one batch; it neither waits for workers nor copies shards a second time.
+        return dataclasses.replace(self.stream, data_service=None, cache_dir=None)
+
+    def _draw(self, step: int, stream: StreamSettings, share: BatchShare) -> tf.data.Dataset:
         return training_stream.train_patches(
-            self.sources,
-            batch_size,
+            self.opened,
+            self.batch_size,
             seed=self.seed,
-            start_step=start_step,
+            start_step=step,
             front_end=self.front_end,
             augmentation=self.augmentation,
             framing_rule=self.framing_rule,
             known_labels=self.known_labels,
             settings=stream,
-            num_pipelines=1 if index is None else self._pipelines,
-            pipeline_index=index or 0,
+            share=share,
         )
+
+
+def _without_strings(batch: TrainBatch) -> TrainBatch:
+    numbers = {k: tensor for k, tensor in _tensors(batch).items() if tensor.dtype != tf.string}
+    return cast(TrainBatch, numbers)
+
+
+def _tensors(batch: TrainBatch) -> dict[str, tf.Tensor]:
+    return cast(dict[str, tf.Tensor], batch)

@@ -142,7 +142,7 @@ def test_a_front_end_that_fits_neither_model_nor_data_is_told(data, run, front_e
 def test_datasets_of_another_sample_rate_can_be_opened(tmp_path, sample_rate):
     clips = [make_clip(i, sample_rate=sample_rate) for i in range(2)]
     directory = write_dataset(tmp_path / "data", clips)
-    (batch,) = eval_sets.open_eval_set("eval", [directory]).batches()
+    (batch,) = eval_sets.open_eval_set("eval", [directory]).label_batches()
     assert batch["frame_labels"].shape == (2, 10, 4)
     # From 1 to 3 s, by hand: the frames from 0.96 and 1.92 s; of that from 2.88 s only 0.12 s.
     assert (batch["frame_labels"][0, :, 1] == 1).tolist() == [False, True, True] + 7 * [False]

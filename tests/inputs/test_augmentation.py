@@ -132,7 +132,7 @@ ALL_ON = Augmentation(gain_db=6.0, mixup_alpha=0.5, time_masks=1, frequency_mask
 
 
 def _batches(data, count=4, **settings):
-    return take(count, source(data), 8, seed=2, shuffle_buffer=8, **settings)
+    return take(count, source(data), 8, seed=2, **settings)
 
 
 def test_a_resumed_stream_is_augmented_as_one_that_was_never_stopped(data):

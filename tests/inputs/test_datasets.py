@@ -29,9 +29,9 @@ def test_a_training_stream_of_one_dataset_or_several(two, tmp_path):
     stream = datasets.training_stream(two[0], policy="weak", batch_size=4, **settings)
     same(first(stream, 2), take(2, Source((two[0],), "weak"), 4, **settings))
     both = datasets.training_stream(
-        two, policy="strong", batch_size=8, settings=StreamSettings(shuffle_buffer=4)
+        two, policy="strong", batch_size=8, settings=StreamSettings(exact_shares=True)
     )
-    wanted = take(2, Source(tuple(two), "strong"), 8, shuffle_buffer=4)
+    wanted = take(2, Source(tuple(two), "strong"), 8, exact_shares=True)
     same(first(both, 2), wanted)
     assert len(set(wanted[0]["clip_id"])) == 8
 

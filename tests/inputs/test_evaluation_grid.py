@@ -67,3 +67,17 @@ def test_the_framing_rule_decides_the_frame_labels(tmp_path):
     np.testing.assert_array_equal(labels["paper"][:, 1], [1] + [0] * 9)
     with pytest.raises(errors.InputError, match="framing_rule = 'half'"):
         grid_of(directory, framing_rule="half")
+
+
+@pytest.mark.parametrize("encoding", ["pcm16", "log_mel"])
+def test_labels_alone_are_those_of_the_grid_and_take_no_audio(tmp_path, encoding):
+    clips = [make_clip(i, 10.0 - i, negatives=None if i % 2 else (3,)) for i in range(5)]
+    clips.append(make_clip(5, segments=None))
+    one = write_dataset(tmp_path / "one", clips[:4], 2, encoding=encoding)
+    other = write_dataset(tmp_path / "other", clips[4:], 1, encoding=encoding)
+    grid = grid_of(one, other, batch_size=4)
+    labels = list(evaluation_grid.grid_labels([one, other], batch_size=4).as_numpy_iterator())
+    for whole, alone in zip(grid, labels, strict=True):
+        assert set(alone) == set(whole) - {"log_mel"}
+        for name in alone:
+            np.testing.assert_array_equal(alone[name], whole[name])

@@ -8,8 +8,7 @@ import tensorflow as tf
 
 from audioset_strong.audio import features
 from audioset_strong.core import errors
-from audioset_strong.inputs import evaluation_grid
-from audioset_strong.inputs.opened_sources import open_source
+from audioset_strong.inputs import evaluation_grid, example_order, training_stream
 from tests.datasets import make_clip, write_dataset
 from tests.streams import clip_ids, same, source, stream, take
 
@@ -23,36 +22,41 @@ def many(tmp_path_factory):
 
 
 class TestPatchesPerClip:
-    def test_each_clip_gives_different_windows_that_never_share_a_batch(self, many):
-        batches = take(36, [source(many)], 10, shuffle_buffer=40, patches_per_clip=3)
-        windows = collections.defaultdict(list)
+    def test_each_clip_gives_different_windows_that_never_share_a_batch(
+        self, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(example_order, "CLIPS_PER_BLOCK", 20)
+        data = write_dataset(tmp_path / "many", [make_clip(i) for i in range(60)], 4)
+        batches = take(36, [source(data)], 10, patches_per_clip=3)
+        found = collections.defaultdict(list)
         for number, batch in enumerate(batches):
             assert len(set(batch["clip_id"])) == 10
             for clip_id, start in zip(batch["clip_id"], batch["start"], strict=True):
-                windows[clip_id].append((number, int(start)))
-        # 360 patches: two epochs of 60 clips, three windows each.
-        assert sorted(len(w) for w in windows.values())[0] >= 3
-        assert sum(len(w) for w in windows.values()) == 360
-        assert len(windows) == 60
-        assert all(len({start for _, start in w}) == len(w) for w in windows.values())
+                found[clip_id].append((number, int(start)))
+        # 360 patches: two epochs of 60 clips, three windows each, which come within a block of 60.
+        assert [len(windows) for windows in found.values()] == [6] * 60
+        for windows in found.values():
+            assert len({start for _, start in windows}) == 6
+            for epoch in (windows[:3], windows[3:]):
+                assert epoch[2][0] - epoch[0][0] < 6
 
     @pytest.mark.slow
-    def test_at_the_default_buffer_patches_of_a_clip_are_far_apart(self, tmp_path):
-        clips = [make_clip(i, seconds=1.0) for i in range(700)]
+    def test_at_the_default_block_patches_of_a_clip_are_far_apart(self, tmp_path):
+        clips = [make_clip(i, seconds=1.0) for i in range(1100)]
         data = write_dataset(tmp_path / "short", clips, 4)
-        batches = take(20, [source(data)], 128, patches_per_clip=8)
-        for batch in batches:
+        for batch in take(20, [source(data)], 128, patches_per_clip=8):
             assert len(set(batch["clip_id"])) == 128
 
-    @pytest.mark.parametrize("step", [1, 3, 7, 20])
+    @pytest.mark.parametrize("step", [1, 7, 500])
     def test_a_resumed_stream_continues_where_it_stopped(self, many, step):
-        settings = {"shuffle_buffer": 40, "patches_per_clip": 3, "seed": 4}
-        whole = take(step + 2, [source(many)], 10, **settings)
-        same(take(2, [source(many)], 10, start_step=step, **settings), whole[step:])
+        settings = {"patches_per_clip": 3, "seed": 4}
+        whole = take(step + 2, [source(many)], 10, features_on_device=True, **settings)
+        rest = take(2, [source(many)], 10, start_step=step, features_on_device=True, **settings)
+        same(rest, whole[step:])
 
-    def test_a_buffer_that_cannot_keep_them_apart_is_refused(self, many):
-        with pytest.raises(errors.InputError, match=r"patches_per_clip \* batch_size = 30"):
-            take(1, [source(many)], 10, shuffle_buffer=29, patches_per_clip=3)
+    def test_batches_too_large_to_keep_them_apart_are_refused(self, many):
+        with pytest.raises(errors.InputError, match=r"must be 1 for batches of over 1024 examples"):
+            take(1, [source(many)], 1025, patches_per_clip=3)
 
 
 class TestExactShares:
@@ -109,28 +113,50 @@ class TestKnownLabels:
                 np.testing.assert_array_equal(batch["known_labels"], wanted)
 
 
-class TestPipelines:
-    def test_pipelines_share_the_clips_by_file(self, many):
+class TestBatchShares:
+    """Workers take examples, not files: many has 4 shards, of 60 clips in all."""
+
+    @pytest.mark.parametrize("workers", [1, 2, 3, 5])
+    def test_workers_together_take_every_clip_once_an_epoch(self, many, workers):
         seen = []
-        for index in range(3):
-            settings = {"num_pipelines": 3, "pipeline_index": index}
-            many_source = source(many)
-            examples = open_source(many_source, **settings).examples
-            ids = clip_ids(take(1, many_source, examples, **settings))
-            assert len(set(ids)) == examples
-            seen += ids
-            whole = take(12, many_source, 8, **settings)
-            same(take(3, many_source, 8, start_step=9, **settings), whole[9:])
+        for first in range(workers):
+            share = training_stream.BatchShare(workers, first)
+            seen += clip_ids(take(2, source(many), 30, share=share))
         assert sorted(seen) == [make_clip(i).clip_id for i in range(60)]
 
-    def test_more_pipelines_than_shards_are_refused(self, many):
-        with pytest.raises(errors.InputError, match="4 shards are too few for 5 pipelines"):
-            take(1, [source(many)], 4, num_pipelines=5)
+    @pytest.mark.parametrize("workers", [2, 4, 8])
+    @pytest.mark.parametrize("exact", [False, True])
+    def test_the_batch_of_a_step_is_the_same_for_any_number_of_workers(self, many, workers, exact):
+        sources = [source(many, "weak", 0.3), source(many, "strong", 0.7)]
+        settings = {"seed": 2, "start_step": 5, "exact_shares": exact}
+        alone = take(3, sources, 16, **settings)
+        replicas = 8
+        parts = []
+        for worker in range(workers):
+            here = replicas // workers  # a worker's replicas take turns
+            share = training_stream.BatchShare(replicas, worker * here, here)
+            parts.append(take(3 * here, sources, 16, share=share, **settings))
+        for step, batch in enumerate(alone):
+            of_step = [
+                part
+                for worker in parts
+                for part in worker[step * len(worker) // 3 : (step + 1) * len(worker) // 3]
+            ]
+            same([{k: np.concatenate([part[k] for part in of_step]) for k in batch}], [batch])
 
 
-@pytest.mark.parametrize("name", ["batch_size", "patches_per_clip", "shuffle_buffer"])
+@pytest.mark.parametrize("name", ["batch_size", "patches_per_clip"])
 @pytest.mark.parametrize("value", [0, 2.5])
 def test_invalid_counts_are_refused(many, name, value):
     settings = {"batch_size": 4, name: value}
     with pytest.raises(errors.InputError, match=f"{name} = {value}: must be a whole number"):
         stream([source(many)], settings.pop("batch_size"), **settings)
+
+
+def test_settings_that_a_tf_data_service_cannot_have_are_refused():
+    for setting in ({"checksums": True}, {"skip_corrupt_records": True}, {"cache_dir": "/tmp/x"}):
+        (name,) = setting
+        with pytest.raises(errors.InputError, match=f"{name} = .*: cannot be combined with a tf"):
+            training_stream.StreamSettings(data_service="grpc://a:1", **setting)
+    with pytest.raises(errors.InputError, match=r"cache_gb = 0: must be a positive number"):
+        training_stream.StreamSettings(cache_gb=0)

@@ -10,13 +10,18 @@ import pytest
 from audioset_strong.core import errors
 from audioset_strong.inputs import opened_sources, training_sources
 from tests.datasets import make_clip, write_dataset
-from tests.streams import clip_ids, same, source, take
+from tests.streams import clip_ids, same, source, take, windows
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
     clips = [make_clip(i) for i in range(60)]
     return write_dataset(tmp_path_factory.mktemp("data") / "many", clips, 4)
+
+
+def examples_of(one):
+    (opened,) = opened_sources.open_sources([one]).sources
+    return opened.examples
 
 
 def test_mistakes_are_named_as_users_bind_them():
@@ -43,6 +48,12 @@ def test_mistakes_are_named_as_users_bind_them():
         source("d", "storng")
 
 
+def test_a_dataset_given_twice_in_one_source_is_refused(many):
+    twice = training_sources.Source((many, f"{many}/"), "weak")
+    with pytest.raises(errors.InputError, match=r"many/ is given twice in one source \(also as"):
+        opened_sources.open_sources([twice])
+
+
 def test_priors_are_the_label_rates_of_the_mixture(many):
     priors = opened_sources.class_priors([source(many, "weak", 0.5), source(many, "strong", 0.5)])
     always, never = 61 / 62, 1 / 62
@@ -62,7 +73,7 @@ class TestVideoFraction:
         kept = {}
         for fraction in (0.2, 0.5, 1.0):
             chosen = source(data, video_fraction=fraction)
-            examples = opened_sources.open_source(chosen).examples
+            examples = examples_of(chosen)
             first, *others = take(3, chosen, examples)  # a batch an epoch
             ids = clip_ids([first])
             assert len(set(ids)) == len(ids)
@@ -121,7 +132,7 @@ class TestVideoFraction:
                 shutil.rmtree(path)
             write_dataset(path, [make_clip(i) for i in range(clips)], 1)
             half = source(str(path), video_fraction=0.5)
-            counts.append(opened_sources.open_source(half).examples)
+            counts.append(examples_of(half))
             assert len(set(clip_ids(take(2, half, counts[-1])))) == counts[-1]
         assert counts[0] < counts[1]
 
@@ -144,13 +155,7 @@ class TestBalanced:
         # A clip of both classes brings either along: 38 * 58/80 + 2 * (58/80 + 58/20), and so on.
         assert labels.sum(axis=0)[:2] == pytest.approx([200 * 34.8, 200 * 30.45], rel=0.02)
         # Each time at another window.
-        windows = collections.Counter(
-            (name, int(start))
-            for name, start in zip(
-                clip_ids(batches), np.concatenate([b["start"] for b in batches]), strict=True
-            )
-        )
-        assert windows.most_common(1)[0][1] <= 3
+        assert collections.Counter(windows(batches)).most_common(1)[0][1] <= 3
 
     @pytest.mark.parametrize("step", [2, 9])
     def test_a_resumed_stream_continues_where_it_stopped(self, many, step):
@@ -163,13 +168,42 @@ class TestBalanced:
         whole = take(14, balanced, 12)
         same(take(2, balanced, 12, start_step=12), whole[12:])
         plain = source(many, "weak", video_fraction=0.5)
-        examples = opened_sources.open_source(plain).examples
+        examples = examples_of(plain)
         assert set(clip_ids(whole)) <= set(clip_ids(take(examples, [plain], 1)))
 
-    @pytest.mark.parametrize(
-        "settings",
-        [{"patches_per_clip": 2}, {"data_service": "grpc://a:1"}, {"skip_corrupt_records": True}],
-    )
-    def test_settings_that_balanced_sampling_does_not_support_are_refused(self, many, settings):
-        with pytest.raises(errors.InputError, match="cannot be combined with balanced sources"):
-            take(1, [source(many, balanced=True)], 4, **settings)
+    def test_several_windows_a_clip_are_other_windows(self, many):
+        balanced = source(many, "weak", balanced=True)
+        found = windows(take(12, balanced, 20, patches_per_clip=2))
+        assert len(set(found)) > 0.95 * len(found)
+
+    def test_an_epoch_has_each_clip_as_often_as_its_rate_says_up_to_one(self, tmp_path):
+        weak = [(0,)] * 30 + [(1,)] * 5
+        clips = [make_clip(i, weak=labels) for i, labels in enumerate(weak)]
+        data = write_dataset(tmp_path / "uneven", clips, 1)
+        epochs = take(6, source(data, "weak", balanced=True), 35)
+        for epoch in epochs:
+            counts = collections.Counter(clip_ids([epoch]))
+            for clip, labels in zip(clips, weak, strict=True):
+                rate = 35 / 2 / (30 if labels == (0,) else 5)
+                assert abs(counts[clip.clip_id] - rate) < 2  # one part begun at either end
+            assert counts.total() == 35
+
+    @pytest.mark.parametrize("balanced_first", [False, True])
+    def test_beside_an_unbalanced_source_each_draws_its_own_clips(self, tmp_path, balanced_first):
+        own = {}
+        for name, first in (("one", 0), ("other", 100)):
+            clips = [make_clip(i, 1.0) for i in range(first, first + 30)]
+            own[write_dataset(tmp_path / name, clips, 1)] = {clip.clip_id for clip in clips}
+        one, other = own
+        sources = [source(one, "weak"), source(other, "weak", balanced=True)]
+        if balanced_first:
+            sources.reverse()
+        for batch in take(6, sources, 40):
+            for clip_id, number in zip(batch["clip_id"], batch["source"], strict=True):
+                assert clip_id.decode() in own[sources[number].datasets[0]]
+
+    def test_clips_without_labels_alone_are_refused(self, tmp_path):
+        clips = [make_clip(i, weak=()) for i in range(4)]
+        data = write_dataset(tmp_path / "none", clips, 1)
+        with pytest.raises(errors.InputError, match=r"balanced .*none: no clip has a label"):
+            take(1, source(data, "weak", balanced=True), 4)

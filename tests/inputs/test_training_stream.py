@@ -42,6 +42,20 @@ def test_windows_are_uniform_over_the_valid_starts(many):
     assert scipy.stats.kstest(starts, uniform.cdf).pvalue > 1e-3
 
 
+def test_windows_do_not_depend_on_each_other(many):
+    starts = {}  # by seed, `[epochs, clips]`
+    for seed in (0, 1):
+        batches = take(60, [source(many)], 60, seed=seed, features_on_device=True)
+        orders = [np.argsort(batch["clip_id"]) for batch in batches]
+        starts[seed] = np.stack([b["start"][o] for b, o in zip(batches, orders, strict=True)])
+    for one, other in (
+        (starts[0][:-1], starts[0][1:]),  # the next epoch
+        (starts[0][:, :-1], starts[0][:, 1:]),  # the next clip
+        (starts[0], starts[1]),  # another seed
+    ):
+        assert scipy.stats.pearsonr(one.ravel(), other.ravel()).pvalue > 1e-3
+
+
 def test_log_mel_is_that_of_the_window_named(many):
     batch = take(1, [source(many)], 8)[0]
     for clip_id, start, log_mel in zip(
@@ -240,3 +254,18 @@ def test_the_shuffle_mixes_clips_of_all_shards(many):
     shard_of = [int(name[5:11]) % 3 for name in clip_ids(take(1, [source(many)], 60))]
     runs = [len(list(group)) for _, group in itertools.groupby(shard_of)]
     assert max(runs) < 12
+
+
+def test_clips_that_shared_a_batch_do_so_again_no_more_often_than_chance(many):
+    batches = take(600, [source(many)], 6, features_on_device=True)  # 60 epochs of 10 batches
+    number = {make_clip(i).clip_id.encode(): i for i in range(60)}
+    of_epochs = np.array([[number[c] for c in batch["clip_id"]] for batch in batches])
+    together = []
+    for epoch in of_epochs.reshape(60, 10, 6):
+        found = np.zeros([60, 60], bool)
+        for clips in epoch:
+            found[np.ix_(clips, clips)] = True
+        together.append(found[np.triu_indices(60, 1)])
+    again = np.array([(a & b).sum() for a, b in itertools.pairwise(together)])
+    expected = 10 * (6 * 5 / 2) * 5 / 59  # pairs of an epoch, times the chance of each
+    assert abs(again.mean() - expected) < 4 * again.std() / np.sqrt(len(again))
