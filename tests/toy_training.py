@@ -14,6 +14,7 @@ _ARGUMENTS = (
     "stream",
     "framing_rule",
     "init_from",
+    "extend",
     "strategy",
     "profile_steps",
     "config_text",

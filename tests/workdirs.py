@@ -1,5 +1,6 @@
 """Evaluated workdirs written by hand, so that a test knows every figure in them."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,7 +12,7 @@ from tests import trained
 SETS = ("weak_eval", "strong_eval")
 
 
-def write_run(runs_dir, name, values, selected=None, mu=None):
+def write_run(runs_dir, name, values, selected=None, mu=None, init_from=None):
     """A workdir with the results of two checkpoints.
 
     Args:
@@ -20,6 +21,7 @@ def write_run(runs_dir, name, values, selected=None, mu=None):
       values: "<set>/<metric>" -> value at step 20; at step 10 it is 0.5 less.
       selected: step in selection.json; None writes no such file.
       mu: share of strong examples in a mixture; None for a run without a mixture.
+      init_from: what its weights started from; None for a run from scratch.
     """
     workdir = runs_dir / name
     (workdir / "eval" / "per_class").mkdir(parents=True)
@@ -45,7 +47,7 @@ def write_run(runs_dir, name, values, selected=None, mu=None):
     # As gin writes a macro: the value of mu cannot be read out of this text.
     binding = "weak_strong_mixture.mu = %MU" if mu is not None else "single_source.policy = 'weak'"
     (workdir / "config.gin").write_text(f"# Parameters:\n{binding}\n")
-    run_info(mu).write(str(workdir))
+    dataclasses.replace(run_info(mu), init_from=init_from).write(str(workdir))
     if selected is not None:
         (workdir / "selection.json").write_text(json.dumps({"step": selected}))
 

@@ -17,8 +17,6 @@ best checkpoint for each metric as CSV, and index.html: a page with all of this,
 class and the configurations.
 """
 
-import pathlib
-
 from absl import flags
 
 from audioset_strong.core import cli
@@ -36,9 +34,10 @@ def main(argv: list[str]) -> None:
     """Writes the report and prints the table."""
     del argv
     from audioset_strong.analysis import report
+    from audioset_strong.core import files
 
     written = report.write(_RUNS_DIR.value, _OUTPUT_DIR.value, sweep_dirs=_SWEEP_DIR.value)
-    print((pathlib.Path(_OUTPUT_DIR.value) / "table1.md").read_text())
+    print(files.read_text(files.place(_OUTPUT_DIR.value) / "table1.md"))
     print("\n".join(str(path) for path in written))
 
 

@@ -18,6 +18,9 @@ _DATA_DIR = cli.data_dir_flag()
 _INIT_FROM = flags.DEFINE_string(
     "init_from", None, "Checkpoint, or workdir with a selected one, to fine-tune from."
 )
+_EXTEND = flags.DEFINE_bool(
+    "extend", False, "Let a run that has begun, or is finished, have more steps than before."
+)
 _STRATEGY = flags.DEFINE_enum(
     "strategy",
     choices.ONE_DEVICE,
@@ -46,9 +49,10 @@ def main(argv: list[str]) -> None:
 
     config_text = gin_files.parse(*_GIN())
     run = training_bindings.training_run(_DATA_DIR.value)
+    run.settings.check_start(_INIT_FROM.value)
     strategy = distribution.make(_STRATEGY.value, _TPU.value)
     if distribution.is_chief(strategy):
-        workdirs.claim(_WORKDIR.value, config_text)
+        workdirs.claim(_WORKDIR.value, config_text, extend=_EXTEND.value)
     loop.train(
         _WORKDIR.value,
         run.sources,
@@ -58,6 +62,7 @@ def main(argv: list[str]) -> None:
         stream=run.stream,
         framing_rule=run.framing_rule,
         init_from=_INIT_FROM.value,
+        extend=_EXTEND.value,
         strategy=strategy,
         profile_steps=[int(step) for step in _PROFILE_STEPS.value or ()] or None,
         config_text=config_text,

@@ -15,6 +15,7 @@ import markupsafe
 import pandas as pd
 
 from audioset_strong.analysis import figures, sweep_figures, tables
+from audioset_strong.core import files
 
 _TEMPLATES = pathlib.Path(__file__).parent / "templates"
 _CLASS_COLUMNS = {
@@ -50,7 +51,7 @@ def render(
     sweeps: Sequence[sweep_figures.SweepResults],
     pictures: Sequence[Picture],
     class_pictures: Sequence[Picture],
-    directory: pathlib.Path,
+    directory: files.Place,
 ) -> str:
     """Renders the page.
 
@@ -89,6 +90,7 @@ def _table1_row(line: pd.Series) -> dict[str, object]:
     return {
         "title": line["training_set"],
         "mu": "" if pd.isna(line["mu"]) else format(line["mu"], "g"),
+        "start": "" if pd.isna(line["start"]) else line["start"],
         "step": line["chosen_by"] if pd.isna(line["step"]) else line["step"],
         "ours": [_value(line, name) for name in names],
         "paper": ["" if pd.isna(value) else f"{value:.2f}" for value in papers],
@@ -114,8 +116,8 @@ def _separate_best(best: pd.DataFrame) -> markupsafe.Markup | None:
     return _to_html(shown)
 
 
-def _figure(picture: Picture, directory: pathlib.Path) -> dict[str, str]:
-    png = (directory / f"{picture.name}.png").read_bytes()
+def _figure(picture: Picture, directory: files.Place) -> dict[str, str]:
+    png = files.read_bytes(directory / f"{picture.name}.png")
     return {
         "title": picture.title,
         "caption": picture.caption,

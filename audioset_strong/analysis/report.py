@@ -1,6 +1,5 @@
 """The report of an experiment: Table 1, sweeps and figures, from the workdirs of the runs."""
 
-import pathlib
 from collections.abc import Sequence
 
 import matplotlib.figure
@@ -13,7 +12,7 @@ from audioset_strong.evaluation import eval_metrics
 _BEFORE, _AFTER = "weak_1_8m", "plus_strong"  # the rows that are compared class by class
 
 
-def write(runs_dir: str, output_dir: str, *, sweep_dirs: Sequence[str] = ()) -> list[pathlib.Path]:
+def write(runs_dir: str, output_dir: str, *, sweep_dirs: Sequence[str] = ()) -> list[files.Place]:
     """Writes Table 1 (CSV, Markdown, LaTeX), the figures, and index.html with everything in it.
 
     Args:
@@ -42,7 +41,7 @@ def write(runs_dir: str, output_dir: str, *, sweep_dirs: Sequence[str] = ()) -> 
         drawn[picture] = sweep_figures.draw(group, baselines)
         texts[f"{picture.name}.csv"] = _points(group).to_csv(index=False)
     class_drawn = _class_figures(runs)
-    out = pathlib.Path(output_dir)
+    out = files.place(output_dir)
     with files.writing(out):
         files.make_directory(out)
         for name, text in texts.items():

@@ -1,7 +1,9 @@
 """Results of sweeps: read from disk, averaged over seeds, and drawn as curves such as Fig. 3."""
 
 import dataclasses
+import io
 import itertools
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -86,7 +88,7 @@ def sweep_results(directory: str, table: pd.DataFrame, *, selected: Mapping) -> 
       table: see `SweepResults`.
       selected: see `SweepResults.selection`.
     """
-    row = pathlib.Path(directory).resolve().name
+    row = files.place(directory if files.is_remote(directory) else os.path.abspath(directory)).name
     title = next((known.title for known in tables.ROWS if known.name == row), row)
     return SweepResults(row, title, table, selected)
 
@@ -113,15 +115,15 @@ def read(directories: Sequence[str]) -> list[SweepResults]:
 
 
 def _read(directory: str) -> SweepResults:
-    path = pathlib.Path(directory) / RESULTS_FILE
-    if not path.is_file():
+    path = files.place(directory) / RESULTS_FILE
+    if not files.exists(path):
         raise errors.InputError(
             f"--sweep_dir={directory}: contains no {RESULTS_FILE}; give the --output_dir of a "
             "finished sweep.py"
         )
     wrong = f"{path}: not the results of sweep.py"
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(io.StringIO(files.read_text(path)))
         missing = [name for name in _COLUMNS if name not in table]
         if missing:
             raise errors.InputError(f"{wrong}: no column {missing[0]!r}")

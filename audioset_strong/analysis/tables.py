@@ -1,8 +1,8 @@
 """Table 1: what the six models reach on the weak and on the strong eval."""
 
 import dataclasses
+import io
 import itertools
-import pathlib
 import re
 from collections.abc import Sequence
 
@@ -17,6 +17,7 @@ from audioset_strong.training.workdirs import CONFIG_FILE
 
 SETS = ("weak_eval", "strong_eval")
 METRICS = ("d_prime", "lwlrap")
+SCRATCH = "scratch"
 IMPLICIT = "d_prime_implicit"  # measured even where there are no explicit negatives
 
 
@@ -29,11 +30,13 @@ class Row:
       title: as printed in the paper.
       paper: the paper's figures, by "<set>/<metric>", measured on AudioSet with ResNet-50. Only
         those that could be verified are included.
+      fine_tuned: whether the paper's model starts from Weak-1.8M.
     """
 
     name: str
     title: str
     paper: dict[str, float]
+    fine_tuned: bool = False
 
 
 ROWS = (
@@ -41,8 +44,18 @@ ROWS = (
     Row("diffuse_67k", "Diffuse-67k", {"weak_eval/d_prime": 0.82, "strong_eval/d_prime": 0.88}),
     Row("strong_67k", "Strong-67k", {"weak_eval/d_prime": 0.96, "strong_eval/d_prime": 1.05}),
     Row("weak_1_8m", "Weak-1.8M", {"strong_eval/d_prime": 1.13}),
-    Row("plus_diffuse", "+Diffuse", {"weak_eval/d_prime": 1.21, "strong_eval/d_prime": 1.28}),
-    Row("plus_strong", "+Strong", {"weak_eval/d_prime": 1.28, "strong_eval/d_prime": 1.39}),
+    Row(
+        "plus_diffuse",
+        "+Diffuse",
+        {"weak_eval/d_prime": 1.21, "strong_eval/d_prime": 1.28},
+        fine_tuned=True,
+    ),
+    Row(
+        "plus_strong",
+        "+Strong",
+        {"weak_eval/d_prime": 1.28, "strong_eval/d_prime": 1.39},
+        fine_tuned=True,
+    ),
 )
 
 
@@ -66,7 +79,7 @@ class EvaluatedRun:
     """
 
     row: Row
-    workdir: pathlib.Path
+    workdir: files.Place
     step: int
     selected: bool
     info: RunInfo
@@ -111,7 +124,7 @@ def read_runs(runs_dir: str) -> list[EvaluatedRun]:
     Raises:
       errors.InputError: no row has an evaluated run, or a file of a run is missing or damaged.
     """
-    found = (_read_run(row, _workdir(pathlib.Path(runs_dir) / row.name)) for row in ROWS)
+    found = (_read_run(row, _workdir(files.place(runs_dir) / row.name)) for row in ROWS)
     runs = [run for run in found if run is not None]
     if not runs:
         names = ", ".join(row.name for row in ROWS)
@@ -122,13 +135,13 @@ def read_runs(runs_dir: str) -> list[EvaluatedRun]:
     return runs
 
 
-def _workdir(path: pathlib.Path) -> pathlib.Path:
+def _workdir(path: files.Place) -> files.Place:
     """The workdir of a row: the path itself or, if a sweep is there, the point it selected."""
     selected = selection.read(str(path))
     return path / selected["workdir"] if selected and "workdir" in selected else path
 
 
-def _read_run(row: Row, workdir: pathlib.Path) -> EvaluatedRun | None:
+def _read_run(row: Row, workdir: files.Place) -> EvaluatedRun | None:
     """The run in a workdir; None where nothing was evaluated."""
     results = read_results(str(workdir))
     if results.empty:
@@ -150,7 +163,7 @@ def _read_run(row: Row, workdir: pathlib.Path) -> EvaluatedRun | None:
 
 
 def _read_per_class(
-    workdir: pathlib.Path, results: pd.DataFrame, *, step: int
+    workdir: files.Place, results: pd.DataFrame, *, step: int
 ) -> dict[str, pd.DataFrame]:
     """The per-class tables of those sets of Table 1 that the checkpoint was evaluated on."""
     evaluated = set(results.loc[results["step"] == step, "set"])
@@ -158,8 +171,12 @@ def _read_per_class(
     for set_name in (name for name in SETS if name in evaluated):
         path = workdir / EVAL_DIR / "per_class" / f"{set_name}-{step}.csv"
         try:
-            # Without conversion: a class may be called "None".
-            tables[set_name] = pd.read_csv(path, converters={"display_name": str})
+            # Only what is empty is no number: a class may be called "None".
+            text = io.StringIO(files.read_text(path))
+            table = pd.read_csv(
+                text, dtype={"display_name": str}, keep_default_na=False, na_values=[""]
+            )
+            tables[set_name] = table.fillna({"display_name": ""})
         except FileNotFoundError as error:
             raise errors.InputError(
                 f"{path}: missing, although step {step} was evaluated; run evaluate.py again"
@@ -167,7 +184,7 @@ def _read_per_class(
     return tables
 
 
-def _read_config(path: pathlib.Path) -> str:
+def _read_config(path: files.Place) -> str:
     if not files.exists(path):
         return ""
     with files.reading(path):
@@ -181,9 +198,10 @@ def table1(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
       runs: see `read_runs`.
 
     Returns:
-      row, training_set, mu, step, chosen_by; then for each set and metric <set>_<metric> with its
-      95% bootstrap interval, _low and _high; <set>_d_prime_implicit, d' on implicit negatives;
-      and finally the paper's own figures, paper_<set>_<metric>.
+      row, training_set, mu, start (what the weights started from), step, chosen_by; then for each
+      set and metric <set>_<metric> with its 95% bootstrap interval, _low and _high;
+      <set>_d_prime_implicit, d' on implicit negatives; and finally the paper's own
+      figures, paper_<set>_<metric>.
     """
     by_name = {run.row.name: run for run in runs}
     table = pd.DataFrame([_table1_line(row, by_name.get(row.name)) for row in ROWS])
@@ -199,6 +217,7 @@ def _table1_line(row: Row, run: EvaluatedRun | None) -> dict[str, object]:
         "row": row.name,
         "training_set": row.title,
         "mu": run.mu if run else None,
+        "start": (run.info.init_from or SCRATCH) if run else None,
         "step": run.step if run else None,
         "chosen_by": ("validation" if run.selected else "last") if run else "not run",
     }
@@ -244,7 +263,7 @@ def separate_best(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
 
 
 def notes(table: pd.DataFrame) -> list[str]:
-    """Sentences on what Table 1 lacks: d' of some runs, or validation data.
+    """Sentences on what Table 1 lacks: d' of some runs, validation data, or the right start.
 
     Args:
       table: see `table1`.
@@ -267,6 +286,12 @@ def notes(table: pd.DataFrame) -> list[str]:
     if len(last):
         sentences.append(
             f"Without validation data, the last checkpoint is shown for {', '.join(last)}."
+        )
+    fine_tuned = table["row"].isin([row.name for row in ROWS if row.fine_tuned])
+    from_scratch = table.loc[fine_tuned & (table["start"] == SCRATCH), "training_set"]
+    if len(from_scratch):
+        sentences.append(
+            f"Trained from scratch, not from Weak-1.8M as in the paper: {', '.join(from_scratch)}."
         )
     return sentences
 
@@ -295,6 +320,7 @@ def to_markdown(table: pd.DataFrame) -> str:
     header = (
         "training set",
         "mu",
+        "start",
         "step",
         "weak eval d'",
         "weak eval lwlrap",
@@ -305,12 +331,13 @@ def to_markdown(table: pd.DataFrame) -> str:
     )
     lines = [
         "| " + " | ".join(header) + " |",
-        "|" + "---|" * 2 + "---:|" * (len(header) - 2),
+        "|" + "---|" * 3 + "---:|" * (len(header) - 3),
     ]
     for _, line in table.iterrows():
         cells = [
             line["training_set"],
             "" if pd.isna(line["mu"]) else f"{line['mu']:g}",
+            "" if pd.isna(line["start"]) else line["start"],
             line["chosen_by"] if pd.isna(line["step"]) else str(line["step"]),
             *(cell(line, f"{s}_{m}") for s in SETS for m in METRICS),
             *(paper(line, f"paper_{s}_d_prime") for s in SETS),

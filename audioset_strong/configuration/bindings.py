@@ -8,13 +8,34 @@ the functions of this package, which turn bindings into plain arguments.
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import gin
 
 from audioset_strong.audio import features
 from audioset_strong.core import errors
 
-_front_end = gin.external_configurable(features.FrontEnd, "FrontEnd", module="features")
+# What can be bound, by its name in gin files.
+ORIGINALS: dict[str, Any] = {}
+
+
+def register(original: Any, name: str, *, module: str, denylist: Sequence[str] = ()) -> Any:
+    """Makes a function or class bindable.
+
+    Args:
+      original: the function or class; it stays as it is.
+      name: under which it is bound.
+      module: in front of the name, for gin.
+      denylist: parameters that cannot be bound, because whoever calls it gives them.
+
+    Returns:
+      What gin calls in its place, with the bindings applied.
+    """
+    ORIGINALS[name] = original
+    return gin.external_configurable(original, name, module=module, denylist=list(denylist))
+
+
+_front_end = register(features.FrontEnd, "FrontEnd", module="features")
 
 
 def front_end() -> features.FrontEnd:

@@ -6,6 +6,7 @@ from typing import Any
 
 import gin
 
+from audioset_strong.configuration import bindings
 from audioset_strong.evaluation import selection
 from audioset_strong.evaluation.settings import EvaluationSettings
 
@@ -22,10 +23,12 @@ class _Bindable(EvaluationSettings):
     timeout_s: float | None = None
 
 
-_evaluate_workdirs = gin.external_configurable(
+_evaluate_workdirs = bindings.register(
     _Bindable, "evaluate_workdirs", module="following", denylist=["select_metric"]
 )
-_select = gin.external_configurable(selection.select, "select", module="selection")
+_select = bindings.register(
+    selection.select, "select", module="selection", denylist=["results", "checkpoints"]
+)
 
 
 def evaluation_arguments(**given: Any) -> dict[str, Any]:
@@ -40,7 +43,8 @@ def evaluation_arguments(**given: Any) -> dict[str, Any]:
     """
     metric = gin.get_bindings(_select).get("metric", selection.DEFAULT_METRIC)
     chosen = {name: value for name, value in given.items() if value is not None}
-    bound = _evaluate_workdirs(select_metric=metric, **chosen)
+    with bindings.one_line():
+        bound = _evaluate_workdirs(select_metric=metric, **chosen)
     values = {field.name: getattr(bound, field.name) for field in dataclasses.fields(bound)}
     settings = {
         field.name: values.pop(field.name) for field in dataclasses.fields(EvaluationSettings)

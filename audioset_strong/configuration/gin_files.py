@@ -5,13 +5,18 @@ only after the working directory and the Python path, and there it takes a folde
 package and fails. Nor does gin notice that a file includes itself.
 """
 
+import dataclasses
 import difflib
+import itertools
 import pathlib
 import re
-from collections.abc import Sequence
+import tokenize
+from collections.abc import Iterator, Sequence
 
 import gin
 
+from audioset_strong.configuration import statements, value_types
+from audioset_strong.configuration.statements import Statement
 from audioset_strong.core import errors
 
 # Old names, and the names that replaced them.
@@ -33,8 +38,34 @@ NEW_PARAMETERS = {
     "Augmentation.time_mask_frames": "Augmentation.time_mask_stft_frames",
     "evaluate_workdirs.smear": "evaluate_workdirs.propagate_to_ancestors",
 }
+# Parameters that are gone, and why none took their place.
+GONE = {
+    "train_patches.shuffle_buffer": "every epoch is a permutation of all clips now; leave it out",
+}
 # Where a name became two.
 _ALSO = {"frame_labels.rule": "for training, evaluate_workdirs.framing_rule for evaluation"}
+# What cannot be bound, because it follows from something else.
+_FOLLOWS = {
+    "train.strategy": "the flag --strategy says where training runs",
+    "train.workdir": "the flag --workdir says it",
+    "train.profile_steps": "the flag --profile_steps says it",
+    "train_patches.batch_size": "bind train.batch_size",
+    "train_patches.seed": "bind train.seed",
+    "train_patches.sources": "bind train.sources",
+    "resnet.num_classes": "it is the number of classes of the data",
+    "resnet.input_shape": "it follows from FrontEnd.*",
+    "resnet.class_priors": "they are those of the data; train.prior_bias = False leaves them out",
+    "adam.learning_rate": "bind the schedule that train.learning_rate names",
+    "single_source.data_dir": "the flag --data_dir says it",
+    "weak_strong_mixture.data_dir": "the flag --data_dir says it",
+    "evaluate_workdirs.select_metric": "bind select.metric",
+    "evaluate_workdirs.workdirs": "the flag --workdir names them",
+}
+# Parameters of which one is enough. The one that is given last holds.
+_ALTERNATIVES = (
+    ("train.total_steps", "train.total_epochs", "train.total_examples"),
+    ("train.checkpoint_every", "train.checkpoints"),
+)
 _NAME = re.compile(r"^[ \t]*(?:\w+/)*(\w+)\.(\w+)[ \t]*=|@(?:\w+/)*(\w+)", re.MULTILINE)
 
 
@@ -60,17 +91,47 @@ def parse(gin_files: Sequence[str], gin_params: Sequence[str]) -> str:
       errors.InputError: a file is missing, or gin cannot take a binding.
     """
     gin.clear_config()
+    levels = itertools.count()
+    _given.clear()
     for name in gin_files:
-        _parse_file(name, ())
+        _given.extend(_parse_file(name, (), levels))
+    level = next(levels)
     for binding in gin_params:
-        _parse_text(binding, f"gin binding {binding!r}")
+        read = _parse_text(binding, f"gin binding {binding!r}")
+        _given.extend(dataclasses.replace(each, level=level, on_command_line=True) for each in read)
+    for alternatives in _ALTERNATIVES:
+        _keep_last(alternatives)
     try:
         gin.finalize()
     except ValueError as error:
         # "No bindings specified for 'NAME/gin.macro' in config string: ..."
         macro = str(error).partition("/gin.macro")[0].rpartition("'")[2]
         raise errors.InputError(f"gin macro %{macro} is used but never set") from error
+    value_types.check(_given)
     return gin.config_str()
+
+
+# The statements of the last `parse`. gin's bindings are global, and so is what is known of them.
+_given: list[Statement] = []
+
+
+def given() -> tuple[Statement, ...]:
+    """What `parse` has read, in its order; see `statements`."""
+    return tuple(_given)
+
+
+def _keep_last(alternatives: Sequence[str]) -> None:
+    """Unbinds all but the one of several parameters that was given last."""
+    holding = statements.effective(_given)
+    bound = [holding[n] for n in alternatives if n in holding and holding[n].value is not None]
+    last = max((statement.level for statement in bound), default=0)
+    together = [statement for statement in bound if statement.level == last]
+    if len(together) > 1:
+        raise errors.InputError(f"{' and '.join(map(str, together))}: give one of them")
+    for statement in bound:
+        if statement.level < last:
+            gin.bind_parameter(statement.key, None)
+            _given.append(dataclasses.replace(statement, value=None, level=last))
 
 
 def _find(name: str, included_by: str) -> pathlib.Path:
@@ -87,7 +148,7 @@ def _find(name: str, included_by: str) -> pathlib.Path:
     )
 
 
-def _parse_file(name: str, including: tuple[str, ...]) -> None:
+def _parse_file(name: str, including: tuple[str, ...], levels: Iterator[int]) -> list[Statement]:
     """Parses a file, and the files that it includes at the places where it does."""
     path = _find(name, f" (included by {including[-1]})" if including else "")
     if name in including:
@@ -98,21 +159,38 @@ def _parse_file(name: str, including: tuple[str, ...]) -> None:
         raise errors.InputError(f"gin file {name}: cannot be read ({error})") from error
     # An odd number of parts: text, included name, text, included name, ..., text.
     parts = re.split(r"""^include\s+['"](.+)['"][ \t]*(?:#.*)?$""", text, flags=re.MULTILINE)
+    included: dict[int, list[Statement]] = {}
+    own: dict[int, list[Statement]] = {}
     for i, part in enumerate(parts):
         if i % 2:
-            _parse_file(part, (*including, name))
+            included[i] = _parse_file(part, (*including, name), levels)
         else:
             # Empty lines in front, so that gin counts lines as the file does.
             lines_before = sum(before.count("\n") for before in parts[:i:2])
-            _parse_text("\n" * lines_before + part, f"gin file {name}")
+            own[i] = _parse_text("\n" * lines_before + part, f"gin file {name}")
+    level = next(levels)  # after those of the files that it includes
+    for i, read in own.items():
+        own[i] = [dataclasses.replace(statement, level=level) for statement in read]
+    return [statement for _, read in sorted((own | included).items()) for statement in read]
 
 
-def _parse_text(text: str, label_for_errors: str) -> None:
+def _parse_text(text: str, label_for_errors: str) -> list[Statement]:
     if re.search(r"@(?:\w+/)*constant\b", text):  # which gin would take for a function of its own
         raise errors.InputError(f"{label_for_errors}: {_renamed(text)}")
     try:
         gin.parse_config(text)
-    except (ValueError, SyntaxError, TypeError, OSError, RuntimeError, AttributeError) as error:
+        return statements.read(text)
+    except tokenize.TokenError as error:
+        raise errors.InputError(f"{label_for_errors}: a bracket or quote is not closed") from error
+    except (
+        AttributeError,
+        ImportError,
+        OSError,
+        RuntimeError,
+        SyntaxError,
+        TypeError,
+        ValueError,
+    ) as error:
         renamed = _renamed(text)
         if renamed:
             raise errors.InputError(f"{label_for_errors}: {renamed}") from error
@@ -125,13 +203,17 @@ def _parse_text(text: str, label_for_errors: str) -> None:
 
 
 def _renamed(text: str) -> str | None:
-    """The first old name in bindings that gin refused, and its new one, in words."""
+    """What to bind instead of the first old or impossible name in bindings that gin refused."""
     for name, parameter, reference in _NAME.findall(text):
+        if f"{name}.{parameter}" in _FOLLOWS:
+            return f"{name}.{parameter} cannot be bound: {_FOLLOWS[f'{name}.{parameter}']}"
         if reference in NEW_NAMES:
             return f"@{reference} is now @{NEW_NAMES[reference]}"
         old = f"{name}.{parameter}"
         new = f"{NEW_NAMES.get(name, name)}.{parameter}"
         new = NEW_PARAMETERS.get(new, new)
+        if new in GONE:
+            return f"{old} is gone: {GONE[new]}"
         if new != old:
             also = f" {_ALSO[old]}" if old in _ALSO else ""
             return f"{old} is now {new}{also}"

@@ -12,14 +12,12 @@
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import gin
-
 from audioset_strong.audio.features import FrontEnd
-from audioset_strong.configuration import bindings
-from audioset_strong.core import errors
+from audioset_strong.configuration import bindings, effects, gin_files
 from audioset_strong.inputs import training_sources
 from audioset_strong.inputs.augmentation import Augmentation
 from audioset_strong.inputs.training_sources import Source
@@ -46,10 +44,6 @@ class _Train(TrainSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not callable(self.sources):
-            raise errors.InputError(
-                f"train.sources = {self.sources!r}: must name a function, like @weak_strong_mixture"
-            )
         framing.check_rule(self.framing_rule, "train.framing_rule")
 
 
@@ -65,23 +59,19 @@ class TrainingRun:
     framing_rule: str
 
 
-def _register(original: Any, *, module: str, denylist: Sequence[str] = ()) -> Any:
-    return gin.external_configurable(
-        original, original.__name__, module=module, denylist=list(denylist)
-    )
-
-
-_train = gin.external_configurable(_Train, "train", module="training")
-_stream = gin.external_configurable(StreamSettings, "train_patches", module="training_stream")
-_augmentation = _register(Augmentation, module="augmentation")
+_train = bindings.register(_Train, "train", module="training")
+_stream = bindings.register(StreamSettings, "train_patches", module="training_stream")
+_augmentation = bindings.register(Augmentation, "Augmentation", module="augmentation")
+# What a run calls whatever is bound.
+_ROOTS = ("train", "train_patches", "Augmentation", "FrontEnd")
 # What `train.*` may refer to by name. What calls them gives the arguments in the denylists.
 _FUNCTIONS: dict[Any, Any] = {
-    original: _register(original, module=module, denylist=denylist)
+    original: bindings.register(original, original.__name__, module=module, denylist=denylist)
     for original, module, denylist in (
         (training_sources.single_source, "training_sources", ["data_dir"]),
         (training_sources.weak_strong_mixture, "training_sources", ["data_dir"]),
         (resnet.resnet, "models", ["num_classes", "input_shape", "class_priors"]),
-        (optimizers.adam, "optimizers", []),
+        (optimizers.adam, "optimizers", ["learning_rate"]),
         (schedules.constant_schedule, "schedules", ["total_steps"]),
         (schedules.warmup_cosine, "schedules", ["total_steps"]),
         (schedules.step_schedule, "schedules", ["total_steps"]),
@@ -90,16 +80,19 @@ _FUNCTIONS: dict[Any, Any] = {
 }
 
 
-def training_run(data_dir: str) -> TrainingRun:
+def training_run(data_dir: str, *, ignore_unused: bool = False) -> TrainingRun:
     """Makes the training run that the bindings describe.
 
     Args:
       data_dir: directory of the datasets that the sources name.
+      ignore_unused: whether bindings may be without effect, as in runs of older versions.
 
     Raises:
-      errors.InputError: a binding is missing, or has an impossible value.
+      errors.InputError: a binding is missing, has an impossible value, or has no effect.
     """
     bindings.require("train", _Train, _EXAMPLE)
+    if not ignore_unused:
+        effects.check(gin_files.given(), _ROOTS)
     with bindings.one_line():
         bound = _train()
         names = [field.name for field in dataclasses.fields(TrainSettings)]
@@ -114,6 +107,23 @@ def training_run(data_dir: str) -> TrainingRun:
         )
 
 
+def check_functions(run: TrainingRun) -> None:
+    """Calls the functions that are cheap to call, so that their settings are checked early.
+
+    Loss, schedule and optimizer are made as a run makes them when it begins. This uses TensorFlow,
+    which several processes must not do before they have found each other.
+
+    Args:
+      run: as `training_run` gives it.
+
+    Raises:
+      errors.InputError: a setting of one of them is out of its range.
+    """
+    with bindings.one_line():
+        run.settings.loss()
+        run.settings.optimizer(run.settings.learning_rate(1000))
+
+
 def augmentation() -> Augmentation:
     """The augmentation that the bindings of `Augmentation.*` describe.
 
@@ -125,7 +135,6 @@ def augmentation() -> Augmentation:
 
 
 def _sources(function: Callable[[str], Sequence[Source]], data_dir: str) -> tuple[Source, ...]:
-    function = _with_bindings(function)
     for original, registered in _FUNCTIONS.items():
         if function is registered:
             bindings.require(original.__name__, original, _EXAMPLE, given=["data_dir"])
@@ -134,6 +143,15 @@ def _sources(function: Callable[[str], Sequence[Source]], data_dir: str) -> tupl
 
 def _with_bindings(value: Any) -> Any:
     try:
-        return _FUNCTIONS.get(value, value)
+        value = _FUNCTIONS.get(value, value)
     except TypeError:  # not hashable: not one of ours
         return value
+    if not callable(value):
+        return value
+
+    @functools.wraps(value)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        with bindings.one_line():
+            return value(*args, **kwargs)
+
+    return called

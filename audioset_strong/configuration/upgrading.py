@@ -67,7 +67,7 @@ def upgrade(workdir: str, *, data_dir: str | None = None) -> list[str]:
         config_text = files.read_text(config_path)
     old = translate(config_text, config_path)
     new_text = gin_files.parse([], old.bindings)
-    bound = training_bindings.training_run(data_dir or old.data_dir)
+    bound = training_bindings.training_run(data_dir or old.data_dir, ignore_unused=True)
     _check_front_end(bound.front_end, config_path)
     paths = [path for source in bound.sources for path in source.datasets]
     facts = _known_facts(paths, fingerprint)
@@ -84,7 +84,7 @@ def upgrade(workdir: str, *, data_dir: str | None = None) -> list[str]:
         datasets=facts or _unknown_facts(paths),
         seed=bound.settings.seed,
         batch_size=bound.settings.batch_size,
-        total_steps=bound.settings.total_steps,
+        total_steps=bound.settings.length(epoch_examples=1.0).total_steps,
         framing_rule=bound.framing_rule,
         precision=bound.settings.precision,
         ema_decay=bound.settings.ema_decay,
@@ -126,7 +126,7 @@ def translate(text: str, path: str = workdirs.CONFIG_FILE) -> OldConfig:
         new = gin_files.NEW_PARAMETERS.get(f"{name}.{parameter}", f"{name}.{parameter}")
         if new in (_flag("data_dir"), _flag("init_from")):
             flags[parameter] = value
-        else:
+        elif new not in gin_files.GONE:
             bindings.append(f"{prefix}{new} = {value!r}")
     values = {name: _resolved(value, macros) for name, value in flags.items()}
     if not isinstance(values.get("data_dir"), str):

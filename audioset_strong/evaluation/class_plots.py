@@ -1,7 +1,7 @@
 """Pictures by class: d' of all classes, ROC and precision-recall curves of chosen ones."""
 
 import dataclasses
-import pathlib
+import io
 from collections.abc import Iterable, Sequence
 
 import matplotlib.figure
@@ -212,7 +212,7 @@ def write_per_class(
     table = result.per_class.copy()
     table.insert(1, "display_name", vocabulary.names)
     files.write_text(f"{path_stem}.csv", table.to_csv(index=False))
-    drawing.save(draw_per_class(table, title), pathlib.Path(f"{path_stem}.png"))
+    drawing.save(draw_per_class(table, title), f"{path_stem}.png")
 
 
 def write_curves(
@@ -236,7 +236,7 @@ def write_curves(
       OSError: they cannot be written.
     """
     table = curves(samples, vocabulary, mids=mids)
-    drawing.save(draw_curves(table, title), pathlib.Path(f"{path_stem}.png"))
+    drawing.save(draw_curves(table, title), f"{path_stem}.png")
     # The table is written last, because `have_curves` looks for it.
     files.write_text(f"{path_stem}.csv", table.to_csv(index=False, float_format="%.6g"))
 
@@ -246,4 +246,7 @@ def have_curves(path_stem: str, mids: Sequence[str]) -> bool:
     path = f"{path_stem}.csv"
     if not mids:
         return True
-    return files.exists(path) and set(mids) <= set(pd.read_csv(path, usecols=["mid"])["mid"])
+    if not files.exists(path):
+        return False
+    table = pd.read_csv(io.StringIO(files.read_text(path)), usecols=["mid"])
+    return set(mids) <= set(table["mid"])

@@ -147,6 +147,7 @@ class _Run:
         self._workdir = workdir
         self._eval_sets = eval_sets
         self._metric = settings.select_metric
+        self._is_average = ema
         self._results = Results(workdir, ema=ema)
         self._scorer = CheckpointScorer(workdir, ema=ema)
         self.writer = result_writer.ResultWriter(
@@ -199,8 +200,7 @@ class _Run:
                     self._evaluate(eval_set, step, bar)
                 evaluated = True
                 if checkpoint is None:
-                    # A metric that is not measured is an error now, not after the last checkpoint.
-                    selection.can_select(self._results.table, metric=self._metric)
+                    self._select_if_measured()
         return evaluated
 
     def select(self) -> None:
@@ -217,11 +217,27 @@ class _Run:
                 self._metric,
             )
             return
+        selected = self._write_selection()
+        self.writer.copy_selected(selected["step"], sorted(set(table["set"])))
+
+    def _select_if_measured(self) -> None:
+        """Selects the best checkpoint so far, which a run that removes its oldest then keeps."""
+        table = self._results.table
+        # A metric that is not measured is an error now, not after the last checkpoint.
+        if not selection.can_select(table, metric=self._metric) or self._is_average:
+            return
+        listed = dict(checkpoints.list_checkpoints(self._workdir))
+        measured = table["set"] + "/" + table["metric"] == self._metric
+        if table.loc[measured, "step"].isin(list(listed)).any():
+            self._write_selection()
+
+    def _write_selection(self) -> dict:
         listed = checkpoints.list_checkpoints(self._workdir)
+        table = self._results.table
         selected = selection.select(table, listed, metric=self._metric)
         with files.writing(self._workdir):
             selection.write(self._workdir, selected)
-        self.writer.copy_selected(selected["step"], sorted(set(table["set"])))
+        return selected
 
     def _missing(self, step: int) -> list[EvalSet]:
         """The eval sets that a checkpoint has still to be evaluated on."""

@@ -13,6 +13,7 @@ The moving average of the weights has the same files in WORKDIR/eval_ema. WORKDI
 the checkpoint that represents the model (selection.py), always belongs to eval/.
 """
 
+import io
 import os
 from collections.abc import Mapping
 
@@ -21,10 +22,8 @@ import pandas as pd
 
 from audioset_strong.core import errors, files
 from audioset_strong.evaluation import selection
+from audioset_strong.training.workdirs import EMA_DIR, EVAL_DIR, RESULTS_FILE
 
-EVAL_DIR = "eval"
-EMA_DIR = "eval_ema"
-RESULTS_FILE = "results.csv"
 COLUMNS = ["step", "set", "metric", "value"]
 _DATASETS_FILE = "datasets.json"
 
@@ -145,7 +144,7 @@ def read_results(workdir: str, *, ema: bool = False) -> pd.DataFrame:
             {"step": np.int64, "set": str, "metric": str, "value": np.float64}
         )
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(io.StringIO(files.read_text(path)))
         return table[COLUMNS].astype({"step": np.int64, "value": np.float64})
     except (ValueError, KeyError) as error:
         raise errors.InputError(f"{path}: not results of evaluate.py: {error}") from error

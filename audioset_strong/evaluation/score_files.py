@@ -35,12 +35,12 @@ def save(scores: scoring.Scores, path: str) -> None:
 
     Args:
       scores: with their labels.
-      path: of a local file, ending in ".parquet" or ".npz"; it appears whole or not at all.
+      path: of the file, ending in ".parquet" or ".npz"; it appears whole or not at all.
 
     Raises:
       OSError: it cannot be written.
     """
-    with files.atomic(path) as temporary, open(temporary, "wb") as file:
+    with files.replacing(path) as file:
         if _format(path) == PARQUET:
             score_tables.write(scores, file)
         else:
@@ -148,7 +148,8 @@ def _read(
 ) -> tuple[tuple[str, ...], tuple[str, ...], Mapping[str, np.ndarray]]:
     """The mids, the clip ids and the named arrays of a file."""
     try:
-        return (score_tables.read if _format(path) == PARQUET else _read_npz)(path, names)
+        with files.local_copy(path) as local:
+            return (score_tables.read if _format(path) == PARQUET else _read_npz)(local, names)
     except FileNotFoundError as error:
         raise errors.InputError(f"{path}: no such file") from error
     except (*_UNREADABLE, pa.ArrowException) as error:

@@ -1,7 +1,6 @@
 """Output directories that belong to one experiment: a second run must have the same settings."""
 
 import json
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ _CHOOSE = "choose another --output_dir"
 
 
 def claim_directory(
-    directory: pathlib.Path, settings_file: str, *, settings: Mapping[str, Any], experiment: str
+    directory: files.Place, settings_file: str, *, settings: Mapping[str, Any], experiment: str
 ) -> None:
     """Makes a directory the home of an experiment, or checks that it already is.
 
@@ -43,7 +42,7 @@ def claim_directory(
         files.write_json(path, wanted)
 
 
-def _read(path: pathlib.Path) -> dict[str, Any]:
+def _read(path: files.Place) -> dict[str, Any]:
     try:
         with files.reading(path):
             settings = files.read_json(path)

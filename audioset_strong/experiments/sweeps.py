@@ -3,7 +3,7 @@
 Files in the output directory:
     sweep.json       the settings that all points share; a second run must agree with them
     runs/<point>/    a workdir for each point, as train.py and evaluate.py leave it
-    logs/            the output of the runs
+    logs/            the output of the runs; of a remote sweep it stays on this machine
     results.csv      a row for each point, set and metric: the point's selected checkpoint
     selection.json   the point and checkpoint selected on validation data (section 4.1)
     fig3.png         curves over the share of strong clips; <setting>_sweep.png for other settings
@@ -12,10 +12,12 @@ Files in the output directory:
 
 import ast
 import dataclasses
+import hashlib
 import itertools
 import json
 import pathlib
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -137,7 +139,7 @@ def commands(sweep: Sweep) -> list[jobs.Job]:
     listed = []
     for point in sweep.points():
         name = point_name(point)
-        workdir = pathlib.Path(sweep.output_dir) / RUNS_DIR / name
+        workdir = files.place(sweep.output_dir) / RUNS_DIR / name
         train = jobs.tool_command("train", *_train_flags(sweep, point, workdir=workdir))
         evaluate = jobs.tool_command("evaluate", *_evaluate_flags(sweep, workdir))
         listed.append(jobs.Job(f"train {name}", train, cost=4))
@@ -145,7 +147,7 @@ def commands(sweep: Sweep) -> list[jobs.Job]:
     return listed
 
 
-def _train_flags(sweep: Sweep, point: Mapping[str, str], *, workdir: pathlib.Path) -> list[str]:
+def _train_flags(sweep: Sweep, point: Mapping[str, str], *, workdir: files.Place) -> list[str]:
     return [
         f"--workdir={workdir}",
         f"--data_dir={sweep.data_dir}",
@@ -156,7 +158,7 @@ def _train_flags(sweep: Sweep, point: Mapping[str, str], *, workdir: pathlib.Pat
     ]
 
 
-def _evaluate_flags(sweep: Sweep, workdir: pathlib.Path) -> list[str]:
+def _evaluate_flags(sweep: Sweep, workdir: files.Place) -> list[str]:
     return [
         f"--workdir={workdir}",
         *(f"--eval_data={path}" for path in sweep.eval_data),
@@ -170,12 +172,15 @@ def check_bindings(sweep: Sweep) -> None:
     """Checks the gin files and bindings of every point, before the first run begins.
 
     Raises:
-      errors.InputError: a binding is malformed, unknown or missing; the message names it.
+      errors.InputError: a binding is malformed, unknown, missing or without effect; the message
+        names it.
     """
     for point in sweep.points():
         params = [f"{binding} = {value}" for binding, value in point.items()]
         gin_files.parse(sweep.gin_files, [*sweep.gin_params, *params])
-        training_bindings.training_run(sweep.data_dir)
+        run = training_bindings.training_run(sweep.data_dir)
+        run.settings.check_start(sweep.init_from)
+        training_bindings.check_functions(run)
 
 
 def run(sweep: Sweep, max_parallel: int = 1) -> pd.DataFrame:
@@ -193,17 +198,25 @@ def run(sweep: Sweep, max_parallel: int = 1) -> pd.DataFrame:
     """
     if not sweep.validation_data:
         raise errors.InputError("no --validation_data: points cannot be compared on the eval set")
-    out = pathlib.Path(sweep.output_dir)
+    out = files.place(sweep.output_dir)
     listed = commands(sweep)
     settings = dataclasses.asdict(sweep)
     del settings["output_dir"], settings["vary"]  # points may be added later
     claiming.claim_directory(out, SETTINGS_FILE, settings=settings, experiment="sweep")
-    jobs.run(listed, out / "logs", max_parallel=max_parallel)
+    jobs.run(listed, _state_directory(sweep.output_dir), max_parallel=max_parallel)
     table = collect(sweep)
     with files.writing(out):
         files.write_text(out / RESULTS_FILE, table.to_csv(index=False))
         selection.write(sweep.output_dir, select(sweep, table))
     return table
+
+
+def _state_directory(output_dir: str) -> pathlib.Path:
+    """Where the jobs of a sweep have their logs: in it, or on this machine for a remote one."""
+    if not files.is_remote(output_dir):
+        return pathlib.Path(output_dir) / "logs"
+    name = hashlib.sha256(output_dir.rstrip("/").encode()).hexdigest()[:12]
+    return pathlib.Path(tempfile.gettempdir()) / f"audioset_strong_sweep_{name}"
 
 
 def collect(sweep: Sweep) -> pd.DataFrame:
@@ -221,7 +234,7 @@ def collect(sweep: Sweep) -> pd.DataFrame:
 
 def _point_results(sweep: Sweep, point: Mapping[str, str]) -> pd.DataFrame:
     name = point_name(point)
-    workdir = str(pathlib.Path(sweep.output_dir) / RUNS_DIR / name)
+    workdir = str(files.place(sweep.output_dir) / RUNS_DIR / name)
     results = read_results(workdir)
     selected = selection.read(workdir)
     if selected is None:
@@ -267,7 +280,7 @@ def select(sweep: Sweep, table: pd.DataFrame) -> dict:
     }
 
 
-def draw(sweep: Sweep, table: pd.DataFrame) -> list[pathlib.Path]:
+def draw(sweep: Sweep, table: pd.DataFrame) -> list[files.Place]:
     """Draws d' and lwlrap of every set against the varied setting; see `sweep_figures.draw`.
 
     Args:
@@ -280,7 +293,7 @@ def draw(sweep: Sweep, table: pd.DataFrame) -> list[pathlib.Path]:
     results = sweep_figures.sweep_results(sweep.output_dir, table, selected=select(sweep, table))
     if not results.figure_name:
         return []
-    path = pathlib.Path(sweep.output_dir) / f"{results.figure_name}.png"
+    path = files.place(sweep.output_dir) / f"{results.figure_name}.png"
     drawing.save(sweep_figures.draw([results]), path)
     return [path]
 
@@ -292,7 +305,7 @@ def write_hparams(sweep: Sweep, table: pd.DataFrame) -> None:
       sweep: the settings.
       table: see `collect`.
     """
-    root = pathlib.Path(sweep.output_dir) / "hparams"
+    root = files.place(sweep.output_dir) / "hparams"
     files.remove_tree(root)  # TensorBoard would show what an earlier call wrote as well
     kept = table[table["metric"].isin(tables.METRICS)]
     for name, rows in kept.groupby("run", sort=False):

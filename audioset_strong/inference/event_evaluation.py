@@ -7,7 +7,6 @@ clips of AudioSet's strong evaluation at 0.16 s.
 """
 
 import os
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -95,7 +94,7 @@ def evaluate_events(
     measured = _measure(scored, scorer.vocabulary, hop_s=hop_s, threshold=threshold)
     settings = {"hop_s": hop_s, "median_hops": float(width)}
     title = f"{name} on {', '.join(eval_data)}"
-    _write(measured, pathlib.Path(output_dir), settings=settings, title=title)
+    _write(measured, files.place(output_dir), settings=settings, title=title)
     return measured
 
 
@@ -287,7 +286,7 @@ def draw_psd_roc(
 
 def _write(
     measured: event_metrics.EventEvalResult,
-    directory: pathlib.Path,
+    directory: files.Place,
     *,
     settings: dict[str, float],
     title: str,

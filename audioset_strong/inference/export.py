@@ -12,6 +12,7 @@ model.json, config.gin, weights/step-N.*    to fine-tune from
 import json
 import os
 import pathlib
+import tempfile
 
 import keras
 import tensorflow as tf
@@ -54,7 +55,7 @@ class ExportedModel(waveform_scorer.WaveformScorer):
 
 def export(
     model: str, output_dir: str, *, with_tflite: bool = True, ema: bool = False
-) -> pathlib.Path:
+) -> files.Place:
     """Exports a trained model in all formats.
 
     Args:
@@ -71,10 +72,16 @@ def export(
         or is not empty.
     """
     workdir, checkpoint = checkpoints.resolve(model)
-    out = pathlib.Path(output_dir)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    out = files.place(output_dir)
+    if _is_taken(out):
         raise errors.InputError(f"{output_dir}: exists already; take another --output_dir")
     loaded = checkpoints.load_model(workdir, checkpoint, ema=ema)
+    if isinstance(out, files.RemotePath):
+        with tempfile.TemporaryDirectory() as directory:
+            _write(pathlib.Path(directory), loaded, workdir=workdir, with_tflite=with_tflite)
+            with files.writing(output_dir):
+                files.copy_tree(directory, out)
+        return out
     partial = out.with_name(out.name + ".partial")
     try:
         with files.writing(output_dir):
@@ -87,6 +94,12 @@ def export(
     finally:
         files.remove_tree(partial)
     return out
+
+
+def _is_taken(out: files.Place) -> bool:
+    if isinstance(out, files.RemotePath):
+        return bool(files.names(out))
+    return out.exists() and (not out.is_dir() or any(out.iterdir()))
 
 
 def _write(

@@ -70,7 +70,7 @@ class Writer:
           front_end: of the model.
         """
         self.path = base + self.suffix
-        self._temporary = files.temporary(self.path)
+        self._temporary = files.local_temporary(self.path)
         self._names, self._hop_s, self._front_end = names, hop_s, front_end
 
     def add(self, times: np.ndarray, chunk: predictor.Chunk) -> None:
@@ -207,7 +207,7 @@ class Png(Writer):
             names=self._names,
             events=result.events,
         )
-        drawing.save(figure, pathlib.Path(self.path))
+        drawing.save(figure, self.path)
 
     def discard(self) -> None:
         """Does nothing: the file is written at the end only."""

@@ -59,13 +59,20 @@ def resnet(
       A Keras model from float32 `[batch, *input_shape]` to logits, float32 `[batch, num_classes]`.
 
     Raises:
-      errors.InputError: depths, width or stride that describe no network.
+      errors.InputError: depths, width or stride that describe no network, a momentum outside
+        [0, 1), or an input scale of zero.
     """
     if not isinstance(depths, Sequence) or not depths or min(*depths, width, first_stride) < 1:
         raise errors.InputError(
             f"resnet needs positive depths, width and first_stride, not {depths!r}, {width} and "
             f"{first_stride}"
         )
+    if not 0 <= batch_norm_momentum < 1:
+        raise errors.InputError(
+            f"resnet.batch_norm_momentum = {batch_norm_momentum}: must lie in [0, 1)"
+        )
+    if input_scale == 0:
+        raise errors.InputError(f"resnet.input_scale = {input_scale}: must not be zero")
     layers = _Layers(
         bottleneck=bottleneck,
         batch_norm_momentum=batch_norm_momentum,

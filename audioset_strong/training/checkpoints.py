@@ -4,12 +4,15 @@
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
 import tempfile
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from audioset_strong.core import errors, files
@@ -71,8 +74,8 @@ def save(
       saved: what to write.
       workdir: directory of the run.
       step: number of steps done.
-      keep: True for a checkpoint that stays, for evaluation to choose among; False for one that
-        serves only to resume from, until the next one is written.
+      keep: True for weights that stay, for evaluation to choose among; False for a whole state,
+        which serves to resume from until the next one is written.
       chief: whether this process writes for all workers. The others of a distributed run must call
         this too, because variables of which each worker has its own value are averaged on the way.
 
@@ -91,6 +94,8 @@ def save(
         if found.startswith(f"{name}{_PARTIAL}."):
             final = found.replace(_PARTIAL, "")
             files.rename(os.path.join(directory, found), os.path.join(directory, final))
+    if keep:
+        return
     older = {os.path.basename(path) for _, path in _list(workdir, _RESUME)} - {name}
     for found in reversed(files.names(directory)):  # an index before its data
         if found.partition(".")[0] in older:
@@ -119,8 +124,43 @@ def list_checkpoints(workdir: str) -> list[tuple[int, str]]:
 
 
 def newest(workdir: str) -> tuple[int, str] | None:
-    """The checkpoint to resume from, as (step, path); None if there is none."""
-    return max(_list(workdir, _STEP) + _list(workdir, _RESUME), default=None)
+    """The checkpoint to resume from, as (step, path); None if there is none.
+
+    Runs of earlier versions kept the whole state in every checkpoint; those are resumed from, too.
+    """
+    resume = max(_list(workdir, _RESUME), default=None)
+    for step, path in reversed(_list(workdir, _STEP)):
+        if resume and step <= resume[0]:
+            break
+        if _holds(path, "optimizer/"):
+            return step, path
+    return resume
+
+
+def remove(workdir: str, step: int) -> None:
+    """Removes a checkpoint that was kept.
+
+    Args:
+      workdir: directory of the run.
+      step: of the checkpoint.
+
+    Raises:
+      OSError: it cannot be removed.
+    """
+    directory = os.path.join(workdir, CHECKPOINT_DIR)
+    for found in reversed(files.names(directory)):  # an index before its data
+        if found.partition(".")[0] == f"{_STEP}-{step}":
+            files.remove(os.path.join(directory, found))
+
+
+def bytes_of(checkpoint: str) -> int:
+    """The size of a checkpoint's files."""
+    directory, name = os.path.split(checkpoint)
+    return sum(
+        files.size_and_time(os.path.join(directory, found))[0]
+        for found in files.names(directory)
+        if found.startswith(name + ".")
+    )
 
 
 def _list(workdir: str, kind: str, folder: str = CHECKPOINT_DIR) -> list[tuple[int, str]]:
@@ -184,7 +224,7 @@ def load_weights(model: keras.Model, checkpoint: str, *, ema: bool = False) -> N
         average although one is asked for.
     """
     averages = optimizers.average_variables(model) if ema else []
-    if ema and not _holds_averages(checkpoint):
+    if ema and not _holds(checkpoint, "averages/"):
         raise errors.InputError(
             f"{checkpoint}: holds no moving average, because it was trained without train.ema_decay"
         )
@@ -201,12 +241,41 @@ def load_weights(model: keras.Model, checkpoint: str, *, ema: bool = False) -> N
         weight.assign(average)
 
 
-def _holds_averages(checkpoint: str) -> bool:
+def _reader(checkpoint: str) -> Any:
+    # `tf.train.load_checkpoint` asks whether the path is a directory, which in an object store is
+    # true of every beginning of a name.
+    return tf.compat.v1.train.NewCheckpointReader(checkpoint)
+
+
+def _holds(checkpoint: str, prefix: str) -> bool:
+    """Whether a checkpoint has variables of this prefix."""
     try:
-        names = tf.train.load_checkpoint(checkpoint).get_variable_to_shape_map()
+        names = _reader(checkpoint).get_variable_to_shape_map()
     except _UNREADABLE:
         return True  # reading it will show what is wrong
-    return any(name.startswith("averages/") for name in names)
+    return any(name.startswith(prefix) for name in names)
+
+
+def fingerprint(checkpoint: str) -> str:
+    """A hash of the model's weights in a checkpoint, equal for equal weights wherever they lie.
+
+    Args:
+      checkpoint: path of the checkpoint; the optimizer's state and averages do not count.
+
+    Raises:
+      errors.InputError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        reader = _reader(checkpoint)
+        for name in sorted(reader.get_variable_to_shape_map()):
+            if name.startswith("model/"):
+                digest.update(name.encode())
+                digest.update(np.ascontiguousarray(reader.get_tensor(name)).tobytes())
+    except _UNREADABLE as error:
+        reason = errors.first_line(error)
+        raise errors.InputError(f"{checkpoint}: cannot be read ({reason})") from error
+    return digest.hexdigest()[:16]
 
 
 def restore(saved: tf.train.Checkpoint, checkpoint: str) -> None:
@@ -237,8 +306,8 @@ def load_model(workdir: str, checkpoint: str | None = None, *, ema: bool = False
       ema: whether to take the moving average of the weights.
 
     Raises:
-      errors.InputError: nothing is trained there, the run keeps no moving average, or `model.json`
-        and `run.json` are of different models.
+      errors.InputError: nothing is trained there, the run keeps no moving average, `model.json` and
+        `run.json` are of different models, or `model.json` is of a newer Keras.
     """
     architecture = read_architecture(workdir)
     run = RunInfo.read(workdir)
@@ -247,7 +316,13 @@ def load_model(workdir: str, checkpoint: str | None = None, *, ema: bool = False
         if not listed:
             raise errors.InputError(f"{workdir}: no checkpoint in {CHECKPOINT_DIR}/ yet")
         checkpoint = listed[-1][1]
-    model = keras.models.model_from_json(json.dumps(architecture))
+    try:
+        model = keras.models.model_from_json(json.dumps(architecture))
+    except (TypeError, ValueError) as error:  # an older Keras does not know every argument
+        raise errors.InputError(
+            f"{workdir}: its {MODEL_FILE} was written with Keras {run.versions.get('keras', '?')} "
+            f"and cannot be read with {keras.__version__}; use that version or a newer one"
+        ) from error
     outputs = model.outputs[0].shape[-1]
     if outputs != len(run.vocabulary):
         raise errors.InputError(

@@ -3,9 +3,10 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from audioset_strong.core import choices, errors
@@ -89,6 +90,29 @@ def any_worker(strategy: tf.distribute.Strategy, value: bool) -> bool:
         return value
     with reporting_lost_workers(strategy):
         return bool(_sum_over_workers(strategy, tf.constant(float(value))) > 0)
+
+
+def of_workers(strategy: tf.distribute.Strategy, values: Sequence[float]) -> np.ndarray:
+    """The values of all workers.
+
+    Args:
+      strategy: of the run. All its workers must call this, equally often.
+      values: of this worker, as many as the others give; exact up to 2**53.
+
+    Returns:
+      float64 `[workers, values]`.
+
+    Raises:
+      errors.InputError: another worker is gone.
+    """
+    if not is_multi_worker(strategy):
+        return np.asarray([values], np.float64)
+    resolver = strategy.cluster_resolver
+    mine = np.zeros([resolver.cluster_spec().num_tasks("worker"), len(values)])
+    mine[resolver.task_id] = values
+    with reporting_lost_workers(strategy):
+        total = _sum_over_workers(strategy, tf.constant(mine)).numpy()
+    return total * len(mine) / strategy.num_replicas_in_sync  # each replica has added its worker's
 
 
 @tf.function

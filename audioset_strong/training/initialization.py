@@ -33,8 +33,8 @@ def start_from(
       front_end: of this run; the trained model's must be the same.
 
     Returns:
-      What was done, to be kept with the run: init_from, checkpoint, and the mids of the classes
-      kept, new and dropped.
+      What was done, to be kept with the run: init_from, checkpoint, the fingerprint of its weights,
+      and the mids of the classes kept, new and dropped.
 
     Raises:
       errors.InputError: no such model, another front end or architecture, or no class in common.
@@ -52,6 +52,7 @@ def start_from(
     report: dict[str, object] = {
         "init_from": init_from,
         "checkpoint": checkpoint,
+        "weights": checkpoints.fingerprint(checkpoint),
         "kept": kept,
         "new": [mid for mid in vocabulary.mids if mid not in known.index],
         "dropped": [mid for mid in known.mids if mid not in vocabulary.index],

@@ -18,7 +18,7 @@ import tensorflow as tf
 from absl import logging
 
 from audioset_strong.audio.features import DEFAULT_FRONT_END, FrontEnd
-from audioset_strong.core import errors, files, progress
+from audioset_strong.core import errors, files, locks, progress
 from audioset_strong.inputs import damage, joint_datasets, opened_sources
 from audioset_strong.inputs.augmentation import Augmentation
 from audioset_strong.inputs.training_sources import Source
@@ -29,11 +29,15 @@ from audioset_strong.training import (
     checkpoints,
     distribution,
     initialization,
+    lengths,
     losses,
     monitoring,
+    resuming,
+    retention,
     run_info,
     workdirs,
 )
+from audioset_strong.training.lengths import RunLength
 from audioset_strong.training.run_info import RunInfo
 from audioset_strong.training.settings import TrainSettings
 from audioset_strong.training.state import TrainState
@@ -52,6 +56,7 @@ def train(
     stream: StreamSettings | None = None,
     framing_rule: str = framing.RELEASED,
     init_from: str | None = None,
+    extend: bool = False,
     strategy: tf.distribute.Strategy | None = None,
     profile_steps: Sequence[int] | None = None,
     config_text: str = "",
@@ -69,7 +74,10 @@ def train(
       stream: how examples are read; the defaults of `StreamSettings` if None.
       framing_rule: turns strong labels into those of a patch, see `framing.frame_labels`.
       init_from: a checkpoint, a workdir with a selected one, or an exported model, whose weights to
-        start from (the fine-tuned rows of Table 1); outputs are mapped by mid.
+        start from (the fine-tuned rows of Table 1); outputs are mapped by mid. A run that continues
+        takes any path to the same weights.
+      extend: whether a run that has begun, or is finished, may get more steps than it was begun
+        with.
       strategy: see `distribution.make`; one device by default.
       profile_steps: first and last step to profile for TensorBoard.
       config_text: shown in TensorBoard and in the log: the bindings that all this comes from.
@@ -80,6 +88,7 @@ def train(
       SystemExit: the run was stopped by a signal; the code is the shell's for that signal.
     """
     strategy = strategy or tf.distribute.get_strategy()
+    settings.check_start(init_from)
     settings.check_replicas(strategy.num_replicas_in_sync)
     monitoring.check_profile_steps(profile_steps)
     keras.utils.set_random_seed(settings.seed)
@@ -95,27 +104,29 @@ def train(
         stream=stream or StreamSettings(),
         strategy=strategy,
     )
-    run = _describe(train_input, settings, init_from)
-    newest = checkpoints.newest(workdir)
-    if newest:
-        _check_same_run(workdir, run)
-    if checkpoints.is_finished(workdir):
+    run, length = _describe(train_input, settings, init_from)
+    start = resuming.find_start(workdir, run, extend=extend)
+    resuming.check_workers(strategy, start, run=run, config_text=config_text)
+    if start.finished:
         logging.info("%s: already trained", workdir)
         return
     state = _build(run, settings, strategy)
     initialized = None
-    if newest:
-        state.restore(newest[1])
+    if start.checkpoint:
+        state.restore(start.checkpoint)
     elif init_from:
         initialized = state.start_from(run.vocabulary, init_from, front_end=front_end)
-    loop = _Loop(workdir, settings, state=state, train_input=train_input, loss=loss)
+        run = dataclasses.replace(run, init_weights=str(initialized["weights"]))
+    loop = _Loop(workdir, settings, length=length, state=state, train_input=train_input, loss=loss)
     with contextlib.ExitStack() as stack:
         if loop.chief:
             with files.writing(workdir):
                 files.make_directory(workdir)
-            stack.enter_context(files.locked(workdir, "training in it"))
+            stack.enter_context(locks.locked(workdir, "training in it"))
             checkpoints.remove_leftovers(workdir)
-            if not newest:
+            if start.begun:
+                resuming.extend(workdir, run, start.begun)
+            else:
                 _write_facts(workdir, run, settings, state.net, initialized)
         monitor = monitoring.Monitor(
             workdir,
@@ -128,17 +139,30 @@ def train(
         )
         stack.enter_context(monitor)
         logging.info("training in %s with\n%s", workdir, config_text)
-        logging.info("%s: %s", state.net.name, complexity.measure(state.net))
+        logging.info("reading %s", train_input.reading_in_words())
+        _log_size(state, length, settings)
         monitor.begin(state.step, config_text)
         loop.run(monitor)
 
 
-def _describe(train_input: TrainInput, settings: TrainSettings, init_from: str | None) -> RunInfo:
+def _log_size(state: TrainState, length: RunLength, settings: TrainSettings) -> None:
+    """Says how large the network is, how long the run, and what it takes on the disk."""
+    logging.info("%s: %s", state.net.name, complexity.measure(state.net))
+    logging.info("%s", length.in_words())
+    disk = length.disk_in_words(*state.checkpoint_bytes(), settings.keep_checkpoints)
+    logging.info("%s", disk)
+
+
+def _describe(
+    train_input: TrainInput, settings: TrainSettings, init_from: str | None
+) -> tuple[RunInfo, RunLength]:
     """The facts of a run, from its settings and the datasets of its sources."""
     front_end, sources = train_input.front_end, tuple(train_input.sources)
     datasets = [path for source in sources for path in source.datasets]
     infos = joint_datasets.read_infos(datasets, front_end)
-    return RunInfo(
+    clips = {path: info.num_clips for path, info in zip(datasets, infos, strict=True)}
+    length = settings.length(lengths.epoch_examples(sources, clips))
+    run = RunInfo(
         front_end=front_end,
         sources=sources,
         vocabulary=infos[0].vocabulary,
@@ -146,7 +170,8 @@ def _describe(train_input: TrainInput, settings: TrainSettings, init_from: str |
         datasets=run_info.dataset_facts(datasets, infos),
         seed=settings.seed,
         batch_size=settings.batch_size,
-        total_steps=settings.total_steps,
+        total_steps=length.total_steps,
+        total_epochs=length.total_epochs,
         framing_rule=train_input.framing_rule,
         precision=settings.precision,
         ema_decay=settings.ema_decay,
@@ -155,28 +180,14 @@ def _describe(train_input: TrainInput, settings: TrainSettings, init_from: str |
         stream=dataclasses.asdict(train_input.stream),
         versions=run_info.current_versions(),
     )
-
-
-def _check_same_run(workdir: str, run: RunInfo) -> None:
-    """Checks that a run can continue the one whose checkpoints the workdir holds."""
-    begun = RunInfo.read(workdir)
-    difference = run.difference(begun)
-    if difference:
-        raise errors.InputError(
-            f"{workdir}: cannot continue its run with {difference}; take another --workdir"
-        )
-    if begun.data_fingerprint not in (None, run.data_fingerprint):
-        # The place that the run has reached in its data means nothing in other data.
-        raise errors.InputError(
-            f"{workdir}: began with other data than {', '.join(d.path for d in run.datasets)} "
-            "(their dataset_info.json differ); give its own --data_dir, or take another --workdir"
-        )
+    return run, length
 
 
 def _build(run: RunInfo, settings: TrainSettings, strategy: tf.distribute.Strategy) -> TrainState:
     return TrainState.build(
         settings,
         len(run.vocabulary),
+        total_steps=run.total_steps,
         input_shape=run.front_end.patch_shape,
         class_priors=_class_priors(run, settings),
         strategy=strategy,
@@ -217,11 +228,13 @@ class _Loop:
         workdir: str,
         settings: TrainSettings,
         *,
+        length: RunLength,
         state: TrainState,
         train_input: TrainInput,
         loss: losses.SigmoidCrossEntropy,
     ):
         self._workdir, self._settings, self._state = workdir, settings, state
+        self._length = length
         self._input, self._strategy = train_input, train_input.strategy
         self.chief = distribution.is_chief(self._strategy)
         self._datasets = [path for source in train_input.sources for path in source.datasets]
@@ -232,6 +245,7 @@ class _Loop:
             strategy=self._strategy,
             to_model_input=train_input.to_model_input,
             clip_norm=settings.clip_norm,
+            accumulate=settings.accumulate,
             jit_compile=_jit_compile(settings),
         )
         self._first_call = True
@@ -243,8 +257,9 @@ class _Loop:
           errors.InputError: the loss became non-finite, or another worker is gone.
           SystemExit: a signal stopped the run, here or in another worker.
         """
-        step, total = self._state.step, self._settings.total_steps
+        step, total = self._state.step, self._length.total_steps
         saved_step, saved_at = step, time.monotonic()
+        rate_is_told = False
         with (
             StopSignals() as stop,
             progress.Bar("training", total, unit="step", initial=step) as bar,
@@ -257,7 +272,10 @@ class _Loop:
                 monitor.after(step, scalars)
                 bar.update(count)
                 bar.note(f"loss {scalars['loss']:.4f}")
-                keep = step % self._settings.checkpoint_every == 0 or step == total
+                if "examples_per_second" in scalars and not rate_is_told:
+                    _log_time(total - step, self._settings.batch_size, scalars)
+                    rate_is_told = True
+                keep = step % self._length.checkpoint_every == 0 or step == total
                 due = time.monotonic() - saved_at > self._settings.resume_every_s
                 if keep or self._in_any_worker(due):
                     self._save(step, keep=keep)
@@ -279,12 +297,11 @@ class _Loop:
     def _next_end(self, step: int, monitor: monitoring.Monitor) -> int:
         # Calls end at multiples of steps_per_call wherever the run began, so a curve does not show
         # where it was stopped.
-        settings = self._settings
         ends = [
             monitoring.next_multiple(step, every)
-            for every in (settings.steps_per_call, settings.checkpoint_every)
+            for every in (self._settings.steps_per_call, self._length.checkpoint_every)
         ]
-        return min(*ends, *monitor.ends(step), settings.total_steps)
+        return min(*ends, *monitor.ends(step), self._length.total_steps)
 
     def _call(self, step: int, count: int) -> dict[str, float]:
         """Runs the steps after `step`, and returns their scalars."""
@@ -303,7 +320,7 @@ class _Loop:
         scalars = {
             "loss": float(ran["loss"].mean()),
             "gradient_norm": float(ran["gradient_norm"].mean()),
-            "learning_rate": float(self._state.optimizer.learning_rate),
+            "learning_rate": float(ran["learning_rate"][-1]),
         }
         if not self._first_call:  # most of its time is spent on building the graph
             scalars["examples_per_second"] = count * self._settings.batch_size / seconds
@@ -312,10 +329,14 @@ class _Loop:
         return scalars
 
     def _save(self, step: int, *, keep: bool) -> None:
+        """Writes the state to resume from, after the weights that are kept, if they are."""
         with files.writing(self._workdir):
-            checkpoints.save(
-                self._state.checkpoint, self._workdir, step=step, keep=keep, chief=self.chief
-            )
+            for kept in (True, False) if keep else (False,):
+                saved = self._state.weights if kept else self._state.checkpoint
+                checkpoints.save(saved, self._workdir, step=step, keep=kept, chief=self.chief)
+            bound = self._settings.keep_checkpoints
+            if keep and bound is not None and self.chief:
+                retention.remove_surplus(self._workdir, bound)
 
     def _diverged(self, done: int, values: Mapping[str, float]) -> errors.InputError:
         """Writes which clips made the loss or gradient norm non-finite, and returns the error.
@@ -334,12 +355,19 @@ class _Loop:
             with files.writing(path):
                 files.write_json(path, facts)
         name, value = next((n, v) for n, v in values.items() if not np.isfinite(v))
-        before = checkpoints.newest(self._workdir)
-        start = f" and --init_from={before[1]}" if before else ""
+        before = checkpoints.list_checkpoints(self._workdir)
+        start = f" and --init_from={before[-1][1]}" if before else ""
         return errors.InputError(
             f"{self._workdir}: the {name.replace('_', ' ')} is {value} at step {done + 1} (its "
             f"clips are in {path}); continue with a lower learning rate, another --workdir{start}"
         )
+
+
+def _log_time(steps: int, batch_size: int, scalars: Mapping[str, float]) -> None:
+    """Says how long the rest of a run takes at the speed of a call."""
+    rate = scalars["examples_per_second"]
+    seconds = lengths.time_in_words(steps * batch_size / rate)
+    logging.info("%s more steps take %s at %.4g examples/s", f"{steps:,}", seconds, rate)
 
 
 def _jit_compile(settings: TrainSettings) -> bool:

@@ -32,8 +32,14 @@ def adam(
         weight. Weights of one dimension (batch norm, biases) are exempt.
 
     Raises:
-      errors.InputError: a negative weight decay.
+      errors.InputError: a decay of means outside [0, 1), an epsilon that is not positive, or a
+        negative weight decay.
     """
+    for name, beta in (("beta_1", beta_1), ("beta_2", beta_2)):
+        if not 0 <= beta < 1:
+            raise errors.InputError(f"adam.{name} = {beta}: must lie in [0, 1)")
+    if not epsilon > 0:
+        raise errors.InputError(f"adam.epsilon = {epsilon}: must be positive")
     if weight_decay < 0:
         raise errors.InputError(f"adam.weight_decay = {weight_decay}: must not be negative")
     return keras.optimizers.Adam(

@@ -32,8 +32,9 @@ _FIXED = (
     "batch_size",
     "precision",
     "ema_decay",
-    "init_from",
 )
+# What `run.json` has not always held; absent, it is unknown.
+_LATER = ("init_weights", "total_epochs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,10 +93,14 @@ class RunInfo:
       seed: determines weights, order and windows.
       batch_size: examples in a step.
       total_steps: steps of the whole run.
+      total_epochs: the same in epochs, see `lengths.epoch_examples`; None if it is not known.
       framing_rule: of strong labels in training, see `framing.frame_labels`.
       precision: of the layers' arithmetic, see `precisions`.
       ema_decay: of the moving average of the weights; None if the run keeps none.
-      init_from: what the weights were started from; None for a run from scratch.
+      init_from: what the weights were started from, as it was named when the run began; None for a
+        run from scratch.
+      init_weights: fingerprint of the weights started from, see `checkpoints.fingerprint`; None for
+        a run from scratch, or if it is not known.
       augmentation: the fields of `Augmentation`, by name.
       stream: the fields of `StreamSettings`, by name.
       versions: of audioset_strong, tensorflow and keras, by name; empty if they are not known.
@@ -115,7 +120,9 @@ class RunInfo:
     framing_rule: str = framing.RELEASED
     precision: str = "float32"
     ema_decay: float | None = None
+    total_epochs: float | None = None
     init_from: str | None = None
+    init_weights: str | None = None
     augmentation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     stream: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -203,8 +210,9 @@ class RunInfo:
                 f"that wrote it (audioset_strong {_version_in(values)}) or a newer one"
             )
         names = {field.name for field in dataclasses.fields(cls)}
+        known = {name for name in names if name in values or name not in _LATER}
         return cls(
-            **{name: values[name] for name in names}
+            **{name: values[name] for name in known}
             | {
                 "front_end": FrontEnd.from_json(values["front_end"]),
                 "sources": tuple(
@@ -220,7 +228,8 @@ class RunInfo:
         """The first thing in which this run differs from another one, in words.
 
         What may change between two parts of a run is not compared: its length, the versions, how
-        the data are read, and where they lie.
+        the data are read, and where they lie. Nor is what it was started from, because the same
+        weights may have been moved; see `loop.train`.
 
         Args:
           other: the run that this one is to continue.

@@ -2,10 +2,15 @@
 
 import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import keras
 
 from audioset_strong.core import errors
+
+# What Keras optimizers take.
+SCALINGS = SQUARE_ROOT, LINEAR = ("square_root", "linear")
+Rate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
 
 def constant_schedule(total_steps: int, learning_rate: float = 1e-3) -> float:
@@ -17,8 +22,12 @@ def constant_schedule(total_steps: int, learning_rate: float = 1e-3) -> float:
     Args:
       total_steps: steps of the run; without influence.
       learning_rate: the value.
+
+    Raises:
+      errors.InputError: a negative or infinite rate.
     """
     del total_steps
+    _check_rate("constant_schedule", learning_rate)
     return learning_rate
 
 
@@ -42,8 +51,9 @@ def warmup_cosine(
       final_share: the last value, as a share of the highest.
 
     Raises:
-      errors.InputError: a share outside [0, 1].
+      errors.InputError: a negative or infinite rate, or a share outside [0, 1].
     """
+    _check_rate("warmup_cosine", learning_rate)
     for name, share in (("warmup_share", warmup_share), ("final_share", final_share)):
         if not 0 <= share <= 1:
             raise errors.InputError(f"warmup_cosine.{name} = {share}: must lie in [0, 1]")
@@ -77,8 +87,10 @@ def step_schedule(
       factor: positive.
 
     Raises:
-      errors.InputError: the boundaries do not rise within (0, 1), or the factor is not positive.
+      errors.InputError: a negative or infinite rate, boundaries that do not rise within (0, 1), or
+        a factor that is not positive.
     """
+    _check_rate("step_schedule", learning_rate)
     if list(boundaries) != sorted(set(boundaries)) or not all(0 < b < 1 for b in boundaries):
         raise errors.InputError(f"step_schedule.boundaries = {boundaries}: must rise within (0, 1)")
     if not factor > 0:
@@ -87,3 +99,37 @@ def step_schedule(
         [round(boundary * total_steps) for boundary in boundaries],
         [learning_rate * factor**i for i in range(len(boundaries) + 1)],
     )
+
+
+def scaled(rate: Rate, factor: float) -> Rate:
+    """A learning rate times a constant.
+
+    >>> scaled(0.25, 2.0)
+    0.5
+
+    Args:
+      rate: a number or a Keras schedule.
+      factor: positive; with 1 the rate is returned as it is.
+    """
+    if factor == 1.0:
+        return rate
+    return rate * factor if isinstance(rate, int | float) else _Scaled(rate, factor)
+
+
+class _Scaled(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule times a constant."""
+
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, factor: float):
+        self._schedule, self._factor = schedule, factor
+
+    def __call__(self, step):
+        return self._schedule(step) * self._factor
+
+    def get_config(self):
+        schedule = keras.optimizers.schedules.serialize(self._schedule)
+        return {"schedule": schedule, "factor": self._factor}
+
+
+def _check_rate(schedule: str, rate: float) -> None:
+    if not 0 <= rate < math.inf:
+        raise errors.InputError(f"{schedule}.learning_rate = {rate}: must be finite, at least 0")

@@ -36,6 +36,7 @@ class TrainState:
         settings: TrainSettings,
         num_classes: int,
         *,
+        total_steps: int,
         input_shape: tuple[int, int],
         class_priors: np.ndarray | None,
         strategy: tf.distribute.Strategy,
@@ -45,6 +46,7 @@ class TrainState:
         Args:
           settings: settings of the run.
           num_classes: number of outputs.
+          total_steps: steps of the run.
           input_shape: (STFT frames, bands) of a patch.
           class_priors: float `[num_classes]`, where the output biases start; None for zero.
           strategy: where the variables live.
@@ -54,7 +56,7 @@ class TrainState:
                 net = settings.model(
                     num_classes=num_classes, input_shape=input_shape, class_priors=class_priors
                 )
-            learning_rate = settings.learning_rate(settings.total_steps)
+            learning_rate = settings.rate(total_steps)
             optimizer = optimizers.build(settings.optimizer, learning_rate, net)
             step = tf.Variable(0, dtype=tf.int64, name="step")
             decay = settings.ema_decay
@@ -66,12 +68,35 @@ class TrainState:
         """Number of steps done."""
         return int(self.step_variable.numpy())
 
+    def learning_rate(self) -> tf.Tensor:
+        """The learning rate of the next step, as a float32 scalar, in-graph or not.
+
+        A constant rate is a variable of the optimizer, which under a strategy is one of several
+        devices. Only TensorFlow reads such a variable as one number; `float` does not.
+        """
+        return tf.convert_to_tensor(self.optimizer.learning_rate, tf.float32)
+
     @functools.cached_property
     def checkpoint(self) -> tf.train.Checkpoint:
-        """What `checkpoints.save` writes."""
-        saved = tf.train.Checkpoint(
-            model=self.net, optimizer=self.optimizer, step=self.step_variable
+        """The whole state, to resume from."""
+        return self._checkpoint(optimizer=self.optimizer)
+
+    @functools.cached_property
+    def weights(self) -> tf.train.Checkpoint:
+        """What evaluation needs of it: the weights and their moving average."""
+        return self._checkpoint()
+
+    def checkpoint_bytes(self) -> tuple[int, int]:
+        """About how many bytes `weights` and `checkpoint` take on the disk."""
+        average = self.average.variables if self.average else []
+        kept, optimizer = (
+            sum(np.prod(each.shape, dtype=int) * tf.as_dtype(each.dtype).size for each in variables)
+            for variables in ([*self.net.weights, *average], self.optimizer.variables)
         )
+        return kept, kept + optimizer
+
+    def _checkpoint(self, **more: keras.optimizers.Optimizer) -> tf.train.Checkpoint:
+        saved = tf.train.Checkpoint(model=self.net, step=self.step_variable, **more)
         if self.average:
             saved.averages = self.average.variables
         return saved

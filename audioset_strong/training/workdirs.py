@@ -3,9 +3,9 @@
 config.gin               the bindings of the run, for people and for `claim`
 run.json                 what the run is, as data; see `run_info`
 model.json               the architecture of the model
-checkpoints/step-N.*     weights, their moving average if the run keeps one, optimizer and step:
-                         evaluation chooses among these
-checkpoints/resume-N.*   the same, only to resume from; replaced by the next checkpoint
+checkpoints/step-N.*     weights, and their moving average if the run keeps one: evaluation chooses
+                         among these
+checkpoints/resume-N.*   the same with the optimizer's state, to resume from; there is only one
 train/                   TensorBoard events and profiles
 initialization.json      of a fine-tuned run: where its weights came from
 diverged.json            the step and the clips at which the loss became non-finite
@@ -15,10 +15,11 @@ selection.json           the checkpoint that evaluation selected
 An export holds run.json, model.json and weights/step-N.* instead of checkpoints/.
 """
 
-import difflib
 import os
+import re
+from collections.abc import Collection, Iterator
 
-from audioset_strong.core import errors, files
+from audioset_strong.core import errors, files, locks
 
 CONFIG_FILE = "config.gin"
 RUN_FILE = "run.json"
@@ -30,17 +31,38 @@ INITIALIZATION_FILE = "initialization.json"
 DIVERGED_FILE = "diverged.json"
 FINISHED_FILE = "finished.json"
 SELECTION_FILE = "selection.json"
+# Where evaluation keeps its results: of the weights, and of their moving average.
+EVAL_DIRS = EVAL_DIR, EMA_DIR = ("eval", "eval_ema")
+RESULTS_FILE = "results.csv"
 # A run that stopped at its first check (a wrong data directory, say) left only its config, and an
 # evaluation that was waiting for the run left its folder.
-_NO_SIGN_OF_A_RUN = {CONFIG_FILE, files.LOCK, "eval", "eval_ema"}
+_NO_SIGN_OF_A_RUN = {CONFIG_FILE, locks.LOCK, *EVAL_DIRS}
+# Bindings that do not change what is learnt, so that a run may continue with other ones.
+_FREE = {
+    f"train.{name}"
+    for name in (
+        "checkpoint_every",
+        "checkpoints",
+        "histograms_every",
+        "inputs_every",
+        "keep_checkpoints",
+        "resume_every_s",
+        "steps_per_call",
+    )
+}
+_LENGTH = {f"train.total_{unit}" for unit in ("steps", "epochs", "examples")}
 
 
-def claim(workdir: str, config: str) -> None:
+def claim(workdir: str, config: str, *, extend: bool = False) -> None:
     """Makes `workdir` the directory of the run that `config` describes, or checks that it is.
+
+    A run may continue with another `config` as far as that does not change what is learnt; the
+    workdir then holds the new one.
 
     Args:
       workdir: created if it does not exist.
       config: the bindings as canonical text, as `gin_files.parse` returns them.
+      extend: whether the length of the run may be another one, too.
 
     Raises:
       errors.InputError: the directory holds a run of another config, or files that are not a run's.
@@ -53,12 +75,17 @@ def claim(workdir: str, config: str) -> None:
         raise errors.InputError(f"{workdir}: {reason}; take another --workdir") from error
     begun = {name for name in found - _NO_SIGN_OF_A_RUN if not name.endswith(files.TEMPORARY)}
     if begun and CONFIG_FILE in found:
-        stored = files.read_text(path)
-        if stored != config:
+        with files.reading(path):
+            stored = files.read_text(path)
+        difference = _difference(stored, config, ignoring=_FREE | (_LENGTH if extend else set()))
+        if difference:
             raise errors.InputError(
-                f"{workdir} holds a run of another config: {_difference(stored, config)}; take "
-                "another --workdir, or the same gin files and bindings"
+                f"{workdir} holds a run of another config: {difference}; take another --workdir, "
+                "or the same gin files and bindings"
             )
+        if stored != config:
+            with files.writing(path):
+                files.write_text(path, config)
         return
     if begun:
         raise errors.InputError(
@@ -69,12 +96,26 @@ def claim(workdir: str, config: str) -> None:
         files.write_text(path, config)
 
 
-def _difference(stored: str, wanted: str) -> str:
-    lines = [
-        line
-        for line in difflib.ndiff(stored.splitlines(), wanted.splitlines())
-        if line[:2] in ("- ", "+ ") and line[2:].strip() and not line[2:].startswith("#")
+def _difference(stored: str, wanted: str, *, ignoring: Collection[str]) -> str | None:
+    """In which bindings two configs differ, in words; None if in none that matters."""
+    old, new = (dict(_bindings(text)) for text in (stored, wanted))
+    changed = [
+        name
+        for name in sorted(old.keys() | new.keys())
+        if name not in ignoring and old.get(name) != new.get(name)
     ]
-    removed = [line[2:].strip() for line in lines if line[0] == "-"]
-    added = [line[2:].strip() for line in lines if line[0] == "+"]
-    return f"it has {'; '.join(removed) or 'nothing more'}, this one {'; '.join(added) or 'less'}"
+    if not changed:
+        return None
+    had, has = (
+        "; ".join(f"{name} = {config[name]}" for name in changed if name in config)
+        for config in (old, new)
+    )
+    return f"it has {had or 'nothing more'}, this one {has or 'less'}"
+
+
+def _bindings(config: str) -> Iterator[tuple[str, str]]:
+    """Name and value of each binding of a canonical config; long values span indented lines."""
+    for line in re.split(r"\n(?![ \n])", config):
+        name, equals, value = line.partition("=")
+        if equals and not name.startswith("#"):
+            yield name.strip(), " ".join(value.replace("\\\n", " ").split())

@@ -99,7 +99,14 @@ def runs_dir(tmp_path):
     scores = {"weak_eval/d_prime": 1.0, "weak_eval/lwlrap": 0.4}
     runs = tmp_path / "runs"
     write_run(runs, "weak_1_8m", scores | {"strong_eval/d_prime": 1.1}, selected=10)
-    write_run(runs, "plus_strong", scores | {"strong_eval/d_prime": 1.4}, selected=20, mu=0.8)
+    write_run(
+        runs,
+        "plus_strong",
+        scores | {"strong_eval/d_prime": 1.4},
+        selected=20,
+        mu=0.8,
+        init_from="runs/weak_1_8m",
+    )
     write_run(runs, "strong_67k", scores | {"strong_eval/d_prime": 1.2})
     return runs
 
@@ -129,6 +136,24 @@ def test_table_1_holds_the_chosen_checkpoint_of_each_run(runs_dir):
     }
     assert table["step"]["strong_67k"] == 20
     assert np.isnan(table["strong_eval_lwlrap"]["plus_strong"])  # not measured
+
+
+def test_what_each_row_started_from_is_told_and_a_fine_tuned_row_from_scratch_noted(
+    runs_dir, tmp_path
+):
+    table = tables.table1(tables.read_runs(str(runs_dir))).set_index("row")
+    assert table["start"].dropna().to_dict() == {
+        "weak_1_8m": "scratch",
+        "strong_67k": "scratch",
+        "plus_strong": "runs/weak_1_8m",
+    }
+    assert not any("from scratch" in note for note in tables.notes(table.reset_index()))
+    write_run(runs_dir, "plus_diffuse", {"strong_eval/d_prime": 1.0}, mu=0.7)
+    report.write(str(runs_dir), str(tmp_path / "report"))
+    for name in ("table1.md", "index.html"):
+        text = (tmp_path / "report" / name).read_text()
+        assert "Trained from scratch, not from Weak-1.8M as in the paper: +Diffuse." in text
+        assert "runs/weak_1_8m" in text
 
 
 def test_the_paper_s_figures_stand_beside_ours_and_only_where_known(runs_dir):
@@ -169,10 +194,10 @@ def test_the_report_is_tables_pictures_and_a_page_with_all_of_it(runs_dir, tmp_p
     }
     markdown = (tmp_path / "out" / "report" / "table1.md").read_text().splitlines()
     assert (
-        "| +Strong | 0.8 | 20 | 1.000 [0.90, 1.20] | 0.400 [0.30, 0.60] | 1.400 [1.30, 1.60] "
-        in ("\n".join(markdown))
+        "| +Strong | 0.8 | runs/weak_1_8m | 20 | 1.000 [0.90, 1.20] | 0.400 [0.30, 0.60] | "
+        "1.400 [1.30, 1.60] " in ("\n".join(markdown))
     )
-    assert any(line.startswith("| Weak-67k |  | not run | - |") for line in markdown)
+    assert any(line.startswith("| Weak-67k |  |  | not run | - |") for line in markdown)
     assert any("the last checkpoint is shown for Strong-67k" in line for line in markdown)
     read_back = pd.read_csv(tmp_path / "out" / "report" / "table1.csv")
     assert read_back["strong_eval_d_prime"].dropna().tolist() == pytest.approx([1.2, 0.6, 1.4])

@@ -47,6 +47,10 @@ def test_mistakes_are_one_line_that_names_them(files, params, message):
             "train.framing_rule for training, evaluate_workdirs.framing_rule for evaluation",
         ),
         ("evaluate_workdirs.smear = True", "is now evaluate_workdirs.propagate_to_ancestors"),
+        (
+            "train_patches.shuffle_buffer = 9",
+            "every epoch is a permutation of all clips now; leave it out",
+        ),
         ("train.data_dir = 'data'", "train.data_dir is now the flag --data_dir"),
         ("train.init_from = 'run'", "train.init_from is now the flag --init_from"),
         ("Augmentation.time_mask_frames = 9", "is now Augmentation.time_mask_stft_frames"),

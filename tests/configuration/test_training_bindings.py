@@ -1,5 +1,6 @@
 """The training run that gin bindings describe."""
 
+import math
 import pathlib
 
 import gin
@@ -31,9 +32,13 @@ def _fresh_gin():
     gin.clear_config()
 
 
-def run_of(*bindings):
-    gin_files.parse([], [*_REQUIRED, *bindings])
+def parsed_run(bindings):
+    gin_files.parse([], bindings)
     return training_bindings.training_run("data")
+
+
+def run_of(*bindings):
+    return parsed_run([*_REQUIRED, *bindings])
 
 
 def tiny_network(settings):
@@ -52,6 +57,35 @@ def test_every_row_of_table_1_binds_a_full_run_of_resnet_50(row, tmp_path, monke
         gin_files.parse([f"table1/{row}.gin", f"demo/{kind}.gin"], [])
         assert training_bindings.training_run("data").settings.batch_size == 64
         assert gin.query_parameter("resnet.width") == 8
+
+
+@pytest.mark.parametrize("row", _ROWS)
+@pytest.mark.parametrize("batch_size", [32, 128, 2048])
+def test_a_row_is_as_long_and_keeps_as_many_checkpoints_at_every_batch_size(row, batch_size):
+    gin_files.parse([f"table1/{row}.gin"], [f"train.batch_size = {batch_size}"])
+    settings = training_bindings.training_run("data").settings
+    clips = 1_800_000 if row == "weak_1_8m" else 67_000
+    epochs, checkpoints = {"weak_1_8m": (70, 50)}.get(row, (380, 40))
+    if row.startswith("plus"):
+        clips, epochs, checkpoints = 1_867_000, 7, 20
+    length = settings.length(clips)
+    assert length.total_epochs == pytest.approx(epochs, rel=1e-3)
+    assert len(length.kept_steps) == pytest.approx(checkpoints, abs=1)
+    peak = 1e-4 if row.startswith("plus") else 3e-4
+    at = math.ceil(0.05 * length.total_steps)
+    rate = float(settings.rate(length.total_steps)(at))
+    assert rate == pytest.approx(peak * math.sqrt(batch_size / 128), rel=1e-3)
+
+
+def test_a_length_given_later_replaces_one_given_before_in_whatever_unit(tmp_path):
+    gin_files.parse(["table1/strong_67k.gin"], ["train.total_steps = 9"])
+    settings = training_bindings.training_run("data").settings
+    assert (settings.total_steps, settings.total_epochs) == (9, None)
+    gin_files.parse(["table1/strong_67k.gin", "debug.gin"], ["train.total_examples = 640"])
+    settings = training_bindings.training_run("data").settings
+    assert settings.length(1).total_steps == 20
+    with pytest.raises(errors.InputError, match=r"total_steps = 9 and .*epochs = 2: give one"):
+        gin_files.parse([], ["train.total_epochs = 2", "train.total_steps = 9"])
 
 
 @pytest.mark.parametrize("row", _ROWS)
@@ -119,7 +153,9 @@ def test_each_schedule_can_be_bound_by_its_name(name, at_half_time):
 
 def test_bindings_give_instances_of_the_classes_themselves():
     run = run_of(
-        "FrontEnd.num_bands = 32", "Augmentation.gain_db = 3.0", "train_patches.shuffle_buffer = 9"
+        "FrontEnd.num_bands = 32",
+        "Augmentation.gain_db = 3.0",
+        "train_patches.patches_per_clip = 9",
     )
     assert type(run.front_end) is FrontEnd
     assert type(run.augmentation) is Augmentation
@@ -127,7 +163,7 @@ def test_bindings_give_instances_of_the_classes_themselves():
     assert type(run.settings) is TrainSettings
     assert type(run.settings.loss()) is losses.SigmoidCrossEntropy
     assert run.front_end.patch_shape == (96, 32)
-    assert (run.augmentation.gain_db, run.stream.shuffle_buffer) == (3.0, 9)
+    assert (run.augmentation.gain_db, run.stream.patches_per_clip) == (3.0, 9)
 
 
 def test_bindings_do_not_reach_what_is_called_plainly():
@@ -146,19 +182,21 @@ def test_bindings_do_not_reach_what_is_called_plainly():
         (_REQUIRED[:4], r"no binding of single_source\.datasets, single_source\.policy"),
         ([*_REQUIRED, "train.precision = 'int8'"], r"train\.precision = 'int8': must be one of"),
         ([*_REQUIRED, "train.framing_rule = 'half'"], "train.framing_rule = 'half': must be one"),
-        ([*_REQUIRED, "train.sources = 'train'"], "must name a function, like @weak_strong"),
+        (
+            [*_REQUIRED, "train.sources = 'train'"],
+            "a function, like @single_source or @weak_strong",
+        ),
         ([*_REQUIRED, "FrontEnd.fft_length = 256"], "FrontEnd.fft_length = 256: must be at least"),
         ([*_REQUIRED, "FrontEnd.num_bands = 0"], "FrontEnd.num_bands = 0"),
         ([*_REQUIRED, "FrontEnd.upper_hz = 9000.0"], "at most half the sample rate"),
         ([*_REQUIRED, "Augmentation.gain_db = -1.0"], "Augmentation.gain_db = -1.0"),
-        ([*_REQUIRED, "train_patches.shuffle_buffer = 0"], "train_patches.shuffle_buffer = 0"),
+        ([*_REQUIRED, "train_patches.patches_per_clip = 0"], "train_patches.patches_per_clip = 0"),
         ([*_REQUIRED, "single_source.policy = 'storng'"], "single_source.policy = 'storng'"),
     ],
 )
 def test_mistakes_are_one_line_that_names_the_binding(bindings, message):
-    gin_files.parse([], bindings)
     with pytest.raises(errors.InputError, match=message) as caught:
-        training_bindings.training_run("data")
+        parsed_run(bindings)
     assert "\n" not in str(caught.value)
 
 

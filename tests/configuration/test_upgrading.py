@@ -74,6 +74,7 @@ constant.learning_rate = 0.001
 
 # Parameters for train_patches:
 # ==============================================================================
+train_patches.exact_shares = True
 train_patches.shuffle_buffer = 64
 """
 _NEW_BINDINGS = (
@@ -99,7 +100,7 @@ _NEW_BINDINGS = (
     "train.seed = 7",
     "train.sources = @weak_strong_mixture",
     "train.total_steps = 20",
-    "train_patches.shuffle_buffer = 64",
+    "train_patches.exact_shares = True",
 )
 
 
@@ -157,7 +158,7 @@ def test_the_facts_of_a_run_are_those_of_its_bindings(data, tmp_path):
         ema_decay=0.99,
         init_from="runs/weak_1_8m",
         augmentation=dataclasses.asdict(Augmentation(time_masks=2, time_mask_stft_frames=10)),
-        stream=dataclasses.asdict(StreamSettings(shuffle_buffer=64)),
+        stream=dataclasses.asdict(StreamSettings(exact_shares=True)),
         versions={},
     )
     assert RunInfo.read(workdir).mu == 0.75

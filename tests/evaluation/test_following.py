@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from scipy import stats
+from scipy import integrate, stats
 from sklearn import metrics as sk
 from tensorboard.backend.event_processing import event_accumulator
 
@@ -274,7 +274,7 @@ def test_curves_are_those_of_the_chosen_classes_on_the_saved_scores(evaluated):
         rows = curves[curves["mid"] == f"/m/0{k}"]
         known = labels[:, k] >= 0
         wanted = sk.roc_auc_score(labels[known, k] == 1, samples[known, k])
-        area = np.trapz(rows["recall"], rows["false_positive_rate"])
+        area = integrate.trapezoid(rows["recall"], rows["false_positive_rate"])
         assert area == pytest.approx(wanted, abs=1e-5)
         for row in rows.itertuples():
             detected = (samples[:, k] >= row.threshold * (1 - 1e-5)) & known

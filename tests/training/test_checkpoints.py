@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -48,6 +49,29 @@ def test_only_kept_checkpoints_are_listed_but_the_newest_is_resumed_from(workdir
     ]
     assert checkpoints.newest(str(workdir)) == (12, str(folder / "resume-12"))
     assert checkpoints.newest(str(workdir / "nowhere")) is None
+
+
+def test_states_of_earlier_versions_in_kept_checkpoints_are_resumed_from(workdir, net):
+    folder = workdir / "checkpoints"
+    assert checkpoints.newest(str(workdir))[0] == 12  # step-20 below holds weights only
+    checkpoints.save(tf.train.Checkpoint(model=net), str(workdir), step=20, keep=True)
+    assert checkpoints.newest(str(workdir)) == (12, str(folder / "resume-12"))
+    optimizer = keras.optimizers.Adam()
+    optimizer.build(net.trainable_variables)
+    whole = tf.train.Checkpoint(model=net, optimizer=optimizer)
+    checkpoints.save(whole, str(workdir), step=15, keep=True)
+    assert checkpoints.newest(str(workdir)) == (15, str(folder / "step-15"))
+    checkpoints.restore(whole, str(folder / "step-15"))
+
+
+def test_equal_weights_have_equal_fingerprints_wherever_they_lie(workdir, net, tmp_path):
+    folder = workdir / "checkpoints"
+    one, other = (checkpoints.fingerprint(str(folder / f"step-{step}")) for step in (5, 10))
+    assert one != other
+    assert checkpoints.fingerprint(str(folder / "resume-12")) == other
+    saved = tf.train.Checkpoint(model=net, step=tf.Variable(3))
+    checkpoints.save(saved, str(tmp_path / "moved"), step=99, keep=True)
+    assert checkpoints.fingerprint(str(tmp_path / "moved/checkpoints/step-99")) == other
 
 
 def test_whatever_is_listed_during_a_save_can_be_read(workdir, net, monkeypatch):
@@ -115,3 +139,18 @@ def test_what_cannot_be_read_is_told_in_one_line(workdir, net, tmp_path):
     (workdir / "model.json").write_text('{"architecture": {}')
     with pytest.raises(errors.InputError, match="not a model description"):
         checkpoints.load_model(str(workdir))
+
+
+def test_a_description_by_a_newer_keras_is_refused_with_both_versions(tmp_path):
+    versions = {"audioset_strong": "0.2.0", "keras": "3.99.0"}
+    workdir = trained.write_workdir(tmp_path / "run", versions=versions)
+    description = json.loads((tmp_path / "run" / "model.json").read_text())
+    layer = description["architecture"]["config"]["layers"][1]
+    layer["config"]["argument_of_a_newer_keras"] = None
+    (tmp_path / "run" / "model.json").write_text(json.dumps(description))
+    with pytest.raises(errors.InputError) as got:
+        checkpoints.load_model(workdir)
+    assert str(got.value) == (
+        f"{workdir}: its model.json was written with Keras 3.99.0 and cannot be read with "
+        f"{keras.__version__}; use that version or a newer one"
+    )

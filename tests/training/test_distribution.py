@@ -1,6 +1,8 @@
 """Training shared by devices and by processes."""
 
+import itertools
 import json
+import math
 import os
 import signal
 import socket
@@ -20,6 +22,9 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 """
 
 
+_CONSTANT = "--gin_param=train.learning_rate = @constant_schedule"
+
+
 def _flags(workdir, data_dir, *more):
     return [
         f"--workdir={workdir}",
@@ -31,6 +36,7 @@ def _flags(workdir, data_dir, *more):
         "--gin_param=resnet.width = 4",
         "--gin_param=resnet.synchronized_batch_norm = True",
         "--gin_param=train.batch_size = 8",
+        "--gin_param=train.reference_batch_size = None",
         "--gin_param=train.total_steps = 12",
         "--gin_param=train.checkpoint_every = 4",
         "--gin_param=train.steps_per_call = 1",
@@ -42,6 +48,74 @@ def _losses(logged):
     return {step: float(value) for step, value in logged["loss"]}
 
 
+def _cosine(step):
+    return 0.01 * step / 3 if step < 3 else 0.005 * (1 + math.cos(math.pi * (step - 3) / 9))
+
+
+# Bindings of a schedule, and the rate at which the step after `step` others is made.
+_SCHEDULES = {
+    "constant_schedule": (["constant_schedule.learning_rate = 0.01"], lambda step: 0.01),
+    "warmup_cosine": (
+        ["warmup_cosine.learning_rate = 0.01", "warmup_cosine.warmup_share = 0.25"],
+        _cosine,
+    ),
+    "step_schedule": (
+        ["step_schedule.learning_rate = 0.01", "step_schedule.boundaries = (0.5,)"],
+        lambda step: 0.01 if step <= 6 else 0.001,
+    ),
+}
+_STRATEGIES = ("one_device", "mirrored", "two_workers", "three_workers")
+_OPTIONS = {
+    "default": [],
+    "float16": ["train.precision = 'float16'", "resnet.synchronized_batch_norm = False"],
+    "bfloat16": ["train.precision = 'bfloat16'"],
+    "accumulation": ["train.accumulate = 2", "resnet.synchronized_batch_norm = False"],
+    "ema": ["train.ema_decay = 0.9"],
+    "every example augmented": ["Augmentation.gain_db = 6.0", "Augmentation.mixup_alpha = 0.4"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("strategy", "schedule"),
+    [*itertools.product(_STRATEGIES[:3], _SCHEDULES), ("three_workers", "constant_schedule")],
+)
+def test_every_strategy_trains_with_every_schedule(
+    server, data_dir, tmp_path, strategy, schedule, events
+):
+    bindings, rate = _SCHEDULES[schedule]
+    run = tmp_path / "run"
+    flags = _flags(
+        run,
+        data_dir,
+        f"--gin_param=train.learning_rate = @{schedule}",
+        *(f"--gin_param={binding}" for binding in bindings),
+        "--gin_param=train.batch_size = 12",
+    )
+    assert _train_with(server, strategy, flags) == ""
+    logged = {step: float(value) for step, value in events(run)["learning_rate"]}
+    wanted = {step: rate(step - 1) for step in range(1, 13)}
+    assert logged == pytest.approx(wanted, rel=1e-5, abs=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", _STRATEGIES)
+@pytest.mark.parametrize("option", _OPTIONS)
+def test_every_strategy_trains_with_every_option(
+    server, data_dir, tmp_path, strategy, option, events
+):
+    bindings = [f"--gin_param={binding}" for binding in _OPTIONS[option]]
+    run = tmp_path / "run"
+    flags = _flags(run, data_dir, *bindings, "--gin_param=train.batch_size = 12")
+    assert _train_with(server, strategy, flags) == ""
+    assert checkpoints.is_finished(str(run))
+    losses = _losses(events(run))
+    assert sorted(losses) == list(range(1, 13))
+    assert np.isfinite(list(losses.values())).all()
+    if option == "ema":
+        checkpoints.load_model(str(run), ema=True)
+
+
 @pytest.mark.parametrize("clip_norm", ["None", pytest.param("0.05", marks=pytest.mark.slow)])
 def test_two_devices_train_as_one_does_at_the_same_global_batch(
     server, data_dir, tmp_path, clip_norm, events
@@ -49,6 +123,7 @@ def test_two_devices_train_as_one_does_at_the_same_global_batch(
     more = (
         f"--gin_param=train.clip_norm = {clip_norm}",
         "--gin_param=train.ema_decay = 0.9",
+        _CONSTANT,
         "--gin_param=single_source.mask_unlabelled_classes = True",
     )
     one = server.start("train", *_flags(tmp_path / "one", data_dir, *more))
@@ -98,23 +173,41 @@ def _free_ports(count):
     return ports
 
 
-def _start_workers(server, flags):
-    workers = [f"localhost:{port}" for port in _free_ports(2)]
+def _start_workers(server, flags, count=2, more=()):
+    """Starts workers with common flags; `more` are those of each of them."""
+    workers = [f"localhost:{port}" for port in _free_ports(count)]
     started = []
-    for index in range(2):
+    for index in range(count):
         config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
         prelude = f"import os; os.environ['TF_CONFIG'] = {json.dumps(json.dumps(config))}"
-        started.append(server.start("train", *flags, "--strategy=multi_worker", prelude=prelude))
+        own = more[index] if more else ()
+        started.append(
+            server.start("train", *flags, *own, "--strategy=multi_worker", prelude=prelude)
+        )
     return started
 
 
+def _train_with(server, strategy, flags):
+    """Trains to the end under a strategy; returns what went to stderr if it failed."""
+    if strategy in ("two_workers", "three_workers"):
+        processes = _start_workers(server, flags, {"two_workers": 2, "three_workers": 3}[strategy])
+    elif strategy == "mirrored":
+        processes = [server.start("train", *flags, "--strategy=mirrored", prelude=_TWO_CPUS)]
+    else:
+        processes = [server.start("train", *flags)]
+    codes = [process.wait() for process in processes]
+    return "" if not any(codes) else "\n".join(process.stderr for process in processes)
+
+
 def test_two_processes_train_together(server, data_dir, tmp_path, events):
-    workers = _start_workers(server, _flags(tmp_path / "run", data_dir))
+    workers = _start_workers(server, _flags(tmp_path / "run", data_dir, _CONSTANT))
     assert [worker.wait() for worker in workers] == [0, 0], workers[0].stderr + workers[1].stderr
     assert checkpoints.is_finished(str(tmp_path / "run"))
     steps = [step for step, _ in checkpoints.list_checkpoints(str(tmp_path / "run"))]
     assert steps == [4, 8, 12]
-    assert sorted(_losses(events(tmp_path / "run"))) == list(range(1, 13))
+    logged = events(tmp_path / "run")
+    assert sorted(_losses(logged)) == list(range(1, 13))
+    assert [float(rate) for _, rate in logged["learning_rate"]] == pytest.approx([1e-3] * 12)
     assert len(list((tmp_path / "run" / "train").iterdir())) == 1  # one writes the events
 
 
@@ -129,16 +222,73 @@ def test_a_loss_that_is_no_number_names_the_clips_of_both_processes(server, data
     for index in range(2):
         batches = training_stream.train_patches(
             [training_sources.Source((f"{data_dir}/train",), "strong")],
-            4,
+            8,
             start_step=told["step"] - 1,
-            settings=training_stream.StreamSettings(shuffle_buffer=2048),
-            num_pipelines=2,
-            pipeline_index=index,
+            share=training_stream.BatchShare(replicas=2, first=index),
         )
         batch = next(batches.as_numpy_iterator())
         wanted += zip([i.decode() for i in batch["clip_id"]], batch["start"], strict=True)
     got = [(window["clip_id"], window["start_sample"]) for window in told["batch"]]
     assert got == wanted
+
+
+def test_workers_that_would_start_at_different_steps_end_with_one_line(server, data_dir, tmp_path):
+    run = tmp_path / "run"
+    shorter = "--gin_param=train.total_steps = 4"
+    assert server.start("train", *_flags(run, data_dir, shorter)).wait() == 0
+    flags = _flags(run, data_dir, "--extend")
+    apart = _start_workers(server, flags, more=[(), (f"--workdir={tmp_path / 'elsewhere'}",)])
+    assert [worker.wait() for worker in apart] == [2, 2], apart[0].stderr + apart[1].stderr
+    for worker in apart:
+        assert worker.stderr.splitlines()[-1].startswith(
+            "error: workers would start at different steps: worker 0 has step 4, worker 1 has no "
+            "checkpoint; give all of them the same --workdir"
+        )
+
+
+@pytest.mark.slow
+def test_workers_with_different_settings_end(server, data_dir, tmp_path):
+    flags = _flags(tmp_path / "run", data_dir)
+    other_seed = _start_workers(server, flags, more=[(), ("--gin_param=train.seed = 1",)])
+    assert [worker.wait() for worker in other_seed] == [2, 2]
+    assert "workers were started with different settings or data" in other_seed[0].stderr
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_a_run_continues_with_another_number_of_devices_and_workers(
+    server, data_dir, tmp_path, events
+):
+    run = tmp_path / "run"
+    for strategy, steps in (
+        ("two_workers", 4),
+        ("one_device", 8),
+        ("mirrored", 12),
+        ("three_workers", 16),
+    ):
+        flags = _flags(
+            run,
+            data_dir,
+            _CONSTANT,
+            "--gin_param=train.batch_size = 12",
+            f"--gin_param=train.total_steps = {steps}",
+            "--extend",
+        )
+        assert _train_with(server, strategy, flags) == ""
+    assert sorted(_losses(events(run))) == list(range(1, 17))
+    assert checkpoints.load_model(str(run)).step == 16
+
+
+def test_synchronized_batch_norm_is_refused_where_replicas_cannot_meet(server, data_dir, tmp_path):
+    flags = _flags(
+        tmp_path / "run", data_dir, "--strategy=mirrored", "--gin_param=train.accumulate = 2"
+    )
+    process = server.start("train", *flags, prelude=_TWO_CPUS)
+    assert process.wait() == 2
+    assert process.stderr.splitlines()[-1] == (
+        "error: train.accumulate = 2: cannot be combined with resnet.synchronized_batch_norm = "
+        "True on 2 replicas; leave one of the two out"
+    )
 
 
 @pytest.mark.slow
@@ -148,7 +298,7 @@ def test_a_killed_process_ends_the_other_and_both_go_on_from_the_last_checkpoint
 ):
     flags = _flags(tmp_path / "run", data_dir, "--gin_param=train.total_steps = 4000")
     workers = _start_workers(server, flags)
-    while not checkpoints.list_checkpoints(str(tmp_path / "run")):
+    while not checkpoints.newest(str(tmp_path / "run")):
         time.sleep(0.1)
     os.kill(workers[killed].pid, signal.SIGKILL)
     other = workers[1 - killed]

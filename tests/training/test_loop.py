@@ -36,18 +36,24 @@ def train(workdir, data_dir, rate=1e-2, **settings):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, data_dir):
-    workdir = tmp_path_factory.mktemp("runs") / "run"
-    train(workdir, data_dir)
+    """A finished run, with copies of its workdir as it was after each kept checkpoint."""
+    workdir, save = tmp_path_factory.mktemp("runs") / "run", checkpoints.save
+
+    def copying(saved, path, *, step, keep, **arguments):
+        save(saved, path, step=step, keep=keep, **arguments)
+        if not keep:
+            ignored = shutil.ignore_patterns("train", ".lock")
+            shutil.copytree(path, workdir.parent / f"states/{step}", ignore=ignored)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "save", copying)
+        train(workdir, data_dir)
     return workdir
 
 
 def begun_from(run, workdir, step):
-    """A copy of `run` as it was when it had saved `step`."""
-    (workdir / "checkpoints").mkdir(parents=True)
-    for name in ("model.json", "run.json"):
-        shutil.copy(run / name, workdir)
-    for path in (run / "checkpoints").glob(f"step-{step}.*"):
-        shutil.copy(path, workdir / "checkpoints")
+    """A copy of `trained` as it was when it had saved `step`."""
+    shutil.copytree(run.parent / f"states/{step}", workdir)
     return workdir
 
 
@@ -71,7 +77,7 @@ def test_a_run_learns_to_tell_tone_from_noise(trained):
 
 def test_checkpoints_and_a_finishing_mark_are_where_the_evaluator_looks(trained):
     names = {path.name.partition(".")[0] for path in (trained / "checkpoints").iterdir()}
-    assert names == {"step-20", "step-40", "step-60"}
+    assert names == {"step-20", "step-40", "step-60", "resume-60"}
     assert [step for step, _ in checkpoints.list_checkpoints(str(trained))] == [20, 40, 60]
     assert checkpoints.is_finished(str(trained))
     assert not list(trained.rglob("*.tmp"))
@@ -90,7 +96,7 @@ def test_tensorboard_shows_loss_gradient_norm_learning_rate_speed_and_config(tra
     ((_, config),) = logged["config"]
     assert b"train.seed = 0" in config.item()
     ((_, run),) = logged["run"]
-    assert b'"shuffle_buffer": 4096' in run.item()
+    assert b'"patches_per_clip": 1' in run.item()
 
 
 def test_the_first_loss_and_gradient_norm_are_those_of_the_untrained_model(
@@ -126,6 +132,38 @@ def test_a_run_resumed_ends_with_the_same_weights_and_the_same_curve(
     train(resumed, data_dir)
     assert_same(weights(resumed), weights(trained))
     assert events(resumed)["loss"] == events(trained)["loss"][2:]
+
+
+def test_settings_that_do_not_change_the_result_may_differ_after_a_stop(
+    trained, data_dir, tmp_path, weights, assert_same
+):
+    resumed = begun_from(trained, tmp_path / "resumed", 40)
+    train(
+        resumed,
+        data_dir,
+        steps_per_call=3,
+        checkpoint_every=15,
+        inputs_every=7,
+        histograms_every=20,
+        resume_every_s=0.0,
+        profile_steps=[44, 46],
+    )
+    assert_same(weights(resumed), weights(trained))
+
+
+def test_a_finished_run_gets_more_steps_only_when_asked_for(
+    trained, data_dir, tmp_path, weights, assert_same
+):
+    run = train(tmp_path / "run", data_dir, total_steps=20)
+    assert checkpoints.is_finished(str(run))
+    with pytest.raises(errors.InputError, match="its run has 20 steps, this one 60; --extend"):
+        train(run, data_dir)
+    train(run, data_dir, extend=True)
+    assert_same(weights(run), weights(trained))
+    assert RunInfo.read(str(run)) == RunInfo.read(str(trained))
+    assert json.loads((run / "finished.json").read_text()) == {"step": 60}
+    with pytest.raises(errors.InputError, match="60 steps, this one 20; a run cannot be shortened"):
+        train(run, data_dir, total_steps=20, extend=True)
 
 
 def test_a_run_goes_on_where_its_data_were_moved_but_not_in_other_data(
@@ -214,12 +252,60 @@ def test_what_is_saved_to_resume_from_is_replaced_and_not_evaluated(
         train(run, data_dir, total_steps=40, resume_every_s=0.0)
     assert seen == [
         (["resume-10"], 10),
-        (["step-20"], 20),
+        (["resume-10", "step-20"], 10),
+        (["resume-20", "step-20"], 20),
         (["resume-30", "step-20"], 30),
-        (["step-20", "step-40"], 40),
+        (["resume-30", "step-20", "step-40"], 30),
+        (["resume-40", "step-20", "step-40"], 40),
     ]
     assert [step for step, _ in checkpoints.list_checkpoints(str(run))] == [20, 40]
     assert_same(weights(run), weights(trained, 40))
+
+
+def test_kept_checkpoints_hold_no_optimizer_and_the_newest_state_does(trained):
+    def groups(name):
+        path = str(trained / "checkpoints" / name)
+        names = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+        return {n.partition("/")[0] for n in names} - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
+
+    assert groups("step-20") == {"model", "step"}
+    assert groups("resume-60") == {"model", "step", "optimizer"}
+    sizes = {
+        name: sum(p.stat().st_size for p in (trained / "checkpoints").glob(f"{name}.data*"))
+        for name in ("step-60", "resume-60")
+    }
+    assert sizes["step-60"] < 0.5 * sizes["resume-60"]  # Adam has two values beside each weight
+
+
+def test_a_run_whose_state_is_gone_is_not_begun_anew(trained, data_dir, tmp_path):
+    run = begun_from(trained, tmp_path / "run", 40)
+    for path in (run / "checkpoints").glob("resume-*"):
+        path.unlink()
+    with pytest.raises(errors.InputError, match=r"the state to resume from .* is gone.*step-40"):
+        train(run, data_dir)
+
+
+def test_a_bound_removes_the_oldest_that_are_evaluated_and_not_selected(data_dir, tmp_path):
+    run = tmp_path / "run"
+    listed, save = [], checkpoints.save
+
+    def evaluating(saved, workdir, *, step, keep, **arguments):
+        """Acts as an evaluator that has seen all but the newest two, and prefers step 2."""
+        listed.append([at for at, _ in checkpoints.list_checkpoints(workdir)])
+        save(saved, workdir, step=step, keep=keep, **arguments)
+        if keep and step > 2:
+            (run / "eval").mkdir(exist_ok=True)
+            rows = [f"{at},{name},d_prime,1.0" for at in range(1, step - 1) for name in "ab"]
+            (run / "eval" / "results.csv").write_text("\n".join(["step,set,metric,value", *rows]))
+            (run / "selection.json").write_text('{"step": 2}')
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "save", evaluating)
+        train(run, data_dir, total_steps=6, checkpoint_every=1, keep_checkpoints=2)
+    kept = [step for step, _ in checkpoints.list_checkpoints(str(run))]
+    assert kept == [2, 5, 6]  # 5 has not been seen
+    assert [1, 2] in listed  # nothing goes before it is evaluated
+    assert not list((run / "checkpoints").glob("step-1.*"))
 
 
 def test_another_seed_trains_another_model(trained, data_dir, tmp_path, weights):
@@ -246,8 +332,35 @@ def test_fine_tuning_begins_with_the_selected_weights_and_a_fresh_optimizer(
     old, new = (m.get_layer("stem_norm").moving_variance.numpy() for m in (start, tuned))
     wanted = 0.9 * old + 0.1 * stem.numpy().var(axis=(0, 1, 2))
     np.testing.assert_allclose(new, wanted, rtol=1e-3)
-    reader = tf.train.load_checkpoint(str(tmp_path / "tuned" / "checkpoints" / "step-1"))
+    reader = tf.train.load_checkpoint(str(tmp_path / "tuned" / "checkpoints" / "resume-1"))
     assert reader.get_tensor("optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE") == 1
+
+
+def test_a_fine_tuned_run_continues_where_its_start_was_moved_and_not_from_another_start(
+    trained, data_dir, tmp_path, weights, assert_same
+):
+    before, after = tmp_path / "runs" / "weak", tmp_path / "moved" / "weak"
+    shutil.copytree(trained, before)
+    options = {"rate": 1e-2, "total_steps": 10, "checkpoint_every": 10}
+    tuned = tmp_path / "tuned"
+    train(tuned, data_dir, init_from=str(before / "checkpoints" / "step-40"), **options)
+    shutil.move(before, after)
+    options |= {"total_steps": 20, "extend": True}
+    moved = str(after / "checkpoints" / "step-40")
+    with pytest.raises(errors.InputError, match=r"with init_from = '.*step-20' instead of"):
+        train(tuned, data_dir, init_from=str(after / "checkpoints" / "step-20"), **options)
+    train(tuned, data_dir, init_from=moved, **options)
+    train(tmp_path / "whole", data_dir, init_from=moved, **options)
+    assert_same(weights(tuned), weights(tmp_path / "whole"))
+    run = RunInfo.read(str(tuned))
+    assert run.init_from == str(before / "checkpoints" / "step-40")  # as it was called then
+    assert run.init_weights == RunInfo.read(str(tmp_path / "whole")).init_weights is not None
+
+
+def test_a_run_that_is_meant_to_be_fine_tuned_does_not_start_from_nothing(data_dir, tmp_path):
+    with pytest.raises(errors.InputError, match=r"train\.fine_tune = True: .*--init_from=WORKDIR"):
+        train(tmp_path / "run", data_dir, fine_tune=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_fine_tuning_needs_a_selection_or_a_checkpoint_of_the_same_network(
@@ -324,7 +437,7 @@ def test_a_run_that_dies_at_any_file_of_a_save_continues_and_ends_the_same(
     trained, data_dir, tmp_path, weights, assert_same
 ):
     run = begun_from(trained, tmp_path / "run", 40)
-    for survived in (0, 1):  # files of the checkpoint that are in place when it dies
+    for survived in (0, 1, 2, 3):  # files of the checkpoint that are in place when it dies
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(files, "rename", _Dying(survived))
             with pytest.raises(_Killed):
@@ -334,7 +447,7 @@ def test_a_run_that_dies_at_any_file_of_a_save_continues_and_ends_the_same(
     train(run, data_dir)
     assert_same(weights(run), weights(trained))
     names = {path.name.partition(".")[0] for path in (run / "checkpoints").iterdir()}
-    assert names == {"step-40", "step-60"}
+    assert names == {"step-20", "step-40", "step-60", "resume-60"}
     assert not list(run.rglob("*partial*"))
 
 

@@ -14,7 +14,8 @@ from audioset_strong.labels import vocabularies
 from audioset_strong.models import resnet
 from audioset_strong.training import checkpoints, losses, optimizers
 from tests.datasets import toy_clips, write_dataset
-from tests.toy_training import tiny, train
+from tests.streams import take
+from tests.toy_training import tiny, toy_sources, train
 
 
 def series(logged, tag):
@@ -35,8 +36,7 @@ def test_with_every_option_on_a_resumed_run_ends_with_the_same_weights(
     }
     whole = train(tmp_path / "whole", data_dir, **options)
     train(tmp_path / "parts", data_dir, **options, total_steps=10)
-    (tmp_path / "parts" / "finished.json").unlink()  # it was stopped at step 10, say
-    parts = train(tmp_path / "parts", data_dir, **options)
+    parts = train(tmp_path / "parts", data_dir, **options, extend=True)
     for ema in (False, True):
         for left, right in zip(weights(parts, ema=ema), weights(whole, ema=ema), strict=True):
             np.testing.assert_array_equal(left, right)
@@ -99,6 +99,28 @@ def test_a_step_is_as_long_as_the_clipped_gradient(data_dir, tmp_path, clip_norm
     assert moved == pytest.approx(rate * (clip_norm or norm), rel=1e-3)
 
 
+def test_in_parts_the_steps_are_those_of_the_whole_batch(data_dir, tmp_path, events, weights):
+    def without_batch_norm(num_classes, *, input_shape, class_priors):
+        layers = keras.layers
+        return keras.Sequential(
+            [layers.Input(input_shape), layers.Flatten(), layers.Dense(num_classes, name="logits")]
+        )
+
+    options = {"model": without_batch_norm, "total_steps": 10, "steps_per_call": 1, "rate": 1e-4}
+    loss = functools.partial(losses.SigmoidCrossEntropy, unknown_weight=0.5)
+    whole, parts = (
+        train(tmp_path / f"{n}", data_dir, accumulate=n, loss=loss, clip_norm=0.5, **options)
+        for n in (1, 4)
+    )
+    for tag in ("loss", "gradient_norm"):
+        wanted, got = (series(events(run), tag) for run in (whole, parts))
+        assert got == pytest.approx(wanted, rel=1e-4)
+    for left, right in zip(weights(parts), weights(whole), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-5)
+    with pytest.raises(errors.InputError, match=r"train\.accumulate = 5: must divide the 16 "):
+        train(tmp_path / "run", data_dir, accumulate=5)
+
+
 def test_log_mel_on_the_device_trains_the_same_model(data_dir, tmp_path, weights):
     plain = train(tmp_path / "plain", data_dir, total_steps=5)
     stream = StreamSettings(features_on_device=True)
@@ -108,7 +130,7 @@ def test_log_mel_on_the_device_trains_the_same_model(data_dir, tmp_path, weights
 
 
 def test_with_several_patches_a_clip_it_trains_and_shows_its_inputs(data_dir, tmp_path, events):
-    stream = StreamSettings(shuffle_buffer=64, patches_per_clip=8)
+    stream = StreamSettings(patches_per_clip=8)
     workdir = train(tmp_path, data_dir, batch_size=8, stream=stream)
     assert sorted(series(events(workdir), "loss")) == [5, 10, 15, 20]
     assert "inputs" in events(workdir)
@@ -189,9 +211,16 @@ def test_tensorboard_shows_inputs_with_labels_memory_waiting_and_histograms(
     first = tf.io.decode_png(pictures[0][2]).numpy()
     assert first.shape == (192, 288, 1)
     assert first.std() > 10
-    text = dict(logged["input_labels"])[0].item().decode()
-    rows = text.splitlines()[2:]
-    assert len(rows) == len(pictures[0]) - 2
+    for step, text in dict(logged["input_labels"]).items():
+        # They are the first examples of the very batch that is trained next.
+        (batch,) = take(1, toy_sources(str(data_dir)), 16, start_step=step)
+        wanted = [
+            (clip_id.decode(), f"{start / 16_000:.2f} s")
+            for clip_id, start in zip(batch["clip_id"][:6], batch["start"], strict=False)
+        ]
+        rows = text.item().decode().splitlines()[2:]
+        assert [tuple(cell.strip() for cell in row.split("|")[2:4]) for row in rows] == wanted
+        assert len(rows) == len(pictures[step]) - 2
     clips = {clip.clip_id: clip for clip in toy_clips(48)}
     for row in rows:
         _, _, clip_id, start, labels, _ = (cell.strip() for cell in row.split("|"))

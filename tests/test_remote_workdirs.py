@@ -1,0 +1,205 @@
+"""Workdirs on remote file systems: everything is read and written there, nothing on this machine.
+
+ram:// is TensorFlow's file system in memory, which only its own process sees; file:// is the local
+disk, reached as a remote one.
+"""
+
+import os
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import tensorflow as tf
+from tensorboard.backend.event_processing import event_accumulator
+
+import audioset_strong as ast
+from audioset_strong.analysis import report
+from audioset_strong.core import errors, files
+from audioset_strong.evaluation import following, score_files
+from audioset_strong.evaluation.settings import EvaluationSettings
+from audioset_strong.inference import event_detection, export, recordings
+from audioset_strong.training import checkpoints, workdirs
+from audioset_strong.training.run_info import RunInfo
+from tests import toy_training
+from tests.datasets import toy_clips, write_dataset
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("data")
+    write_dataset(directory / "train", toy_clips(24), 2)
+    return str(directory)
+
+
+@pytest.fixture(scope="module", params=["ram", "file"])
+def root(request, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("remote")
+    return f"{request.param}://{'' if request.param == 'ram' else '/'}{str(directory).strip('/')}"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_written_here(tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    yield
+    assert not list(here.iterdir())
+
+
+def _train(workdir, data_dir, **settings):
+    workdirs.claim(workdir, "train.seed = 0\n")
+    options = {"total_steps": 10, "checkpoint_every": 5, "batch_size": 8}
+    return toy_training.train(workdir, data_dir, **(options | settings))
+
+
+@pytest.fixture(scope="module")
+def runs(root, data_dir):
+    """Two evaluated runs, the second one fine-tuned from the first one."""
+    runs = f"{root}/runs"
+    _train(f"{runs}/weak_1_8m", data_dir)
+    _evaluate(f"{runs}/weak_1_8m", data_dir)
+    _train(f"{runs}/plus_strong", data_dir, init_from=f"{runs}/weak_1_8m", ema_decay=0.9)
+    _evaluate(f"{runs}/plus_strong", data_dir)
+    return runs
+
+
+def _evaluate(workdir, data_dir):
+    train = os.path.join(data_dir, "train")
+    settings = EvaluationSettings(
+        bootstrap_replicates=2, save_scores="npz", plot_classes=("class 0",)
+    )
+    sets = {"eval": train, "validation": train}
+    following.evaluate_workdirs([workdir], sets, settings=settings, run_once=True)
+
+
+def test_a_run_leaves_there_what_it_leaves_on_a_local_disk(runs, data_dir, tmp_path):
+    local = _train(str(tmp_path / "local"), data_dir)
+    remote = f"{runs}/weak_1_8m"
+    for name in ("config.gin", "model.json", "run.json", "finished.json"):
+        assert files.read_text(f"{remote}/{name}") == files.read_text(f"{local}/{name}")
+    assert [step for step, _ in checkpoints.list_checkpoints(remote)] == [5, 10]
+    assert files.names(f"{remote}/checkpoints") == files.names(f"{local}/checkpoints")
+    for left, right in zip(
+        *(checkpoints.load_model(path).model.get_weights() for path in (remote, local)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(left, right)
+    (events,) = files.names(f"{remote}/train")
+    with files.local_copy(f"{remote}/train/{events}") as path:
+        logged = event_accumulator.EventAccumulator(path)
+        logged.Reload()
+        assert [event.step for event in logged.Tensors("loss")] == [5, 10]
+    assert not files.exists(f"{remote}/.lock")  # the lease is given back
+
+
+def test_a_run_killed_there_continues_and_ends_the_same(root, runs, data_dir, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    save = checkpoints.save
+
+    def dying(saved, workdir, *, step, keep, **arguments):
+        if step == 10 and not keep:
+            raise Killed
+        save(saved, workdir, step=step, keep=keep, **arguments)
+
+    workdir = f"{root}/killed"
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save", dying)
+        with pytest.raises(Killed):
+            _train(workdir, data_dir)
+    assert checkpoints.newest(workdir)[0] == 5
+    _train(workdir, data_dir)
+    for left, right in zip(
+        *(checkpoints.load_model(p).model.get_weights() for p in (workdir, f"{runs}/weak_1_8m")),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(left, right)
+    with pytest.raises(errors.InputError, match="holds a run of another config"):
+        workdirs.claim(workdir, "train.seed = 1\n")
+
+
+def test_evaluation_writes_results_scores_curves_and_the_selection_there(runs):
+    workdir = f"{runs}/weak_1_8m"
+    with files.local_copy(f"{workdir}/eval/results.csv") as path:
+        table = pd.read_csv(path)
+    assert set(table["step"]) == {5, 10}
+    assert files.read_json(f"{workdir}/selection.json")["step"] in (5, 10)
+    scores = score_files.load(f"{workdir}/eval/scores/eval-10.npz")
+    assert len(scores.clip_ids) == 24
+    for folder in ("per_class", "curves"):
+        picture = tf.io.decode_png(files.read_bytes(f"{workdir}/eval/{folder}/strong_eval-10.png"))
+        assert picture.numpy().std() > 1
+
+
+def test_fine_tuning_starts_from_there_and_the_report_reads_and_writes_there(runs, root):
+    assert RunInfo.read(f"{runs}/plus_strong").init_from == f"{runs}/weak_1_8m"
+    written = report.write(runs, f"{root}/report")
+    assert {path.name for path in written} >= {"table1.md", "index.html", "checkpoints.png"}
+    assert all(files.exists(path) for path in written)
+    text = files.read_text(f"{root}/report/table1.md")
+    assert f"| {runs}/weak_1_8m |" in text
+    assert "data:image/png;base64," in files.read_text(f"{root}/report/index.html")
+
+
+def test_a_model_there_predicts_and_is_exported_and_used_from_there(runs, root):
+    waveform = np.random.default_rng(0).normal(scale=0.1, size=32_000).astype(np.float32)
+    wanted = ast.load_model(f"{runs}/weak_1_8m").predict(waveform, 16_000).scores
+    exported = f"{root}/exported"
+    export.export(f"{runs}/weak_1_8m", exported, with_tflite=False)
+    for name in ("run.json", "model_card.md", "saved_model.pb", "assets/class_map.csv"):
+        assert files.exists(f"{exported}/{name}")
+    got = ast.load_model(exported).predict(waveform, 16_000).scores
+    np.testing.assert_allclose(got, wanted, atol=1e-6)
+    scores = tf.saved_model.load(exported)(tf.constant(waveform))[0]
+    np.testing.assert_allclose(scores[:2], wanted[:2], atol=1e-4)
+    with pytest.raises(errors.InputError, match="exists already"):
+        export.export(f"{runs}/weak_1_8m", exported, with_tflite=False)
+
+
+def test_predictions_are_written_there(runs, root, tmp_path):
+    recording = tmp_path / "noise.wav"
+    soundfile.write(recording, np.random.default_rng(0).normal(scale=0.1, size=32_000), 16_000)
+    model = ast.load_model(f"{runs}/weak_1_8m")
+    settings = event_detection.settings_for(
+        model.vocabulary, threshold=0.5, hysteresis=0.8, median_hops=1
+    )
+    formats = ("csv", "jsonl", "events", "audacity", "text", "png")
+    request = recordings.PredictionRequest(settings, f"{root}/predicted", formats)
+    assert not recordings.predict(model, [str(recording)], request=request)
+    written = files.names(f"{root}/predicted")
+    assert len(written) == len(formats)
+    for name in written:
+        assert files.read_bytes(f"{root}/predicted/{name}")
+
+
+@pytest.mark.slow
+def test_the_binaries_take_a_remote_sweep_from_training_to_the_report(server, data_dir, tmp_path):
+    shutil.copytree(f"{data_dir}/train", f"{data_dir}/validation", dirs_exist_ok=True)
+    root = f"file://{tmp_path}/remote"
+    sweep = server.start(
+        "sweep",
+        f"--output_dir={root}/runs/strong_67k",
+        f"--data_dir={data_dir}",
+        "--gin_file=table1/strong_67k.gin",
+        "--gin_file=demo/train.gin",
+        "--gin_file=demo/small.gin",
+        "--gin_param=train.total_steps = 4",
+        "--gin_param=single_source.datasets = ('train',)",
+        "--gin_param=resnet.depths = (1,)",
+        "--vary=train.seed = 0, 1",
+        f"--validation_data={data_dir}/validation",
+        f"--eval_data={data_dir}/train",
+    )
+    assert sweep.wait() == 0, sweep.stderr
+    written = server.start(
+        "report",
+        f"--runs_dir={root}/runs",
+        f"--output_dir={root}/report",
+        f"--sweep_dir={root}/runs/strong_67k",
+    )
+    assert written.wait() == 0, written.stderr
+    assert "| Strong-67k |" in written.stdout
+    assert (tmp_path / "remote" / "report" / "index.html").exists()

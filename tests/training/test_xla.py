@@ -1,0 +1,156 @@
+"""The whole step of a replica compiles with XLA, as TPUs need it, and gives the same numbers."""
+
+import functools
+import os
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from audioset_strong.audio.features import DEFAULT_FRONT_END
+from audioset_strong.core import errors
+from audioset_strong.inputs import training_stream
+from audioset_strong.inputs.augmentation import Augmentation
+from audioset_strong.inputs.training_sources import Source
+from audioset_strong.inputs.training_stream import StreamSettings
+from audioset_strong.training.losses import SigmoidCrossEntropy
+from audioset_strong.training.settings import TrainSettings
+from audioset_strong.training.state import TrainState
+from audioset_strong.training.step import TrainStep
+from tests.toy_training import tiny
+
+_EVERYTHING = {
+    "augmentation": Augmentation(gain_db=6.0, mixup_alpha=0.4, time_masks=2, frequency_masks=2),
+    "features_on_device": True,
+    "loss": SigmoidCrossEntropy(unknown_weight=0.5, label_smoothing=0.1),
+    "clip_norm": 0.1,
+    "ema_decay": 0.9,
+    "mask_unlabelled_classes": True,
+    "accumulate": 2,
+}
+_CASES = {
+    "defaults": {},
+    "everything": _EVERYTHING,
+    "everything in float16": _EVERYTHING | {"precision": "float16"},
+}
+_SINGLE = {
+    "features on the device": {"features_on_device": True},
+    "gain": {"features_on_device": True, "augmentation": Augmentation(gain_db=6.0)},
+    "mixup of samples": {"features_on_device": True, "augmentation": Augmentation(mixup_alpha=0.4)},
+    "mixup of log-mel": {
+        "features_on_device": True,
+        "augmentation": Augmentation(mixup_alpha=0.4, mixup_domain="log_mel"),
+    },
+    "time masks": {"features_on_device": True, "augmentation": Augmentation(time_masks=2)},
+    "frequency masks": {
+        "features_on_device": True,
+        "augmentation": Augmentation(frequency_masks=2),
+    },
+    "masked loss": {"loss": SigmoidCrossEntropy(unknown_weight=0.0)},
+    "label smoothing": {"loss": SigmoidCrossEntropy(label_smoothing=0.1)},
+    "clipping": {"clip_norm": 0.1},
+    "moving average": {"ema_decay": 0.9},
+    "float16": {"precision": "float16"},
+    "bfloat16": {"precision": "bfloat16"},
+    "accumulation": {"accumulate": 4},
+}
+
+
+def _batches(data_dir, options):
+    """Two batches as a replica gets them: numbers only."""
+    loss = options.get("loss", SigmoidCrossEntropy())
+    mask = options.get("mask_unlabelled_classes", False)
+    source = Source((os.path.join(data_dir, "train"),), "strong", mask_unlabelled_classes=mask)
+    stream = training_stream.train_patches(
+        [source],
+        8,
+        augmentation=options.get("augmentation", Augmentation()),
+        known_labels=loss.needs_known_labels,
+        settings=StreamSettings(features_on_device=options.get("features_on_device", False)),
+    )
+    return [{k: v for k, v in batch.items() if v.dtype != tf.string} for batch in stream.take(2)]
+
+
+def _train(batches, options, *, jit_compile, model=tiny):
+    """Makes a step of each batch, and returns its results and the weights after all."""
+    keras.utils.set_random_seed(0)
+    names = ("clip_norm", "ema_decay", "precision", "accumulate")
+    settings = TrainSettings(
+        batch_size=8,
+        total_steps=2,
+        checkpoint_every=2,
+        model=model,
+        **{name: options[name] for name in names if name in options},
+    )
+    strategy = tf.distribute.get_strategy()
+    state = TrainState.build(
+        settings, 4, total_steps=2, input_shape=(96, 64), class_priors=None, strategy=strategy
+    )
+    step = TrainStep(
+        state,
+        options.get("loss", SigmoidCrossEntropy()),
+        strategy=strategy,
+        to_model_input=functools.partial(
+            training_stream.to_model_input,
+            front_end=DEFAULT_FRONT_END,
+            augmentation=options.get("augmentation", Augmentation()),
+        ),
+        clip_norm=settings.clip_norm,
+        accumulate=settings.accumulate,
+    )
+    make = tf.function(step.make, jit_compile=jit_compile)
+    results = [[float(value) for value in make(batch)] for batch in batches]
+    averages = [v.numpy() for v in state.average.variables] if state.average else []
+    return results, [weight.numpy() for weight in state.net.trainable_variables] + averages
+
+
+def _check(data_dir, options):
+    batches = _batches(data_dir, options)
+    compiled, plain = (_train(batches, options, jit_compile=jit) for jit in (True, False))
+    exact = options.get("precision", "float32") == "float32"
+    np.testing.assert_allclose(compiled[0], plain[0], rtol=1e-3 if exact else 0.05, atol=1e-6)
+    for left, right in zip(compiled[1], plain[1], strict=True):
+        # Adam's first steps are as long as the learning rate, whichever way they go.
+        np.testing.assert_allclose(left, right, atol=5e-3)
+
+
+@pytest.mark.parametrize("name", _CASES)
+def test_the_whole_step_compiles_and_gives_the_same(data_dir, name):
+    _check(data_dir, _CASES[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", _SINGLE)
+def test_the_whole_step_compiles_with_each_option_by_itself(data_dir, name):
+    _check(data_dir, _SINGLE[name])
+
+
+class _Spelled(keras.layers.Layer):
+    """Adds a string operation, which XLA has not."""
+
+    def call(self, inputs):
+        return inputs + 0.0 * tf.strings.to_number(tf.strings.as_string(inputs))
+
+
+def test_a_step_that_xla_cannot_compile_is_one_line(data_dir):
+    def spelled(num_classes, **arguments):
+        net = tiny(num_classes, **arguments)
+        return keras.Model(net.inputs, _Spelled(dtype="float32")(net.outputs[0]))
+
+    settings = TrainSettings(batch_size=8, total_steps=2, checkpoint_every=2, model=spelled)
+    strategy = tf.distribute.get_strategy()
+    state = TrainState.build(
+        settings, 4, total_steps=2, input_shape=(96, 64), class_priors=None, strategy=strategy
+    )
+    step = TrainStep(
+        state,
+        SigmoidCrossEntropy(),
+        strategy=strategy,
+        to_model_input=lambda batch: batch,
+        jit_compile=True,
+    )
+    batches = tf.data.Dataset.from_tensors(_batches(data_dir, {})[0]).repeat()
+    with pytest.raises(errors.InputError, match=r"cannot be compiled by XLA: .*AsString") as caught:
+        step(iter(batches), 1)
+    assert "\n" not in str(caught.value)
