@@ -18,6 +18,7 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _PACKAGES = {
     "PIL": "pillow",
     "absl": "absl-py",
+    "ai_edge_litert": "ai-edge-litert",
     "apache_beam": "apache-beam",
     "gin": "gin-config",
     "sklearn": "scikit-learn",
@@ -113,6 +114,8 @@ def test_deps_are_exactly_what_the_sources_import(name):
             top = module.partition(".")[0]
             if top in ("audioset_strong", "tests"):
                 ours.add(_target_of(module))
+            elif module.startswith("tools.benchmarks"):
+                ours.add("benchmarks")
             elif top not in sys.stdlib_module_names:
                 packages.add(_PACKAGES.get(top, top))
     if name in _FACTS["TESTS"] and _files("tests/conftest.py", f"{name}/conftest.py"):
@@ -162,7 +165,7 @@ def _requirements(*extras):
 
 @pytest.mark.parametrize("name", _TARGETS)
 def test_setup_asks_for_every_package(name):
-    extras = ["beam", "events"]
+    extras = ["beam", "events", "io", "tflite"]
     if name == "benchmarks":
         extras.append("benchmarks")
     elif name not in (*_ROOMS, "tools"):

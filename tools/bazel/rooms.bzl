@@ -14,19 +14,19 @@ ROOMS = {
     "labels": (["core"], ["absl-py", "numpy", "pandas", "tensorflow"]),
     "audio": (
         ["core", "labels"],
-        ["absl-py", "av", "numpy", "soundfile", "soxr", "tensorflow", "tensorflow-io"],
+        ["absl-py", "av", "numpy", "soundfile", "soxr", "tensorflow"],
     ),
     "records": (
         ["audio", "core", "labels"],
-        ["numpy", "soundfile", "tensorflow", "tensorflow-io"],
+        ["absl-py", "filelock", "numpy", "pyarrow", "soundfile", "tensorflow"],
     ),
     "conversion": (
         ["audio", "core", "labels", "records"],
-        ["absl-py", "apache-beam", "numpy", "pandas", "pebble", "tensorflow"],
+        ["absl-py", "apache-beam", "numpy", "pandas", "pebble", "pyarrow", "tensorflow"],
     ),
     "inputs": (
         ["audio", "core", "labels", "records"],
-        ["absl-py", "numpy", "tensorflow"],
+        ["absl-py", "numpy", "pyarrow", "scipy", "tensorflow"],
     ),
     "synthetic": (["core", "labels"], ["numpy", "pebble", "soundfile"]),
     "models": (["core"], ["keras", "numpy"]),
@@ -40,7 +40,7 @@ ROOMS = {
     ),
     "inference": (
         ["audio", "core", "evaluation", "inputs", "labels", "records", "training"],
-        ["keras", "matplotlib", "numpy", "pandas", "soxr", "tensorflow"],
+        ["ai-edge-litert", "keras", "matplotlib", "numpy", "pandas", "soxr", "tensorflow"],
     ),
     "analysis": (
         ["audio", "core", "evaluation", "inputs", "labels", "records", "training"],
@@ -69,12 +69,12 @@ TOOLS = (
 # tools/benchmarks/*.py.
 BENCHMARKS = (
     ["audio", "conversion", "core", "evaluation", "inference", "inputs", "labels", "models", "records", "training"],
-    ["absl-py", "av", "keras", "librosa", "numpy", "pandas", "scikit-learn", "scipy", "soundfile", "soxr", "tensorflow"],
+    ["absl-py", "av", "keras", "librosa", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "soundfile", "soxr", "tensorboard", "tensorflow"],
 )
 
 # tests/*.py without the tests, and every conftest.py.
 TEST_HELPERS = (
-    ["api", "audio", "conversion", "evaluation", "inputs", "labels", "models", "records", "tools", "training"],
+    ["api", "audio", "conversion", "core", "evaluation", "inference", "inputs", "labels", "models", "records", "tools", "training"],
     ["av", "keras", "numpy", "pandas", "pytest", "soundfile", "tensorboard", "tensorflow"],
 )
 
@@ -82,8 +82,8 @@ TEST_HELPERS = (
 # string, to start it as a process, counts as imported.
 TESTS = {
     "tests": (
-        ["api", "audio", "configuration", "core", "evaluation", "inference", "inputs", "labels", "models", "test_helpers", "tools"],
-        ["pytest"],
+        ["analysis", "api", "audio", "configuration", "core", "evaluation", "inference", "inputs", "labels", "models", "test_helpers", "tools", "training"],
+        ["numpy", "pandas", "pytest", "soundfile", "tensorboard", "tensorflow"],
     ),
     "tests/analysis": (
         ["analysis", "audio", "core", "evaluation", "experiments", "inputs", "labels", "records", "test_helpers"],
@@ -94,14 +94,17 @@ TESTS = {
         ["av", "numpy", "pytest", "soundfile", "tensorflow"],
     ),
     "tests/configuration": (
-        ["api", "audio", "configuration", "core", "evaluation", "inputs", "models", "records", "test_helpers", "training"],
+        ["api", "audio", "configuration", "core", "evaluation", "experiments", "inputs", "models", "records", "test_helpers", "training"],
         ["gin-config", "numpy", "pytest", "scipy"],
     ),
     "tests/conversion": (
         ["audio", "conversion", "core", "records", "test_helpers"],
         ["apache-beam", "numpy", "pytest", "tensorflow"],
     ),
-    "tests/core": (["core", "labels", "test_helpers", "tools"], ["pytest"]),
+    "tests/core": (
+        ["audio", "core", "labels", "test_helpers", "tools"],
+        ["numpy", "pytest", "soundfile"],
+    ),
     "tests/evaluation": (
         ["audio", "core", "evaluation", "inference", "inputs", "labels", "test_helpers", "training"],
         ["hypothesis", "keras", "numpy", "pandas", "pytest", "scikit-learn", "scipy", "sed_eval", "sed_scores_eval", "tensorboard", "tensorflow"],
@@ -128,7 +131,7 @@ TESTS = {
     ),
     "tests/records": (
         ["audio", "conversion", "core", "labels", "records", "test_helpers"],
-        ["hypothesis", "numpy", "pytest", "soundfile", "tensorflow"],
+        ["apache-beam", "hypothesis", "numpy", "pandas", "pyarrow", "pytest", "soundfile", "tensorflow"],
     ),
     "tests/synthetic": (
         ["core", "labels", "synthetic", "test_helpers", "tools"],
@@ -140,7 +143,7 @@ TESTS = {
     ),
     "tests/training": (
         ["audio", "core", "inputs", "labels", "models", "test_helpers", "training"],
-        ["keras", "numpy", "pytest", "tensorflow"],
+        ["absl-py", "keras", "numpy", "pytest", "tensorflow"],
     ),
 }
 
@@ -151,6 +154,7 @@ DATA = {
     "tests/core/test_cli.py": ["tools/*.py"],
     "tests/test_api_page.py": ["docs/api.md"],
     "tests/test_paper_map.py": ["docs/paper_to_code.md", "tests/**/*.py"],
+    "tests/test_setup_venv.py": ["setup.py", "tools/setup_venv.sh"],
     "tests/test_tutorial.py": ["docs/tutorial.md"],
 }
 
@@ -158,4 +162,5 @@ DATA = {
 MANUAL_TESTS = {
     "tests/test_build.py": "compares BUILD with whatever lies in the checkout, which no target can list",
     "tests/test_packaging.py": "has pip build a wheel of the checkout",
+    "tests/test_versions.py": "needs another installation of the project",
 }

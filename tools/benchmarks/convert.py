@@ -153,7 +153,7 @@ def _encoding(directory: str, clips: int, cores: int) -> list[tuple[str, float, 
     import tensorflow as tf
 
     from audioset_strong.audio import decoding, features, pcm
-    from audioset_strong.records import clip_records, pcm_cut
+    from audioset_strong.records import clip_records, window_cutting
 
     front_end = features.DEFAULT_FRONT_END
     del cores
@@ -170,11 +170,13 @@ def _encoding(directory: str, clips: int, cores: int) -> list[tuple[str, float, 
             parsed = clip_records.parse(records)
             stft_frame = tf.fill([clips], tf.constant(400, tf.int64))
             if encoding == clip_records.LOG_MEL:
-                return clip_records.crop_log_mel(
+                return window_cutting.crop_log_mel(
                     parsed, stft_frame, stft_frames=front_end.stft_frames_per_patch
                 )
             start = stft_frame * front_end.hop_samples
-            window = pcm_cut.crop(parsed, start, samples=front_end.patch_samples, encoding=encoding)
+            window = window_cutting.crop(
+                parsed, start, samples=front_end.patch_samples, encoding=encoding
+            )
             return features.log_mel(pcm.tensor_to_float(window))
 
         clip_records.serialize(made[0], encoding)  # TensorFlow's first call takes longer
