@@ -30,6 +30,23 @@ def read_infos(
         differ, or a dataset of another sample rate or another front end.
     """
     infos = compatible_infos(datasets)
+    check_front_end(datasets, infos, front_end)
+    return infos
+
+
+def check_front_end(
+    datasets: Sequence[str], infos: Sequence[DatasetInfo], front_end: FrontEnd
+) -> None:
+    """Checks that a front end fits datasets.
+
+    Args:
+      datasets: dataset directories.
+      infos: of the datasets.
+      front_end: of the model.
+
+    Raises:
+      errors.InputError: a dataset of another sample rate or another front end.
+    """
     for path, info in zip(datasets, infos, strict=True):
         if info.sample_rate != front_end.sample_rate:
             raise errors.InputError(
@@ -43,7 +60,6 @@ def read_infos(
                 f"{path}: its log-mel was made with FrontEnd.{difference}; convert it again with "
                 "this front end, or as audio (--encoding=pcm16)"
             )
-    return infos
 
 
 def compatible_infos(datasets: Sequence[str]) -> list[DatasetInfo]:
@@ -58,6 +74,20 @@ def compatible_infos(datasets: Sequence[str]) -> list[DatasetInfo]:
     if not datasets:
         raise errors.InputError("no dataset given: a source needs at least one")
     infos = [DatasetInfo.load(path) for path in datasets]
+    check_compatible(datasets, infos)
+    return infos
+
+
+def check_compatible(datasets: Sequence[str], infos: Sequence[DatasetInfo]) -> None:
+    """Checks that datasets can be used together.
+
+    Args:
+      datasets: dataset directories.
+      infos: of the datasets.
+
+    Raises:
+      errors.InputError: their vocabulary or encoding differ.
+    """
     for path, info in zip(datasets, infos, strict=True):
         if info.vocabulary.mids != infos[0].vocabulary.mids:
             raise errors.InputError(
@@ -69,7 +99,6 @@ def compatible_infos(datasets: Sequence[str]) -> list[DatasetInfo]:
                 f"{path}: encoding {info.encoding}, but {datasets[0]} has {infos[0].encoding}; "
                 "convert both with the same --encoding"
             )
-    return infos
 
 
 def fingerprint(datasets: Sequence[str]) -> str:

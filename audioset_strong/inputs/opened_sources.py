@@ -64,14 +64,24 @@ class OpenedSources:
       sources: those of positive weight. The others were checked, and are not read: mu = 0 and mu =
         1 are exactly pure.
       clips: of all their datasets.
-      encoding: of the records.
-      num_classes: size of the vocabulary.
+      datasets: dataset directories of all sources, also of those that are not read.
+      infos: of `datasets`.
     """
 
     sources: tuple[OpenedSource, ...]
     clips: IndexedClips
-    encoding: str
-    num_classes: int
+    datasets: tuple[str, ...]
+    infos: tuple[DatasetInfo, ...]
+
+    @property
+    def encoding(self) -> str:
+        """Encoding of the records."""
+        return self.infos[0].encoding
+
+    @property
+    def num_classes(self) -> int:
+        """Size of the vocabulary."""
+        return len(self.infos[0].vocabulary)
 
 
 def open_sources(sources: Sequence[Source], *, skip_damaged: bool = False) -> OpenedSources:
@@ -87,18 +97,22 @@ def open_sources(sources: Sequence[Source], *, skip_damaged: bool = False) -> Op
         leaves no clip. The message names the source.
     """
     _check_weights(sources)
-    labels = [read_labels(source) for source in sources]
-    used = [
-        (source, found) for source, found in zip(sources, labels, strict=True) if source.weight > 0
-    ]
-    directories = [path for source, _ in used for path in source.datasets]
-    infos = joint_datasets.compatible_infos(directories)
-    clips = IndexedClips.open(directories, infos, skip_damaged=skip_damaged)
+    infos_of = [_read_infos(source) for source in sources]
+    datasets = tuple(path for source in sources for path in source.datasets)
+    infos = tuple(info for infos in infos_of for info in infos)
+    joint_datasets.check_compatible(datasets, infos)
+    labels = [_labels_of(*pair) for pair in zip(sources, infos_of, strict=True)]
+    used = [i for i, source in enumerate(sources) if source.weight > 0]
+    clips = IndexedClips.open(
+        [path for i in used for path in sources[i].datasets],
+        [info for i in used for info in infos_of[i]],
+        skip_damaged=skip_damaged,
+    )
     return OpenedSources(
-        sources=tuple(_open(source, found, clips) for source, found in used),
+        sources=tuple(_open(sources[i], labels[i], clips) for i in used),
         clips=clips,
-        encoding=infos[0].encoding,
-        num_classes=len(infos[0].vocabulary),
+        datasets=datasets,
+        infos=infos,
     )
 
 
@@ -109,12 +123,19 @@ def read_labels(source: Source) -> SourceLabels:
       errors.InputError: a policy that needs labels which no clip has, datasets that do not fit
         together or of which one is given twice, or no ontology for labels to be propagated in.
     """
+    return _labels_of(source, _read_infos(source))
+
+
+def _read_infos(source: Source) -> list[DatasetInfo]:
     repeated = files.first_repeated(source.datasets)
     if repeated:
         raise errors.InputError(
             f"dataset {repeated[1]} is given twice in one source (also as {repeated[0]})"
         )
-    infos = joint_datasets.compatible_infos(source.datasets)
+    return joint_datasets.compatible_infos(source.datasets)
+
+
+def _labels_of(source: Source, infos: Sequence[DatasetInfo]) -> SourceLabels:
     _check_annotation(source, infos)
     needs = source.label_policy.needs
     counts = np.array([getattr(info, needs.counts) for info in infos], np.int64).sum(axis=0)

@@ -10,7 +10,7 @@ where its time goes.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -30,7 +30,7 @@ from audioset_strong.inputs.window_reader import WindowReader
 from audioset_strong.inputs.windows import ReadWindows, WindowSampler, WindowSettings
 from audioset_strong.labels import framing
 from audioset_strong.records import clip_records, shard_cache, shard_files
-from audioset_strong.records.shard_files import Shard, ShardFiles
+from audioset_strong.records.shard_files import ShardFiles
 
 _FOREVER = np.iinfo(np.int64).max
 
@@ -149,7 +149,7 @@ def train_patches(
     opened = sources
     if not isinstance(opened, OpenedSources):
         opened = open_sources(opened, skip_damaged=settings.skip_corrupt_records)
-    joint_datasets.read_infos(opened.clips.directories, front_end)
+    joint_datasets.check_front_end(opened.datasets, opened.infos, front_end)
     if opened.encoding == clip_records.LOG_MEL:
         _check_log_mel(settings, augmentation)
     sampler = WindowSampler(
@@ -249,14 +249,15 @@ def _reader(opened: OpenedSources, settings: StreamSettings, front_end: FrontEnd
     encoding = opened.encoding
     if settings.data_service:
         return RecordWindowReader(opened.clips, encoding=encoding, front_end=front_end).read
-    local_copy: Callable[[Shard], str | None] = shard_cache.no_copy
+    shards = opened.clips.shards
+    local_copy = None
     if settings.cache_dir:
         local_copy = shard_cache.open_cache(
-            settings.cache_dir, opened.clips.shards, max_bytes=int(settings.cache_gb * 1e9)
+            settings.cache_dir, shards, max_bytes=int(settings.cache_gb * 1e9)
         )
     return WindowReader(
         opened.clips,
-        ShardFiles(opened.clips.shards, local_copy=local_copy),
+        ShardFiles(shards, local_copy=local_copy),
         encoding=encoding,
         front_end=front_end,
         checksums=settings.checksums or settings.skip_corrupt_records,

@@ -23,12 +23,6 @@ _PART = 8 << 20  # bytes copied at a time
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def no_copy(shard: Shard) -> str | None:
-    """Where there is no cache: no shard has a copy."""
-    del shard
-    return None
-
-
 def open_cache(
     directory: str, shards: Sequence[Shard], *, max_bytes: int
 ) -> Callable[[Shard], str | None]:

@@ -73,18 +73,18 @@ class ShardFiles:
         self,
         shards: Sequence[Shard],
         *,
-        local_copy: Callable[[Shard], str | None] = lambda shard: None,
+        local_copy: Callable[[Shard], str | None] | None = None,
         opener: Callable[[str], OpenedFile] | None = None,
     ):
         """Takes the shards; nothing is opened yet.
 
         Args:
           shards: in the order in which `read` counts them.
-          local_copy: the path of a copy of a shard, or None as long as there is none; see
-            `shard_cache.ShardCache`.
+          local_copy: gives the path of a copy of a shard, or None as long as there is none; see
+            `shard_cache.open_cache`.
           opener: opens a path; by default `open_file`.
         """
-        self._shards, self._local_copy = shards, local_copy
+        self._shards, self._local_copy = shards, local_copy or (lambda shard: None)
         self._opener = opener or open_file
         self._pool = concurrent.futures.ThreadPoolExecutor(REQUESTS, "shard_reads")
 

@@ -169,6 +169,7 @@ def test_what_does_not_fit_is_refused_before_the_first_batch(tmp_path, many):
     }
     cases = [
         ([source(many), source(paths["other"])], "another vocabulary"),
+        ([source(many), source(paths["other"], weight=0.0)], "another vocabulary"),
         ([source(paths["weak"], "strong")], "needs strong labels"),
         ([source(many, weight=-1.0), source(many)], "weights"),
         ([source(many, weight=0.0)], "weights"),
