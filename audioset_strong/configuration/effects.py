@@ -81,17 +81,8 @@ def _reaches(statement: Statement, used: set[Reference]) -> bool:
 
 
 def _is_used_macro(macro: Statement, holding: Mapping[str, Statement]) -> bool:
-    return any(f"%{macro.name}" in _macros(each.value) for each in holding.values())
-
-
-def _macros(value: object) -> list[str]:
-    if isinstance(value, statements.Macro):
-        return [repr(value)]
-    if isinstance(value, Mapping):
-        value = [*value.keys(), *value.values()]
-    if isinstance(value, list | tuple):
-        return [name for item in value for name in _macros(item)]
-    return []
+    used = statements.Macro(macro.name)
+    return any(used in statements.leaves(each.value) for each in holding.values())
 
 
 def _check_superseded(

@@ -5,7 +5,7 @@ value looked like before its macros and references were resolved, is read here w
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gin import config_parser
@@ -120,23 +120,46 @@ def resolved(value: Any, macros: Mapping[str, Statement]) -> Any:
       value: of a statement.
       macros: the statements that hold, as `effective` gives them; others do no harm.
     """
-    for _ in range(len(macros) + 1):  # a macro may stand for another
-        if not isinstance(value, Macro) or value.name not in macros:
-            break
-        value = macros[value.name].value
+
+    def followed(leaf: Any) -> Any:
+        for _ in range(len(macros) + 1):  # a macro may stand for another
+            if not isinstance(leaf, Macro) or leaf.name not in macros:
+                break
+            leaf = macros[leaf.name].value
+        return leaf
+
+    return changed(value, followed)
+
+
+def changed(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A value, and all that lists, tuples and dicts in it hold, put through a function.
+
+    >>> changed([1, (2, {"a": 3})], lambda each: each + 1 if isinstance(each, int) else each)
+    [2, (3, {'a': 4})]
+
+    Args:
+      value: of a statement.
+      change: from a value to what takes its place, which is then looked into.
+    """
+    value = change(value)
     if isinstance(value, list | tuple):
-        return type(value)(resolved(item, macros) for item in value)
+        return type(value)(changed(item, change) for item in value)
     if isinstance(value, dict):
-        return {key: resolved(item, macros) for key, item in value.items()}
+        return {key: changed(item, change) for key, item in value.items()}
     return value
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """All values in a value that hold no others, keys of dicts included."""
+    if isinstance(value, Mapping):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from leaves(item)
+    else:
+        yield value
 
 
 def references(value: Any) -> list[Reference]:
     """All references in a value, wherever in it."""
-    if isinstance(value, Reference):
-        return [value]
-    if isinstance(value, Mapping):
-        value = [*value.keys(), *value.values()]
-    if isinstance(value, list | tuple):
-        return [reference for item in value for reference in references(item)]
-    return []
+    return [leaf for leaf in leaves(value) if isinstance(leaf, Reference)]

@@ -8,13 +8,12 @@ train.py would make of them today.
 import dataclasses
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from typing import Any
 
-from gin import config_parser
-
 from audioset_strong.audio.features import DEFAULT_FRONT_END, FrontEnd
-from audioset_strong.configuration import gin_files, training_bindings
+from audioset_strong.configuration import gin_files, statements, training_bindings
 from audioset_strong.core import errors, files
 from audioset_strong.inputs import joint_datasets
 from audioset_strong.labels.vocabularies import Vocabulary
@@ -113,71 +112,52 @@ def translate(text: str, path: str = workdirs.CONFIG_FILE) -> OldConfig:
     Raises:
       errors.InputError: the text is not gin's, or does not bind `train.data_dir`.
     """
-    bindings: list[str] = []
-    macros: dict[str, Any] = {}
-    flags: dict[str, Any] = {}
-    for scope, selector, parameter, value in _statements(text, path):
-        prefix = f"{scope}/" if scope else ""
-        if not parameter:
-            macros[prefix + selector] = value
-            bindings.append(f"{prefix}{selector} = {value!r}")
-            continue
-        name = _new_name(selector)
-        new = gin_files.NEW_PARAMETERS.get(f"{name}.{parameter}", f"{name}.{parameter}")
-        if new in (_flag("data_dir"), _flag("init_from")):
-            flags[parameter] = value
-        elif new not in gin_files.GONE:
-            bindings.append(f"{prefix}{new} = {value!r}")
-    values = {name: _resolved(value, macros) for name, value in flags.items()}
-    if not isinstance(values.get("data_dir"), str):
-        raise errors.InputError(f"{path}: does not bind train.data_dir; is it of a train.py run?")
-    return OldConfig(tuple(bindings), values["data_dir"], values.get("init_from"))
-
-
-class _Written(str):
-    """A reference or a macro, as it is written in gin files."""
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-class _Delegate(config_parser.ParserDelegate):
-    """Keeps references and macros as they are written, under their present names."""
-
-    def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> _Written:
-        scope, slash, selector = scoped_configurable_name.rpartition("/")
-        return _Written(f"@{scope}{slash}{_new_name(selector)}{'()' if evaluate else ''}")
-
-    def macro(self, macro_name: str) -> _Written:
-        return _Written(f"%{macro_name}")
-
-
-def _statements(text: str, path: str) -> list[tuple[str, str, str, Any]]:
-    """(scope, selector, parameter, value) of each binding; a macro has no parameter."""
     try:
-        parsed = list(config_parser.ConfigParser(text, _Delegate()))
-        return [(s.scope, s.selector, s.arg_name, s.value) for s in parsed]
+        if re.search(r"^[ \t]*(?:import|from|include)\b", text, re.MULTILINE):
+            raise ValueError("it imports or includes something else")
+        given = statements.read(text)
     except (SyntaxError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise errors.InputError(f"{path}: not the bindings of a run ({reason})") from error
+    bindings: list[str] = []
+    flags: dict[str, Any] = {}
+    for one in given:
+        name, value = one.name, statements.changed(one.value, _renamed)
+        if one.parameter:
+            name = _new_name(name)
+            new = f"{name}.{one.parameter}"
+            new = gin_files.NEW_PARAMETERS.get(new, new)
+            if new in (_flag("data_dir"), _flag("init_from")):
+                flags[one.parameter] = value
+                continue
+            if new in gin_files.GONE:
+                continue
+            name = new
+        bindings.append(f"{one.scope}/{name} = {value!r}".removeprefix("/"))
+    macros = statements.effective(given)
+    values = {name: statements.resolved(value, macros) for name, value in flags.items()}
+    if not isinstance(values.get("data_dir"), str):
+        raise errors.InputError(f"{path}: does not bind train.data_dir; is it of a train.py run?")
+    init_from = values.get("init_from")
+    return OldConfig(
+        tuple(bindings), values["data_dir"], init_from if isinstance(init_from, str) else None
+    )
 
 
-def _new_name(selector: str) -> str:
-    name = selector.rpartition(".")[2]  # without modules, which have other names now
+def _renamed(value: Any) -> Any:
+    """A reference under its present name; everything else as it is."""
+    if isinstance(value, statements.Reference):
+        return dataclasses.replace(value, name=_new_name(value.name))
+    return value
+
+
+def _new_name(name: str) -> str:
     return gin_files.NEW_NAMES.get(name, name)
 
 
 def _flag(name: str) -> str:
     """What `gin_files.NEW_PARAMETERS` says of a parameter that became a flag."""
     return gin_files.NEW_PARAMETERS[f"train.{name}"]
-
-
-def _resolved(value: Any, macros: Mapping[str, Any]) -> Any:
-    for _ in range(len(macros)):  # a macro may stand for another
-        if not isinstance(value, _Written):
-            break
-        value = macros.get(value.removeprefix("%"), value)
-    return None if isinstance(value, _Written) else value
 
 
 def _read_model_json(workdir: str) -> tuple[Vocabulary, str | None]:

@@ -248,6 +248,7 @@ def test_scopes_are_kept():
         ("train.data_dir = %PLACE\n", "", "does not bind train.data_dir"),
         ("train.data_dir = %PLACE", "train.data_dir = %NOWHERE", "does not bind train.data_dir"),
         ("train.seed = 7", "train.seed = = 7", r"not the bindings of a run"),
+        ("train.seed = 7", "import os", r"not the bindings of a run"),
         ("train.seed = 7", "train.sed = 7", "train.sed = 7"),
         ("train.seed = 7", "train.seed = 'x'", "train.seed = 'x': must be"),
         ("mixture.mu = %MU\n", "", "weak_strong_mixture.mu"),
