@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from audioset_strong.conversion import shard_writing
 from audioset_strong.core import files
-from audioset_strong.records import clip_index, dataset_info, manifest, shard_reading
+from audioset_strong.records import clip_index, dataset_info, manifest
 
 
 def finish(
@@ -33,6 +33,7 @@ def finish(
 
     Raises:
       OSError: a file cannot be read or written.
+      errors.InputError: a shard that an older converter wrote is damaged.
     """
     samples = 0
     totals: collections.defaultdict[str, Any] = collections.defaultdict(int)
@@ -67,7 +68,4 @@ def _index_rows(shard: str) -> pa.Table:
     try:
         return shard_writing.load_index_rows(shard)
     except FileNotFoundError:
-        rows = clip_index.ShardRows(os.path.basename(shard))
-        for record in shard_reading.read_records(shard):
-            rows.add(record)
-        return rows.table()
+        return clip_index.read_rows(shard).table()

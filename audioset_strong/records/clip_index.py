@@ -11,7 +11,7 @@ import functools
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -289,15 +289,7 @@ def build(directory: str, info: DatasetInfo) -> list[pa.Table]:
     tables = []
     with progress.Bar(f"indexing {info.name}", info.num_clips, unit="clip") as bar:
         for shard, path in zip(info.shards, info.shard_paths(directory), strict=True):
-            rows = ShardRows(shard["file"])
-            for record in shard_reading.read_records(path):
-                try:
-                    rows.add(record)
-                except ValueError as error:
-                    raise errors.InputError(
-                        f"{path}, record {len(rows)}: not a clip record ({error})"
-                    ) from error
-                bar.update()
+            rows = read_rows(path, on_clip=bar.update)
             if len(rows) != shard["clips"]:
                 raise errors.InputError(
                     f"{path}: {len(rows)} clips, where there should be {shard['clips']}; convert "
@@ -305,6 +297,28 @@ def build(directory: str, info: DatasetInfo) -> list[pa.Table]:
                 )
             tables.append(rows.table())
     return tables
+
+
+def read_rows(path: str, *, on_clip: Callable[[], object] = lambda: None) -> ShardRows:
+    """Reads a shard and makes the rows of its clips.
+
+    Args:
+      path: of the shard.
+      on_clip: called for each clip.
+
+    Raises:
+      errors.InputError: a damaged shard, or a record that is not a clip's.
+    """
+    rows = ShardRows(os.path.basename(path))
+    for record in shard_reading.read_records(path):
+        try:
+            rows.add(record)
+        except ValueError as error:
+            raise errors.InputError(
+                f"{path}, record {len(rows)}: not a clip record ({error})"
+            ) from error
+        on_clip()
+    return rows
 
 
 def write(directory: str, info: DatasetInfo, tables: Iterable[pa.Table]) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Collection
 from typing import Any
 
 import keras
@@ -96,10 +97,7 @@ def save(
             files.rename(os.path.join(directory, found), os.path.join(directory, final))
     if keep:
         return
-    older = {os.path.basename(path) for _, path in _list(workdir, _RESUME)} - {name}
-    for found in reversed(files.names(directory)):  # an index before its data
-        if found.partition(".")[0] in older:
-            files.remove(os.path.join(directory, found))
+    _remove(directory, {os.path.basename(path) for _, path in _list(workdir, _RESUME)} - {name})
 
 
 def remove_leftovers(workdir: str) -> None:
@@ -147,9 +145,12 @@ def remove(workdir: str, step: int) -> None:
     Raises:
       OSError: it cannot be removed.
     """
-    directory = os.path.join(workdir, CHECKPOINT_DIR)
+    _remove(os.path.join(workdir, CHECKPOINT_DIR), {f"{_STEP}-{step}"})
+
+
+def _remove(directory: str, names: Collection[str]) -> None:
     for found in reversed(files.names(directory)):  # an index before its data
-        if found.partition(".")[0] == f"{_STEP}-{step}":
+        if found.partition(".")[0] in names:
             files.remove(os.path.join(directory, found))
 
 
