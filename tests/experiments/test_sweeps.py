@@ -124,6 +124,7 @@ def test_a_real_sweep_trains_picks_draws_and_continues(tmp_path, monkeypatch):
             "train.batch_size = 8",
             "train.total_steps = 4",
             "train.checkpoint_every = 2",
+            "train.fine_tune = False",  # no model to start from here
         ),
         validation_data=(str(tmp_path / "data" / "validation"),),
     )
