@@ -49,7 +49,7 @@ def read(directory: pathlib.Path, scratch: pathlib.Path) -> dict[str, np.ndarray
     values = dict(_streams(directory / "data"))
     evaluated = shutil.copytree(directory / "run", scratch / "evaluated")
     following.evaluate_workdirs(
-        [str(evaluated)], run_once=True, eval_sets={"eval": str(directory / "data" / "pcm16")}
+        [str(evaluated)], run_once=True, eval_sets={"train": str(directory / "data" / "pcm16")}
     )
     results = pd.read_csv(evaluated / "eval" / "results.csv")
     values["exact/results"] = results[["step", "set", "metric"]].astype(str).to_numpy(dtype=str)

@@ -5,7 +5,6 @@ disk, reached as a remote one.
 """
 
 import os
-import shutil
 
 import numpy as np
 import pandas as pd
@@ -15,21 +14,29 @@ import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
 import audioset_strong as ast
-from audioset_strong.analysis import report
+from audioset_strong.analysis import report, sweep_figures
+from audioset_strong.conversion import converter
 from audioset_strong.core import errors, files
-from audioset_strong.evaluation import following, score_files
+from audioset_strong.evaluation import following, score_files, selection
 from audioset_strong.evaluation.settings import EvaluationSettings
+from audioset_strong.experiments import sweeps
 from audioset_strong.inference import event_detection, export, recordings
 from audioset_strong.training import checkpoints, workdirs
 from audioset_strong.training.run_info import RunInfo
 from tests import toy_training
-from tests.datasets import toy_clips, write_dataset
+from tests.datasets import conversion_request, toy_clips, write_dataset
+
+
+class _Killed(BaseException):
+    pass
 
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("data")
     write_dataset(directory / "train", toy_clips(24), 2)
+    write_dataset(directory / "eval", toy_clips(24, 1000), 2, split="all")
+    write_dataset(directory / "validation", toy_clips(24, 2000), 2, split="validation")
     return str(directory)
 
 
@@ -66,11 +73,8 @@ def runs(root, data_dir):
 
 
 def _evaluate(workdir, data_dir):
-    train = os.path.join(data_dir, "train")
-    settings = EvaluationSettings(
-        bootstrap_replicates=2, save_scores="npz", plot_classes=("class 0",)
-    )
-    sets = {"eval": train, "validation": train}
+    settings = EvaluationSettings(save_scores="npz", plot_classes=("class 0",))
+    sets = {name: os.path.join(data_dir, name) for name in ("eval", "validation")}
     following.evaluate_workdirs([workdir], sets, settings=settings, run_once=True)
 
 
@@ -90,25 +94,22 @@ def test_a_run_leaves_there_what_it_leaves_on_a_local_disk(runs, data_dir, tmp_p
     with files.local_copy(f"{remote}/train/{events}") as path:
         logged = event_accumulator.EventAccumulator(path)
         logged.Reload()
-        assert [event.step for event in logged.Tensors("loss")] == [5, 10]
+        assert [event.step for event in logged.Tensors("Training/loss")] == [5, 10]
     assert not files.exists(f"{remote}/.lock")  # the lease is given back
 
 
 def test_a_run_killed_there_continues_and_ends_the_same(root, runs, data_dir, monkeypatch):
-    class Killed(BaseException):
-        pass
-
     save = checkpoints.save
 
     def dying(saved, workdir, *, step, keep, **arguments):
         if step == 10 and not keep:
-            raise Killed
+            raise _Killed
         save(saved, workdir, step=step, keep=keep, **arguments)
 
     workdir = f"{root}/killed"
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "save", dying)
-        with pytest.raises(Killed):
+        with pytest.raises(_Killed):
             _train(workdir, data_dir)
     assert checkpoints.newest(workdir)[0] == 5
     _train(workdir, data_dir)
@@ -175,9 +176,102 @@ def test_predictions_are_written_there(runs, root, tmp_path):
         assert files.read_bytes(f"{root}/predicted/{name}")
 
 
+@pytest.fixture
+def recordings_dir(tmp_path):
+    """Audio files and their metadata, of clips that a tiny network can learn."""
+    corpus = tmp_path / "corpus"
+    (corpus / "audio").mkdir(parents=True)
+    weak = ["# a", "# b", "# YTID, ..."]
+    strong = ["segment_id\tstart_time_seconds\tend_time_seconds\tlabel"]
+    for clip in toy_clips(24):
+        video, (label,) = clip.clip_id[:-2], clip.weak_labels
+        soundfile.write(corpus / "audio" / f"{video}.wav", clip.audio, clip.sample_rate)
+        weak.append(f'{video}, 0.000, 4.000, "/m/{label}"')
+        ((start, end, _),) = clip.segments
+        strong.append(f"{video}_0\t{start / 1000}\t{end / 1000}\t/m/{label}")
+    (corpus / "weak.csv").write_text("\n".join(weak) + "\n")
+    (corpus / "strong.tsv").write_text("\n".join(strong) + "\n")
+    (corpus / "classes.csv").write_text(
+        'index,mid,display_name\n0,/m/0,"class 0"\n1,/m/1,"class 1"\n'
+    )
+    return corpus
+
+
+def _from_convert_to_report(root, corpus, monkeypatch):
+    """The whole way below a directory; returns table1.csv and the names of all files."""
+    converter.convert(
+        conversion_request(
+            audio_dirs=(str(corpus / "audio"),),
+            weak_csvs=(str(corpus / "weak.csv"),),
+            strong_tsvs=(str(corpus / "strong.tsv"),),
+            class_labels=(str(corpus / "classes.csv"),),
+            output_dir=f"{root}/data",
+            name="train",
+            num_shards=2,
+            num_workers=1,
+        )
+    )
+    data, runs, sweep_dir = f"{root}/data", f"{root}/runs", f"{root}/sweep"
+    save = checkpoints.save
+
+    def dying(saved, workdir, *, step, keep, **arguments):
+        if step == 10 and not keep:
+            raise _Killed
+        save(saved, workdir, step=step, keep=keep, **arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save", dying)
+        with pytest.raises(_Killed):
+            _train(f"{runs}/weak_1_8m", data)
+    _train(f"{runs}/weak_1_8m", data)
+    _evaluate(f"{runs}/weak_1_8m", data)
+    _train(f"{runs}/plus_strong", data, init_from=f"{runs}/weak_1_8m")
+    _evaluate(f"{runs}/plus_strong", data)
+    export.export(f"{runs}/plus_strong", f"{root}/exported", with_tflite=False)
+    model = ast.load_model(f"{root}/exported")
+    detection = event_detection.settings_for(
+        model.vocabulary, threshold=0.5, hysteresis=0.8, median_hops=1
+    )
+    asked = recordings.PredictionRequest(detection, f"{root}/predicted", ("csv", "events"))
+    (recording, *_) = sorted((corpus / "audio").iterdir())
+    assert not recordings.predict(model, [str(recording)], request=asked)
+    sweep = sweeps.Sweep(
+        output_dir=sweep_dir, vary=sweeps.parse_vary(["train.seed = 0, 1"]), data_dir=data
+    )
+    for seed, point in enumerate(sweep.points()):
+        workdir = f"{sweep_dir}/{sweeps.RUNS_DIR}/{sweeps.point_name(point)}"
+        _train(workdir, data, seed=seed, total_steps=5)
+        _evaluate(workdir, data)
+    table = sweeps.collect(sweep)
+    files.write_text(f"{sweep_dir}/{sweep_figures.RESULTS_FILE}", table.to_csv(index=False))
+    selection.write(sweep_dir, sweeps.select(sweep, table))
+    sweeps.write_hparams(sweep, table)
+    report.write(runs, f"{root}/report", sweep_dirs=[sweep_dir])
+    assert "data:image/png;base64," in files.read_text(f"{root}/report/index.html")
+    written = {
+        os.path.relpath(f"{folder}/{name.partition('.tfevents')[0]}", root)
+        for folder, _, names in tf.io.gfile.walk(root)
+        for name in names
+        if files.exists(f"{folder}/{name}")  # ram:// lists parts of names of other folders as well
+    }
+    return files.read_text(f"{root}/report/table1.csv"), written
+
+
+@pytest.mark.slow
+def test_from_convert_to_report_a_remote_disk_holds_what_a_local_one_does(
+    recordings_dir, tmp_path, monkeypatch
+):
+    remote_root = f"ram://{tmp_path}/chain".replace(":///", "://")
+    remote, there = _from_convert_to_report(remote_root, recordings_dir, monkeypatch)
+    local, here = _from_convert_to_report(str(tmp_path / "chain"), recordings_dir, monkeypatch)
+    assert remote.replace(remote_root, str(tmp_path / "chain")) == local
+    assert "plus_strong" in local
+    assert {n for n in here if not n.endswith(".lock")} == there
+    assert not list(tmp_path.rglob("ram:*"))
+
+
 @pytest.mark.slow
 def test_the_binaries_take_a_remote_sweep_from_training_to_the_report(server, data_dir, tmp_path):
-    shutil.copytree(f"{data_dir}/train", f"{data_dir}/validation", dirs_exist_ok=True)
     root = f"file://{tmp_path}/remote"
     sweep = server.start(
         "sweep",
@@ -191,7 +285,7 @@ def test_the_binaries_take_a_remote_sweep_from_training_to_the_report(server, da
         "--gin_param=resnet.depths = (1,)",
         "--vary=train.seed = 0, 1",
         f"--validation_data={data_dir}/validation",
-        f"--eval_data={data_dir}/train",
+        f"--eval_data={data_dir}/eval",
     )
     assert sweep.wait() == 0, sweep.stderr
     written = server.start(

@@ -41,18 +41,17 @@ _GIN = cli.gin_flags()
 
 
 def main(argv: list[str]) -> None:
-    """Parses the bindings, claims the workdir and trains."""
+    """Parses the bindings and trains."""
     del argv
     # Imported here so that --help does not wait for TensorFlow.
     from audioset_strong.configuration import gin_files, training_bindings
-    from audioset_strong.training import distribution, loop, workdirs
+    from audioset_strong.training import distribution, loop
 
-    config_text = gin_files.parse(*_GIN())
-    run = training_bindings.training_run(_DATA_DIR.value)
-    run.settings.check_start(_INIT_FROM.value)
+    # First, so that workers can tell each other what is wrong.
     strategy = distribution.make(_STRATEGY.value, _TPU.value)
-    if distribution.is_chief(strategy):
-        workdirs.claim(_WORKDIR.value, config_text, extend=_EXTEND.value)
+    with distribution.ending_together(strategy):
+        config_text = gin_files.parse(*_GIN())
+        run = training_bindings.training_run(_DATA_DIR.value)
     loop.train(
         _WORKDIR.value,
         run.sources,

@@ -13,6 +13,9 @@ FRAMING_RULES = RELEASED, PAPER = ("released", "paper")
 # Which clips are converted: those of any metadata file, of a weak one, of a strong one, of both.
 SELECTIONS = ALL, WEAK, STRONG, BOTH = ("all", "weak", "strong", "both")
 
+# How the explicit and the complementary negatives of a class count, see `evaluation.eval_metrics`.
+NEGATIVE_WEIGHTINGS = POOLED, EQUAL = ("pooled", "equal")
+
 # What a record holds of a clip's audio.
 ENCODINGS = PCM16, FLAC, LOG_MEL = ("pcm16", "flac", "log_mel")
 
@@ -32,3 +35,9 @@ SCORE_FORMATS = NPZ, PARQUET = ("npz", "parquet")
 
 # How the frame scores of a recording become one score of a class.
 POOLINGS = MEAN, MAX = ("mean", "max")
+
+# On which clips and classes event metrics are measured, see `evaluation.event_protocols`.
+EVENT_PROTOCOLS = EVERY_EVENT, PRETRAINED_SED = ("every_event", "pretrained_sed")
+
+# What pairs of labels are ranked by, see `analysis.label_statistics.odds_ratios`.
+RANKINGS = ODDS_RATIO, LOWER_BOUND = ("odds_ratio", "lower_bound")

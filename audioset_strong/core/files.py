@@ -111,6 +111,15 @@ def remote(path: Path) -> Iterator[Any]:
         raise OSError(errno.EIO, reason(error)) from error
 
 
+def printable(path: Path) -> str:
+    r"""A path as text that can be written anywhere: bytes that are not UTF-8 become \xNN.
+
+    >>> printable(os.fsdecode(b"M\xfcller.wav"))
+    'M\\xfcller.wav'
+    """
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
 def first_repeated(paths: Sequence[str]) -> tuple[str, str] | None:
     """The first two paths that lead to the same file or directory, in their order.
 

@@ -10,10 +10,15 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from audioset_strong.core import errors, progress
+from audioset_strong.core import errors, progress, workers
 
 _POLL_S = 0.25
 _LOG_LINES_SHOWN = 15
+# As -m, without the working directory.
+_RUN_INSTALLED = (
+    "import runpy, sys; del sys.path[0]; "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +52,10 @@ def tool_command(tool: str, *arguments: str) -> list[str]:
       >>> tool_command("train", "--workdir=runs/a")[1:]
       ['-m', 'audioset_strong.tools.train', '--workdir=runs/a']
     """
-    return [sys.executable, "-m", f"audioset_strong.tools.{tool}", *arguments]
+    module = f"audioset_strong.tools.{tool}"
+    if workers.shadowed():  # by what lies in the working directory, where -m looks first
+        return [sys.executable, "-c", _RUN_INSTALLED, module, *arguments]
+    return [sys.executable, "-m", module, *arguments]
 
 
 @dataclasses.dataclass

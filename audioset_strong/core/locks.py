@@ -19,6 +19,10 @@ _LEASE_S = 120.0  # how long a remote lock outlives a process that is killed
 _RETRY_S = 1.0
 
 
+class Busy(errors.InputError):
+    """Another process holds the lock."""
+
+
 @contextlib.contextmanager
 def locked(directory: files.Path, busy: str, *, wait: bool = False) -> Iterator[None]:
     """Keeps other processes of this kind out of a directory within the block.
@@ -34,7 +38,7 @@ def locked(directory: files.Path, busy: str, *, wait: bool = False) -> Iterator[
       wait: whether to wait for it, instead of raising.
 
     Raises:
-      errors.InputError: another process holds the lock.
+      Busy: another process holds the lock.
     """
     if files.is_remote(directory):
         path = os.path.join(directory, LOCK)
@@ -45,7 +49,7 @@ def locked(directory: files.Path, busy: str, *, wait: bool = False) -> Iterator[
     try:
         lock.acquire()
     except filelock.Timeout as error:
-        raise errors.InputError(f"{directory}: another process is {busy}") from error
+        raise Busy(f"{directory}: another process is {busy}") from error
     except (NotImplementedError, OSError) as error:
         logging.warning("%s cannot be locked (%s): use it from one process only", directory, error)
         yield
@@ -64,7 +68,7 @@ def _leased(path: str, busy: str, *, wait: bool) -> Iterator[None]:
         try:
             _take(path, mine, busy)
             break
-        except errors.InputError:
+        except Busy:
             if not wait:
                 raise
             time.sleep(_RETRY_S)
@@ -94,7 +98,7 @@ def _take(path: str, mine: dict[str, Any], busy: str) -> None:
     _renew(path, mine)
     # Of two processes that found it free at once, the one that wrote last has it.
     if _lease(path).get("id") != mine["id"]:
-        raise errors.InputError(busy)
+        raise Busy(busy)
 
 
 def _check_free(path: str, busy: str) -> None:
@@ -102,9 +106,7 @@ def _check_free(path: str, busy: str) -> None:
     left = float(lease.get("until", 0)) - time.time()
     if left <= 0 or (lease.get("host") == socket.gethostname() and not _is_running(lease["pid"])):
         return
-    raise errors.InputError(
-        f"{busy} on {lease.get('host')}; if it was killed, this can start in {left:.0f} s"
-    )
+    raise Busy(f"{busy} on {lease.get('host')}; if it was killed, this can start in {left:.0f} s")
 
 
 def _renew(path: str, lease: dict[str, Any]) -> None:

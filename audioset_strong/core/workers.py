@@ -1,8 +1,20 @@
-"""Worker processes."""
+"""Worker processes, which run the code that their parent runs."""
 
+import contextlib
+import importlib.machinery
 import multiprocessing
 import os
+import sys
+import tempfile
 import threading
+from collections.abc import Callable, Iterator
+from multiprocessing.context import BaseContext
+from typing import IO
+
+from audioset_strong.core import errors
+
+_PACKAGE = __package__.partition(".")[0]
+_START_S = 300.0  # by which a worker has started even on a busy machine
 
 
 def exit_with_parent() -> None:
@@ -21,3 +33,64 @@ def exit_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="exit_with_parent").start()
+
+
+def shadowed() -> bool:
+    """Whether Python, started here, would find another copy of this package than the one in use.
+
+    A new interpreter looks into the working directory first, which may be a clone of the project
+    while an installed copy is in use.
+    """
+    here = importlib.machinery.PathFinder.find_spec(_PACKAGE, [os.getcwd()])
+    ours = sys.modules[_PACKAGE].__file__
+    return here is not None and (
+        here.origin is None or ours is None or not os.path.samefile(here.origin, ours)
+    )
+
+
+def fork_server(preload: str, initializer: Callable[[], None]) -> BaseContext:
+    """A context whose workers are forks of a process that has imported a module, and no more.
+
+    They start at once and share its memory. Forking this process, which may have used TensorFlow,
+    is not safe.
+
+    Args:
+      preload: name of the module.
+      initializer: of the workers; one is started and ended here, to see whether they can start.
+
+    Raises:
+      errors.InputError: a worker ends with an error before it has done anything, or hangs.
+    """
+    context = multiprocessing.get_context("forkserver")
+    # The server imports without regard to what this process found. Without it, each worker imports
+    # by itself, from the right place.
+    context.set_forkserver_preload([] if shadowed() else [preload])
+    with tempfile.TemporaryFile() as log:
+        with _stderr_to(log):
+            worker = context.Process(target=initializer, daemon=True)
+            worker.start()
+        worker.join(_START_S)
+        code = worker.exitcode
+        if code is None:
+            worker.kill()
+        if code != 0:
+            log.seek(0)
+            lines = log.read().decode(errors="replace").strip().splitlines()
+            problem = "no sign of life" if code is None else f"exit code {code}"
+            words = "; ".join([problem, *lines[-1:]])
+            raise errors.InputError(f"worker processes cannot start ({words})")
+    return context
+
+
+@contextlib.contextmanager
+def _stderr_to(file: IO[bytes]) -> Iterator[None]:
+    """Within the block, new processes write their errors to a file."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(stderr, 2)
+        os.close(stderr)

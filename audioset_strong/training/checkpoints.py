@@ -35,6 +35,10 @@ _PARTIAL = ".partial"
 _UNREADABLE = (AssertionError, ValueError, IndexError, RuntimeError, tf.errors.OpError)
 
 
+class UnreadableError(errors.InputError):
+    """A checkpoint that is damaged, or of another model."""
+
+
 @dataclasses.dataclass(frozen=True)
 class LoadedModel:
     """A trained model.
@@ -221,8 +225,8 @@ def load_weights(model: keras.Model, checkpoint: str, *, ema: bool = False) -> N
         are averages already, remain the model's.
 
     Raises:
-      errors.InputError: the checkpoint is of another model, cannot be read, or holds no moving
-        average although one is asked for.
+      UnreadableError: the checkpoint is of another model, or cannot be read.
+      errors.InputError: it holds no moving average although one is asked for.
     """
     averages = optimizers.average_variables(model) if ema else []
     if ema and not _holds(checkpoint, "averages/"):
@@ -234,7 +238,7 @@ def load_weights(model: keras.Model, checkpoint: str, *, ema: bool = False) -> N
         status = tf.train.Checkpoint(**stored).read(checkpoint)
         status.assert_existing_objects_matched()
     except _UNREADABLE as error:
-        raise errors.InputError(
+        raise UnreadableError(
             f"{checkpoint}: does not hold the weights of this model ({errors.first_line(error)})"
         ) from error
     status.expect_partial()  # the optimizer's slots are only for resuming

@@ -3,15 +3,19 @@
 import contextlib
 import json
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from audioset_strong.core import choices, errors
 
 STRATEGIES = ONE_DEVICE, MIRRORED, MULTI_WORKER, TPU = choices.STRATEGIES
+_MESSAGE_BYTES = 1000  # of the line in which a worker tells the others why it ends
 
 
 def make(name: str, tpu: str | None = None) -> tf.distribute.Strategy:
@@ -20,7 +24,7 @@ def make(name: str, tpu: str | None = None) -> tf.distribute.Strategy:
     Args:
       name: "one_device", the first GPU or else the CPU; "mirrored", all GPUs of this machine (or
         all logical CPUs); "multi_worker", one process per machine, which find each other by the
-        environment variable TF_CONFIG; "tpu".
+        environment variable TF_CONFIG, and wait until all have been started; "tpu".
       tpu: name or address of the TPU; by default that of this TPU VM.
 
     Raises:
@@ -35,7 +39,9 @@ def make(name: str, tpu: str | None = None) -> tf.distribute.Strategy:
         )
     if name == MULTI_WORKER:
         _check_tf_config()
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        with _ended_by_ctrl_c():
+            logging.info("waiting for the other workers of TF_CONFIG = %s", os.environ["TF_CONFIG"])
+            return tf.distribute.MultiWorkerMirroredStrategy()
     if name == TPU:
         try:
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu or "local")
@@ -64,6 +70,29 @@ def _check_tf_config() -> None:
     raise errors.InputError(
         f"TF_CONFIG = {text!r}: the multi_worker strategy needs it, like {json.dumps(example)}"
     )
+
+
+@contextlib.contextmanager
+def _ended_by_ctrl_c() -> Iterator[None]:
+    """Lets Ctrl-C end the process at once, as Python cannot while TensorFlow waits for workers.
+
+    TensorFlow takes SIGTERM for itself when it begins to wait; afterwards Python has it back.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def is_tpu(strategy: tf.distribute.Strategy) -> bool:
+    """Whether the replicas are TPU cores."""
+    return isinstance(strategy, tf.distribute.TPUStrategy)
 
 
 def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
@@ -113,6 +142,39 @@ def of_workers(strategy: tf.distribute.Strategy, values: Sequence[float]) -> np.
     with reporting_lost_workers(strategy):
         total = _sum_over_workers(strategy, tf.constant(mine)).numpy()
     return total * len(mine) / strategy.num_replicas_in_sync  # each replica has added its worker's
+
+
+@contextlib.contextmanager
+def ending_together(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Ends all workers when an error ends one of them within the block.
+
+    Without it the others would wait in their next exchange for a worker that does not come.
+
+    Args:
+      strategy: of the run. All its workers must enter this, equally often, and exchange nothing
+        within the block that an error may keep one of them from.
+
+    Raises:
+      errors.InputError: another worker has failed; the message is that of its error.
+    """
+    try:
+        yield
+    except Exception as error:
+        with contextlib.suppress(errors.InputError):  # another worker is gone: this one ends anyway
+            _failures(strategy, errors.first_line(error) or type(error).__name__)
+        raise
+    for worker, failure in enumerate(_failures(strategy, "")):
+        if failure:
+            raise errors.InputError(f"worker {worker} has failed: {failure}")
+
+
+def _failures(strategy: tf.distribute.Strategy, mine: str) -> list[str]:
+    """Why each worker fails; "" if it does not."""
+    if not is_multi_worker(strategy):
+        return []
+    said = mine.encode()[:_MESSAGE_BYTES].ljust(_MESSAGE_BYTES, b"\0")
+    heard = of_workers(strategy, list(said)).astype(np.uint8)
+    return [bytes(row).rstrip(b"\0").decode(errors="ignore") for row in heard]
 
 
 @tf.function

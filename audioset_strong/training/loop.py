@@ -6,11 +6,10 @@ on a CPU it ends with exactly the weights of a run that was never stopped.
 """
 
 import contextlib
-import dataclasses
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -19,7 +18,7 @@ from absl import logging
 
 from audioset_strong.audio.features import DEFAULT_FRONT_END, FrontEnd
 from audioset_strong.core import errors, files, locks, progress
-from audioset_strong.inputs import damage, joint_datasets, opened_sources
+from audioset_strong.inputs import damage
 from audioset_strong.inputs.augmentation import Augmentation
 from audioset_strong.inputs.training_sources import Source
 from audioset_strong.inputs.training_stream import StreamSettings
@@ -28,17 +27,14 @@ from audioset_strong.models import complexity
 from audioset_strong.training import (
     checkpoints,
     distribution,
-    initialization,
     lengths,
-    losses,
     monitoring,
+    planning,
     resuming,
     retention,
-    run_info,
     workdirs,
 )
-from audioset_strong.training.lengths import RunLength
-from audioset_strong.training.run_info import RunInfo
+from audioset_strong.training.planning import Plan
 from audioset_strong.training.settings import TrainSettings
 from audioset_strong.training.state import TrainState
 from audioset_strong.training.step import TrainStep
@@ -80,168 +76,98 @@ def train(
         with.
       strategy: see `distribution.make`; one device by default.
       profile_steps: first and last step to profile for TensorBoard.
-      config_text: shown in TensorBoard and in the log: the bindings that all this comes from.
+      config_text: the bindings that all this comes from, as `gin_files.parse` returns them: for
+        the log, TensorBoard and `workdirs.claim`; none by default.
 
     Raises:
       errors.InputError: bad settings or data, or a workdir of another run, all before any work; a
-        loss that becomes non-finite; another worker that is gone.
+        loss that becomes non-finite; another worker that has failed or is gone.
       SystemExit: the run was stopped by a signal; the code is the shell's for that signal.
     """
     strategy = strategy or tf.distribute.get_strategy()
-    settings.check_start(init_from)
-    settings.check_replicas(strategy.num_replicas_in_sync)
-    monitoring.check_profile_steps(profile_steps)
-    keras.utils.set_random_seed(settings.seed)
-    loss = settings.loss()
-    train_input = TrainInput(
-        sources=tuple(sources),
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        front_end=front_end,
-        augmentation=augmentation or Augmentation(),
-        framing_rule=framing_rule,
-        known_labels=loss.needs_known_labels,
-        stream=stream or StreamSettings(),
-        strategy=strategy,
-    )
-    run, length = _describe(train_input, settings, init_from)
-    start = resuming.find_start(workdir, run, extend=extend)
-    resuming.check_workers(strategy, start, run=run, config_text=config_text)
-    if start.finished:
+    with distribution.ending_together(strategy):
+        monitoring.check_profile_steps(profile_steps)
+        if config_text and distribution.is_chief(strategy):
+            workdirs.check(workdir, config_text, extend=extend)
+        train_input = TrainInput(
+            sources=tuple(sources),
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            front_end=front_end,
+            augmentation=augmentation or Augmentation(),
+            framing_rule=framing_rule,
+            known_labels=settings.loss().needs_known_labels,
+            stream=stream or StreamSettings(),
+            strategy=strategy,
+        )
+        plan = planning.make(workdir, settings, train_input, init_from=init_from, extend=extend)
+    resuming.check_workers(strategy, plan.start, run=plan.run, config_text=config_text)
+    if plan.start.finished:
         logging.info("%s: already trained", workdir)
         return
-    state = _build(run, settings, strategy)
-    initialized = None
-    if start.checkpoint:
-        state.restore(start.checkpoint)
-    elif init_from:
-        initialized = state.start_from(run.vocabulary, init_from, front_end=front_end)
-        run = dataclasses.replace(run, init_weights=str(initialized["weights"]))
-    loop = _Loop(workdir, settings, length=length, state=state, train_input=train_input, loss=loss)
+    keras.utils.set_random_seed(settings.seed)
+    state = plan.build_state(strategy)  # workers exchange its variables
     with contextlib.ExitStack() as stack:
-        if loop.chief:
-            with files.writing(workdir):
-                files.make_directory(workdir)
-            stack.enter_context(locks.locked(workdir, "training in it"))
-            checkpoints.remove_leftovers(workdir)
-            if start.begun:
-                resuming.extend(workdir, run, start.begun)
-            else:
-                _write_facts(workdir, run, settings, state.net, initialized)
-        monitor = monitoring.Monitor(
-            workdir,
-            state.net,
-            run=run,
-            settings=settings,
-            preview=train_input.preview,
-            chief=loop.chief,
-            profile_steps=profile_steps,
-        )
-        stack.enter_context(monitor)
-        logging.info("training in %s with\n%s", workdir, config_text)
-        logging.info("reading %s", train_input.reading_in_words())
-        _log_size(state, length, settings)
-        monitor.begin(state.step, config_text)
+        with distribution.ending_together(strategy):
+            run, initialized = plan.restore(state)
+            loop = _Loop(workdir, plan, state=state, train_input=train_input)
+            if loop.chief:
+                stack.enter_context(_taken(workdir, config_text, extend=extend))
+                if plan.start.begun:
+                    resuming.extend(workdir, run, plan.start.begun)
+                else:
+                    plan.write_facts(workdir, state.net, run, initialized)
+            monitor = monitoring.Monitor(
+                workdir,
+                state.net,
+                run=run,
+                settings=settings,
+                preview=train_input.preview,
+                chief=loop.chief,
+                profile_steps=profile_steps,
+            )
+            stack.enter_context(monitor)
+            logging.info("training in %s with\n%s", workdir, config_text)
+            logging.info("reading %s", train_input.reading_in_words())
+            _log_size(state, plan)
+            monitor.begin(state.step, config_text)
         loop.run(monitor)
 
 
-def _log_size(state: TrainState, length: RunLength, settings: TrainSettings) -> None:
+@contextlib.contextmanager
+def _taken(workdir: str, config_text: str, *, extend: bool) -> Iterator[None]:
+    """Makes a workdir that of the run that `config_text` describes, and keeps others out of it."""
+    with files.writing(workdir):
+        files.make_directory(workdir)
+    with locks.locked(workdir, "training in it"):
+        if config_text:
+            workdirs.claim(workdir, config_text, extend=extend)
+        checkpoints.remove_leftovers(workdir)
+        yield
+
+
+def _log_size(state: TrainState, plan: Plan) -> None:
     """Says how large the network is, how long the run, and what it takes on the disk."""
     logging.info("%s: %s", state.net.name, complexity.measure(state.net))
-    logging.info("%s", length.in_words())
-    disk = length.disk_in_words(*state.checkpoint_bytes(), settings.keep_checkpoints)
-    logging.info("%s", disk)
-
-
-def _describe(
-    train_input: TrainInput, settings: TrainSettings, init_from: str | None
-) -> tuple[RunInfo, RunLength]:
-    """The facts of a run, from its settings and the datasets of its sources."""
-    front_end, sources = train_input.front_end, tuple(train_input.sources)
-    datasets = [path for source in sources for path in source.datasets]
-    infos = joint_datasets.read_infos(datasets, front_end)
-    clips = {path: info.num_clips for path, info in zip(datasets, infos, strict=True)}
-    length = settings.length(lengths.epoch_examples(sources, clips))
-    run = RunInfo(
-        front_end=front_end,
-        sources=sources,
-        vocabulary=infos[0].vocabulary,
-        data_fingerprint=joint_datasets.fingerprint(datasets),
-        datasets=run_info.dataset_facts(datasets, infos),
-        seed=settings.seed,
-        batch_size=settings.batch_size,
-        total_steps=length.total_steps,
-        total_epochs=length.total_epochs,
-        framing_rule=train_input.framing_rule,
-        precision=settings.precision,
-        ema_decay=settings.ema_decay,
-        init_from=init_from,
-        augmentation=dataclasses.asdict(train_input.augmentation),
-        stream=dataclasses.asdict(train_input.stream),
-        versions=run_info.current_versions(),
-    )
-    return run, length
-
-
-def _build(run: RunInfo, settings: TrainSettings, strategy: tf.distribute.Strategy) -> TrainState:
-    return TrainState.build(
-        settings,
-        len(run.vocabulary),
-        total_steps=run.total_steps,
-        input_shape=run.front_end.patch_shape,
-        class_priors=_class_priors(run, settings),
-        strategy=strategy,
-    )
-
-
-def _class_priors(run: RunInfo, settings: TrainSettings) -> np.ndarray | None:
-    return opened_sources.class_priors(run.sources) if settings.prior_bias else None
-
-
-def _write_facts(
-    workdir: str,
-    run: RunInfo,
-    settings: TrainSettings,
-    net: keras.Model,
-    initialized: Mapping[str, object] | None,
-) -> None:
-    """Writes what a workdir holds besides checkpoints and events, before the first step."""
-    if settings.precision != "float32":
-        # Whoever evaluates or uses the model rebuilds it, with layers that compute in float32.
-        net = settings.model(
-            num_classes=len(run.vocabulary),
-            input_shape=run.front_end.patch_shape,
-            class_priors=_class_priors(run, settings),
-        )
-    with files.writing(workdir):
-        run.write(workdir)
-        checkpoints.save_model_description(workdir, net)
-        if initialized:
-            initialization.write_report(workdir, initialized)
+    logging.info("%s", plan.length.in_words())
+    kept = plan.settings.keep_checkpoints
+    logging.info("%s", plan.length.disk_in_words(*state.checkpoint_bytes(), kept))
 
 
 class _Loop:
     """Runs the steps of a run, a few at a time, with checkpoints in between."""
 
-    def __init__(
-        self,
-        workdir: str,
-        settings: TrainSettings,
-        *,
-        length: RunLength,
-        state: TrainState,
-        train_input: TrainInput,
-        loss: losses.SigmoidCrossEntropy,
-    ):
+    def __init__(self, workdir: str, plan: Plan, *, state: TrainState, train_input: TrainInput):
+        settings = plan.settings
         self._workdir, self._settings, self._state = workdir, settings, state
-        self._length = length
+        self._length = plan.length
         self._input, self._strategy = train_input, train_input.strategy
         self.chief = distribution.is_chief(self._strategy)
         self._datasets = [path for source in train_input.sources for path in source.datasets]
         self._batches = train_input.batches(state.step)
         self._run_steps = TrainStep(
             state,
-            loss,
+            settings.loss(),
             strategy=self._strategy,
             to_model_input=train_input.to_model_input,
             clip_norm=settings.clip_norm,

@@ -1,4 +1,9 @@
-"""What people watch in TensorBoard while a model trains."""
+"""What people watch in TensorBoard while a model trains.
+
+It sorts groups of tags by their names, upper case first: `Training` holds what is watched first,
+`details`, `memory`, `inputs`, `run` and `weights` everything else. `evaluation.dashboard` names the
+groups of evaluation.
+"""
 
 import contextlib
 import os
@@ -18,6 +23,7 @@ from audioset_strong.training import workdirs
 from audioset_strong.training.run_info import RunInfo
 from audioset_strong.training.settings import TrainSettings
 
+FIRST = ("loss", "learning_rate")  # scalars that are watched first
 _PICTURES = 6
 _SCALE = 3  # pixels per log-mel value
 
@@ -73,8 +79,10 @@ class Monitor(contextlib.AbstractContextManager):
           step: number of steps done.
           config_text: the bindings that the run comes from.
         """
-        for name, text in (("config", config_text), ("run", self._run.summary())):
-            tf.summary.text(name, "\n".join(f"    {line}" for line in text.splitlines()), step)
+        for name, text in (("config", config_text), ("facts", self._run.summary())):
+            tf.summary.text(
+                f"run/{name}", "\n".join(f"    {line}" for line in text.splitlines()), step
+            )
         if self._chief:
             self._write_inputs(step)
 
@@ -114,15 +122,24 @@ def next_multiple(step: int, every: int) -> int:
     return (step // every + 1) * every
 
 
+def scalar_tag(name: str) -> str:
+    """The tag of a scalar of training.
+
+    >>> scalar_tag("loss"), scalar_tag("gradient_norm")
+    ('Training/loss', 'details/gradient_norm')
+    """
+    return f"{'Training' if name in FIRST else 'details'}/{name}"
+
+
 def write_scalars(values: Mapping[str, float], step: int) -> None:
     """Writes scalars to the default event writer, with the memory in use.
 
     Args:
-      values: scalars by tag.
+      values: scalars by name.
       step: of the scalars.
     """
     for name, value in values.items():
-        tf.summary.scalar(name, value, step)
+        tf.summary.scalar(scalar_tag(name), value, step)
     tf.summary.scalar("memory/host_mb", _resident_mb(), step)
     for i, device in enumerate(tf.config.list_logical_devices("GPU")):
         used = tf.config.experimental.get_memory_info(device.name)["peak"] / 2**20
@@ -156,7 +173,7 @@ def write_inputs(
     grey = np.clip((log_mel - low) / (high - low), 0.0, 1.0)
     upright = grey.transpose(0, 2, 1)[:, ::-1, :, np.newaxis]  # high frequencies on top
     large = upright.repeat(_SCALE, axis=1).repeat(_SCALE, axis=2)
-    tf.summary.image("inputs", large.astype(np.float32), step, max_outputs=len(large))
+    tf.summary.image("inputs/patches", large.astype(np.float32), step, max_outputs=len(large))
     rows = ["| picture | clip | start | labels |", "|---|---|---|---|"]
     for i in range(len(log_mel)):
         labels = arrays["labels"][i]
@@ -167,7 +184,7 @@ def write_inputs(
         start = int(arrays["start"][i]) / front_end.sample_rate
         clip_id = arrays["clip_id"][i].decode()
         rows.append(f"| {i} | {clip_id} | {start:.2f} s | {', '.join(named) or '-'} |")
-    tf.summary.text("input_labels", "\n".join(rows), step)
+    tf.summary.text("inputs/labels", "\n".join(rows), step)
 
 
 def write_histograms(net: keras.Model, step: int) -> None:

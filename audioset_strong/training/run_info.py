@@ -39,7 +39,7 @@ _LATER = ("init_weights", "total_epochs")
 
 @dataclasses.dataclass(frozen=True)
 class DatasetFacts:
-    """A dataset that a run was trained on, as it was when the run began.
+    """A dataset that a run was trained or measured on, as it was then.
 
     All but path and name are None if they are not known, as in the `run.json` that upgrade_run.py
     writes for a run of an older version whose datasets are gone.
@@ -48,7 +48,7 @@ class DatasetFacts:
       path: where it was.
       name: name of the dataset.
       fingerprint: hash of its `dataset_info.json`.
-      clips, hours, weak_clips, strong_clips, negative_clips: as in `DatasetInfo`.
+      clips, hours, weak_clips, strong_clips, negative_clips, split: as in `DatasetInfo`.
     """
 
     path: str
@@ -59,6 +59,7 @@ class DatasetFacts:
     weak_clips: int | None = None
     strong_clips: int | None = None
     negative_clips: int | None = None
+    split: str | None = None
 
     @classmethod
     def of(cls, path: str, info: DatasetInfo) -> "DatasetFacts":
@@ -77,6 +78,7 @@ class DatasetFacts:
             weak_clips=info.weak_clips,
             strong_clips=info.strong_clips,
             negative_clips=info.negative_clips,
+            split=info.split,
         )
 
 

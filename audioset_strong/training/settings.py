@@ -62,7 +62,8 @@ class TrainSettings:
         None for no average.
       precision: arithmetic of the layers, "float32", "bfloat16" or "float16" (with loss scaling);
         weights, logits and loss are always float32.
-      jit_compile: whether XLA compiles the step on GPUs; on TPUs it always does, on CPUs never.
+      jit_compile: whether XLA compiles the step on GPUs; on TPUs it always does, on CPUs never. A
+        step that XLA cannot compile is refused before the run begins, on any device.
       fine_tune: whether the run is meant to start from a trained model, so that it is refused
         without one.
       prior_bias: whether the output biases start at the classes' rates in the training data.

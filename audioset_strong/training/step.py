@@ -1,5 +1,6 @@
 """The training step: batches in, better weights out, on one device or many."""
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 
@@ -14,7 +15,8 @@ from audioset_strong.training.state import TrainState
 # How XLA begins to tell what it cannot compile.
 _UNSUPPORTED = re.compile(
     r"(Detected unsupported operations when trying to compile graph [^\n]*\n?[^\n]*"
-    r"|[^\n]*(?:not compilable|XLA can't|No registered '\w+' OpKernel for XLA)[^\n]*)"
+    r"|[^\n]*(?:not compilable|XLA can't|No registered '\w+' OpKernel for XLA)[^\n]*"
+    r"|(?<=Failed getting HLO text: ')[^\n]*)"
 )
 
 
@@ -80,17 +82,29 @@ class TrainStep:
         Raises:
           errors.InputError: XLA is to compile the step, as it always does on TPUs, and cannot.
         """
-        try:
+        with _reporting_what_xla_cannot_compile():
             return self._run(batches, tf.constant(count))
-        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
-            reason = _UNSUPPORTED.search(str(error))
-            if not reason:
-                raise
-            raise errors.InputError(
-                f"the training step cannot be compiled by XLA: {' '.join(reason[0].split())}; "
-                "leave this operation out of the model, loss or optimizer, or train with "
-                "train.jit_compile = False on a device that does not need XLA (TPUs do)"
-            ) from error
+
+    def check_compiles(self, batch: TrainBatch, *, whole: bool) -> None:
+        """Has XLA read the step, which takes a fraction of compiling it; no step is made.
+
+        Args:
+          batch: like those of one replica; its values do not matter.
+          whole: whether all of `make` is compiled, as on TPUs, or what `jit_compile` compiles.
+
+        Raises:
+          errors.InputError: XLA cannot compile it.
+        """
+        compiled: Callable = self.make
+        arguments: tuple = (batch,)
+        if not whole:
+            compiled, batch = self._loss_and_gradients, self._to_model_input(batch)
+            part = len(batch["labels"]) // self._accumulate
+            both = batch["labels"][:part]
+            arguments = (batch["log_mel"][:part], both, both)
+        function = tf.function(compiled, jit_compile=True, autograph=False)
+        with _reporting_what_xla_cannot_compile():
+            function.experimental_get_compiler_ir(*arguments)(stage="hlo")
 
     def _check_meeting(self, *, jit_compile: bool) -> None:
         """Replicas cannot meet within loops and functions, as synchronized batch norm has them."""
@@ -205,6 +219,22 @@ class TrainStep:
             # Keras sums over the replicas what they apply; here they have the sum already.
             factor /= self._replicas
         return [gradient * factor for gradient in gradients]
+
+
+@contextlib.contextmanager
+def _reporting_what_xla_cannot_compile() -> Iterator[None]:
+    try:
+        yield
+    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, ValueError) as error:
+        reason = _UNSUPPORTED.search(str(error))
+        if not reason:
+            raise
+        said = " ".join(reason[0].split()).removesuffix(" The op is created at:")
+        raise errors.InputError(
+            f"the training step cannot be compiled by XLA: {said}; "
+            "leave this operation out of the model, loss or optimizer, or train with "
+            "train.jit_compile = False on a device that does not need XLA (TPUs do)"
+        ) from error
 
 
 def _is_synchronized(layer: keras.Layer) -> bool:

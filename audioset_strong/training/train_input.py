@@ -68,6 +68,12 @@ class TrainInput:
             batch, front_end=self.front_end, augmentation=self.augmentation
         )
 
+    def zeros(self) -> TrainBatch:
+        """A batch of zeros, of the shapes and types of those that each replica gets."""
+        share = BatchShare(self.strategy.num_replicas_in_sync)
+        drawn = self._draw(0, self._in_this_process, share).map(_without_strings).element_spec
+        return cast(TrainBatch, {name: tf.zeros(s.shape, s.dtype) for name, s in drawn.items()})
+
     def preview(self, count: int, step: int) -> TrainBatch:
         """The first examples of the batch that is trained after a step, as the model gets them.
 

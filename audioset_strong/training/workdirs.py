@@ -34,8 +34,8 @@ SELECTION_FILE = "selection.json"
 # Where evaluation keeps its results: of the weights, and of their moving average.
 EVAL_DIRS = EVAL_DIR, EMA_DIR = ("eval", "eval_ema")
 RESULTS_FILE = "results.csv"
-# A run that stopped at its first check (a wrong data directory, say) left only its config, and an
-# evaluation that was waiting for the run left its folder.
+# A run that was killed before run.json, or that an earlier version refused at its first check, left
+# only its config; an evaluation that was waiting for the run left its folder.
 _NO_SIGN_OF_A_RUN = {CONFIG_FILE, locks.LOCK, *EVAL_DIRS}
 # Bindings that do not change what is learnt, so that a run may continue with other ones.
 _FREE = {
@@ -53,47 +53,58 @@ _FREE = {
 _LENGTH = {f"train.total_{unit}" for unit in ("steps", "epochs", "examples")}
 
 
-def claim(workdir: str, config: str, *, extend: bool = False) -> None:
-    """Makes `workdir` the directory of the run that `config` describes, or checks that it is.
+def check(workdir: str, config: str, *, extend: bool = False) -> None:
+    """Checks that `workdir` is, or can become, the directory of the run that `config` describes.
 
-    A run may continue with another `config` as far as that does not change what is learnt; the
-    workdir then holds the new one.
+    A run may continue with another `config` as far as that does not change what is learnt.
 
     Args:
-      workdir: created if it does not exist.
+      workdir: need not exist.
       config: the bindings as canonical text, as `gin_files.parse` returns them.
       extend: whether the length of the run may be another one, too.
 
     Raises:
       errors.InputError: the directory holds a run of another config, or files that are not a run's.
     """
-    path = os.path.join(workdir, CONFIG_FILE)
     try:
         found = set(files.names(workdir))
     except OSError as error:
         reason = files.reason(error)
         raise errors.InputError(f"{workdir}: {reason}; take another --workdir") from error
     begun = {name for name in found - _NO_SIGN_OF_A_RUN if not name.endswith(files.TEMPORARY)}
-    if begun and CONFIG_FILE in found:
-        with files.reading(path):
-            stored = files.read_text(path)
-        difference = _difference(stored, config, ignoring=_FREE | (_LENGTH if extend else set()))
-        if difference:
-            raise errors.InputError(
-                f"{workdir} holds a run of another config: {difference}; take another --workdir, "
-                "or the same gin files and bindings"
-            )
-        if stored != config:
-            with files.writing(path):
-                files.write_text(path, config)
+    if not begun:
         return
-    if begun:
+    if CONFIG_FILE not in found:
         raise errors.InputError(
             f"{workdir} holds something other than a run (no {CONFIG_FILE}); take another --workdir"
         )
+    ignored = _FREE | (_LENGTH if extend else set())
+    difference = _difference(_stored(workdir), config, ignoring=ignored)
+    if difference:
+        raise errors.InputError(
+            f"{workdir} holds a run of another config: {difference}; take another --workdir, or "
+            "the same gin files and bindings"
+        )
+
+
+def claim(workdir: str, config: str, *, extend: bool = False) -> None:
+    """Makes `workdir` the directory of the run that `config` describes; arguments as `check`'s.
+
+    Raises:
+      errors.InputError: see `check`; or the directory cannot be written.
+    """
+    check(workdir, config, extend=extend)
+    path = os.path.join(workdir, CONFIG_FILE)
     with files.writing(path):
         files.make_directory(workdir)
-        files.write_text(path, config)
+        if not files.exists(path) or _stored(workdir) != config:
+            files.write_text(path, config)
+
+
+def _stored(workdir: str) -> str:
+    path = os.path.join(workdir, CONFIG_FILE)
+    with files.reading(path):
+        return files.read_text(path)
 
 
 def _difference(stored: str, wanted: str, *, ignoring: Collection[str]) -> str | None:

@@ -19,7 +19,7 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def events():
-    """Reads event files: workdir -> {tag: [(step, value)]}."""
+    """Reads event files: workdir -> {tag: [(step, value)]}, scalars without their group."""
 
     def read(workdir):
         accumulator = event_accumulator.EventAccumulator(
@@ -27,11 +27,17 @@ def events():
         )
         accumulator.Reload()
         return {
-            tag: [(e.step, tf.make_ndarray(e.tensor_proto)) for e in accumulator.Tensors(tag)]
+            _without_group(tag): [
+                (e.step, tf.make_ndarray(e.tensor_proto)) for e in accumulator.Tensors(tag)
+            ]
             for tag in accumulator.Tags()["tensors"]
         }
 
     return read
+
+
+def _without_group(tag):
+    return tag.removeprefix("Training/").removeprefix("details/")
 
 
 @pytest.fixture(scope="session")

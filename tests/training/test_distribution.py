@@ -1,6 +1,5 @@
 """Training shared by devices and by processes."""
 
-import itertools
 import json
 import math
 import os
@@ -11,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from audioset_strong.core import errors
+from audioset_strong.core import errors, locks
 from audioset_strong.inputs import training_sources, training_stream
 from audioset_strong.training import checkpoints, distribution
 
@@ -76,10 +75,8 @@ _OPTIONS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("strategy", "schedule"),
-    [*itertools.product(_STRATEGIES[:3], _SCHEDULES), ("three_workers", "constant_schedule")],
-)
+@pytest.mark.parametrize("schedule", _SCHEDULES)
+@pytest.mark.parametrize("strategy", _STRATEGIES)
 def test_every_strategy_trains_with_every_schedule(
     server, data_dir, tmp_path, strategy, schedule, events
 ):
@@ -187,14 +184,18 @@ def _start_workers(server, flags, count=2, more=()):
     return started
 
 
+def _start(server, strategy, flags):
+    """Starts all processes of a run under a strategy."""
+    if strategy in ("two_workers", "three_workers"):
+        return _start_workers(server, flags, {"two_workers": 2, "three_workers": 3}[strategy])
+    if strategy == "mirrored":
+        return [server.start("train", *flags, "--strategy=mirrored", prelude=_TWO_CPUS)]
+    return [server.start("train", *flags)]
+
+
 def _train_with(server, strategy, flags):
     """Trains to the end under a strategy; returns what went to stderr if it failed."""
-    if strategy in ("two_workers", "three_workers"):
-        processes = _start_workers(server, flags, {"two_workers": 2, "three_workers": 3}[strategy])
-    elif strategy == "mirrored":
-        processes = [server.start("train", *flags, "--strategy=mirrored", prelude=_TWO_CPUS)]
-    else:
-        processes = [server.start("train", *flags)]
+    processes = _start(server, strategy, flags)
     codes = [process.wait() for process in processes]
     return "" if not any(codes) else "\n".join(process.stderr for process in processes)
 
@@ -256,6 +257,54 @@ def test_workers_with_different_settings_end(server, data_dir, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("failing", "count", "more", "line"),
+    [
+        (1, 2, "--gin_param=train.batch_siz = 3", "gin binding 'train.batch_siz = 3': Configur"),
+        (2, 3, "--data_dir=/nowhere", "/nowhere/train: no converted dataset"),
+        (0, 2, "--workdir={tmp_path}/other", "{tmp_path}/other holds something other than a run"),
+        (0, 2, "--workdir={tmp_path}/taken", "{tmp_path}/taken: another process is training in it"),
+    ],
+    ids=["bindings", "data", "workdir", "lock"],
+)
+def test_a_worker_that_fails_before_the_first_step_ends_all_with_its_line(
+    server, data_dir, tmp_path, failing, count, more, line
+):
+    for name in ("other", "taken"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "other" / "notes.txt").touch()
+    own = [(more.format(tmp_path=tmp_path),) if i == failing else () for i in range(count)]
+    line = line.format(tmp_path=tmp_path)
+    with locks.locked(tmp_path / "taken", "in use"):
+        flags = _flags(tmp_path / "run", data_dir, "--gin_param=train.batch_size = 12")
+        workers = _start_workers(server, flags, count, own)
+        assert [worker.wait() for worker in workers] == [2] * count
+    for index, worker in enumerate(workers):
+        assert "Traceback" not in worker.stderr
+        (said,) = (each for each in worker.stderr.splitlines() if each.startswith("error: "))
+        told = "" if index == failing else f"worker {failing} has failed: "
+        assert said.startswith(f"error: {told}{line}")
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_ctrl_c_ends_a_worker_that_waits_for_others(server, data_dir, tmp_path):
+    (port,) = _free_ports(1)
+    config = {
+        "cluster": {"worker": [f"localhost:{port}", "localhost:1"]},
+        "task": {"type": "worker", "index": 0},
+    }
+    prelude = f"import os; os.environ['TF_CONFIG'] = {json.dumps(json.dumps(config))}"
+    flags = _flags(tmp_path / "run", data_dir, "--strategy=multi_worker")
+    worker = server.start("train", *flags, prelude=prelude)
+    while "waiting for the other workers" not in worker.stderr:
+        time.sleep(0.1)
+    time.sleep(1.0)  # TensorFlow has begun to wait, or will find the signal
+    os.kill(worker.pid, signal.SIGINT)
+    assert worker.wait() == -signal.SIGINT
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
 def test_a_run_continues_with_another_number_of_devices_and_workers(
     server, data_dir, tmp_path, events
 ):
@@ -292,25 +341,30 @@ def test_synchronized_batch_norm_is_refused_where_replicas_cannot_meet(server, d
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", [0, 1])
-def test_a_killed_process_ends_the_other_and_both_go_on_from_the_last_checkpoint(
-    server, data_dir, tmp_path, killed, events
+@pytest.mark.parametrize(
+    ("strategy", "killed"),
+    [("mirrored", 0), ("two_workers", 0), ("two_workers", 1), ("three_workers", 2)],
+)
+def test_a_killed_process_ends_the_others_and_all_go_on_from_the_last_checkpoint(
+    server, data_dir, tmp_path, strategy, killed, events
 ):
-    flags = _flags(tmp_path / "run", data_dir, "--gin_param=train.total_steps = 4000")
-    workers = _start_workers(server, flags)
+    bindings = ("train.total_steps = 4000", "train.batch_size = 12")
+    flags = _flags(tmp_path / "run", data_dir, *(f"--gin_param={each}" for each in bindings))
+    processes = _start(server, strategy, flags)
     while not checkpoints.newest(str(tmp_path / "run")):
         time.sleep(0.1)
-    os.kill(workers[killed].pid, signal.SIGKILL)
-    other = workers[1 - killed]
-    assert other.wait() not in (0, None)
-    assert "start all of them again to continue from the last checkpoint" in other.stderr
+    os.kill(processes[killed].pid, signal.SIGKILL)
+    assert processes.pop(killed).wait() == -signal.SIGKILL
+    for other in processes:
+        assert other.wait() not in (0, None)
+        assert "start all of them again to continue from the last checkpoint" in other.stderr
     last = checkpoints.newest(str(tmp_path / "run"))[0]
-    workers = _start_workers(server, flags)
+    processes = _start(server, strategy, flags)
     while checkpoints.newest(str(tmp_path / "run"))[0] <= last:
         time.sleep(0.1)
-    for worker in workers:
-        os.kill(worker.pid, signal.SIGTERM)
-    assert [worker.wait() for worker in workers] == [128 + signal.SIGTERM] * 2
+    for process in processes:
+        os.kill(process.pid, signal.SIGTERM)
+    assert {process.wait() for process in processes} == {128 + signal.SIGTERM}
     first = min(step for step in _losses(events(tmp_path / "run")) if step > last)
     assert first == last + 1
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing import event_accumulator
 
 from audioset_strong.audio import features
 from audioset_strong.audio.features import FrontEnd
@@ -85,6 +86,9 @@ def test_checkpoints_and_a_finishing_mark_are_where_the_evaluator_looks(trained)
 
 def test_tensorboard_shows_loss_gradient_norm_learning_rate_speed_and_config(trained, events):
     logged = events(trained)
+    found = event_accumulator.EventAccumulator(str(trained / "train"), {"tensors": 0}).Reload()
+    # TensorBoard sorts them so, upper case first.
+    assert sorted(found.Tags()["tensors"])[:2] == ["Training/learning_rate", "Training/loss"]
     steps = [10, 20, 30, 40, 50, 60]
     for tag in ("loss", "gradient_norm", "learning_rate"):
         assert [step for step, _ in logged[tag]] == steps
@@ -93,9 +97,9 @@ def test_tensorboard_shows_loss_gradient_norm_learning_rate_speed_and_config(tra
     assert all(value > 0 for _, value in logged["gradient_norm"])
     # That of the first call would be the time of building the graph.
     assert [step for step, _ in logged["examples_per_second"]] == steps[1:]
-    ((_, config),) = logged["config"]
+    ((_, config),) = logged["run/config"]
     assert b"train.seed = 0" in config.item()
-    ((_, run),) = logged["run"]
+    ((_, run),) = logged["run/facts"]
     assert b'"patches_per_clip": 1' in run.item()
 
 

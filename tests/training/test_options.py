@@ -133,7 +133,7 @@ def test_with_several_patches_a_clip_it_trains_and_shows_its_inputs(data_dir, tm
     stream = StreamSettings(patches_per_clip=8)
     workdir = train(tmp_path, data_dir, batch_size=8, stream=stream)
     assert sorted(series(events(workdir), "loss")) == [5, 10, 15, 20]
-    assert "inputs" in events(workdir)
+    assert "inputs/patches" in events(workdir)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
@@ -204,14 +204,14 @@ def test_tensorboard_shows_inputs_with_labels_memory_waiting_and_histograms(
 ):
     run = train(tmp_path / "run", data_dir, inputs_every=10, histograms_every=20)
     logged = events(run)
-    pictures = dict(logged["inputs"])
+    pictures = dict(logged["inputs/patches"])
     assert sorted(pictures) == [0, 10, 20]
     # Width and height, then a PNG each: 96 frames and 64 bands, three pixels a value.
     assert [int(size) for size in pictures[0][:2]] == [96 * 3, 64 * 3]
     first = tf.io.decode_png(pictures[0][2]).numpy()
     assert first.shape == (192, 288, 1)
     assert first.std() > 10
-    for step, text in dict(logged["input_labels"]).items():
+    for step, text in dict(logged["inputs/labels"]).items():
         # They are the first examples of the very batch that is trained next.
         (batch,) = take(1, toy_sources(str(data_dir)), 16, start_step=step)
         wanted = [

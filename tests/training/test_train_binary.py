@@ -145,7 +145,7 @@ def test_a_run_killed_and_stopped_again_and_again_ends_as_one_never_stopped(
         ),
         (["--init_from=/nowhere"], "/nowhere: neither a checkpoint nor a workdir"),
         (["--data_dir=/nowhere"], "/nowhere/train: no converted dataset"),
-        (["--workdir=/proc/run"], "/proc/run/config.gin: cannot be written"),
+        (["--workdir=/proc/run"], "/proc/run: cannot be written"),
     ],
 )
 def test_a_user_s_mistake_is_one_line_and_exit_code_2(server, data_dir, tmp_path, more, message):

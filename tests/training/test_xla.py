@@ -1,5 +1,6 @@
 """The whole step of a replica compiles with XLA, as TPUs need it, and gives the same numbers."""
 
+import dataclasses
 import functools
 import os
 
@@ -14,10 +15,12 @@ from audioset_strong.inputs import training_stream
 from audioset_strong.inputs.augmentation import Augmentation
 from audioset_strong.inputs.training_sources import Source
 from audioset_strong.inputs.training_stream import StreamSettings
+from audioset_strong.training import checkpoints, optimizers
 from audioset_strong.training.losses import SigmoidCrossEntropy
 from audioset_strong.training.settings import TrainSettings
 from audioset_strong.training.state import TrainState
 from audioset_strong.training.step import TrainStep
+from tests import toy_training
 from tests.toy_training import tiny
 
 _EVERYTHING = {
@@ -133,24 +136,91 @@ class _Spelled(keras.layers.Layer):
         return inputs + 0.0 * tf.strings.to_number(tf.strings.as_string(inputs))
 
 
-def test_a_step_that_xla_cannot_compile_is_one_line(data_dir):
-    def spelled(num_classes, **arguments):
-        net = tiny(num_classes, **arguments)
-        return keras.Model(net.inputs, _Spelled(dtype="float32")(net.outputs[0]))
+def _spelled(num_classes, **arguments):
+    net = tiny(num_classes, **arguments)
+    return keras.Model(net.inputs, _Spelled(dtype="float32")(net.outputs[0]))
 
-    settings = TrainSettings(batch_size=8, total_steps=2, checkpoint_every=2, model=spelled)
+
+def _step(model, **arguments):
+    settings = TrainSettings(batch_size=8, total_steps=2, checkpoint_every=2, model=model)
     strategy = tf.distribute.get_strategy()
     state = TrainState.build(
         settings, 4, total_steps=2, input_shape=(96, 64), class_priors=None, strategy=strategy
     )
-    step = TrainStep(
+    return TrainStep(
         state,
         SigmoidCrossEntropy(),
         strategy=strategy,
         to_model_input=lambda batch: batch,
-        jit_compile=True,
+        **arguments,
     )
+
+
+def _check_one_line(caught):
+    assert "\n" not in str(caught.value)
+    assert "created at" not in str(caught.value)
+
+
+def test_a_step_that_xla_cannot_compile_is_one_line(data_dir):
     batches = tf.data.Dataset.from_tensors(_batches(data_dir, {})[0]).repeat()
+    step = _step(_spelled, jit_compile=True)
     with pytest.raises(errors.InputError, match=r"cannot be compiled by XLA: .*AsString") as caught:
         step(iter(batches), 1)
-    assert "\n" not in str(caught.value)
+    _check_one_line(caught)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_step_is_read_by_xla_without_being_made(data_dir, whole):
+    (batch, _) = _batches(data_dir, {})
+    _step(tiny).check_compiles(batch, whole=whole)
+    with pytest.raises(errors.InputError, match=r"cannot be compiled by XLA: .*AsString") as caught:
+        _step(_spelled).check_compiles(batch, whole=whole)
+    _check_one_line(caught)
+
+
+def test_only_a_tpu_compiles_the_optimizer(data_dir):
+    class Spelling(keras.optimizers.SGD):
+        def update_step(self, gradient, variable, learning_rate):
+            zero = 0.0 * tf.strings.to_number(tf.strings.as_string(gradient))
+            super().update_step(gradient + zero, variable, learning_rate)
+
+    (batch, _) = _batches(data_dir, {})
+    step = _step(tiny)
+    optimizer = optimizers.build(lambda rate: Spelling(rate), 0.1, step._state.net)
+    step._state = dataclasses.replace(step._state, optimizer=optimizer)
+    step.check_compiles(batch, whole=False)
+    with pytest.raises(errors.InputError, match=r"cannot be compiled by XLA: .*AsString"):
+        step.check_compiles(batch, whole=True)
+
+
+def test_a_run_that_xla_cannot_compile_is_refused_before_its_workdir_exists(data_dir, tmp_path):
+    workdir = tmp_path / "run"
+    with pytest.raises(errors.InputError, match=r"cannot be compiled by XLA: .*AsString") as caught:
+        toy_training.train(
+            workdir, data_dir, model=_spelled, jit_compile=True, config_text="train.seed = 0\n"
+        )
+    _check_one_line(caught)
+    assert not workdir.exists()
+    toy_training.train(workdir, data_dir, model=_spelled, total_steps=5)  # without XLA it trains
+
+
+def test_a_run_that_xla_has_read_trains_as_any_other(data_dir, tmp_path):
+    stream = StreamSettings(features_on_device=True)
+    augmentation = Augmentation(gain_db=6.0, mixup_alpha=0.4)
+    weights = []
+    for jit_compile in (False, True):  # on a CPU the step itself is not compiled
+        workdir = toy_training.train(
+            tmp_path / str(jit_compile),
+            data_dir,
+            total_steps=5,
+            jit_compile=jit_compile,
+            ema_decay=0.9,
+            accumulate=2,
+            stream=stream,
+            augmentation=augmentation,
+        )
+        weights.append(checkpoints.load_model(str(workdir)).model.get_weights())
+    for left, right in zip(*weights, strict=True):
+        np.testing.assert_array_equal(left, right)
+    left, right = ((tmp_path / name / "model.json").read_text() for name in ("False", "True"))
+    assert left == right

@@ -112,7 +112,7 @@ def _bare_turn(net: Any, batch: dict[str, Any]) -> Turn:
     optimizer = optimizers.build(optimizers.adam, 1e-4, net)
     scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
-    @tf.function(jit_compile=_JIT_COMPILE.value or None)
+    @tf.function(jit_compile=_JIT_COMPILE.value or None, autograph=False)
     def one_step() -> tf.Tensor:
         with tf.GradientTape() as tape:
             logits = net(batch["log_mel"], training=True)
@@ -131,7 +131,7 @@ def _forward_turn(net: Any, batch: dict[str, Any]) -> Turn:
     """Logits alone."""
     import tensorflow as tf
 
-    @tf.function(jit_compile=_JIT_COMPILE.value or None)
+    @tf.function(jit_compile=_JIT_COMPILE.value or None, autograph=False)
     def logits() -> tf.Tensor:
         return net(batch["log_mel"], training=False)
 
@@ -242,7 +242,7 @@ def _launch(root: str, turn: int) -> dict[str, float]:
     events = event_accumulator.EventAccumulator(f"{workdir}/train")
     events.Reload()
     return {
-        "first step": events.Tensors("loss")[0].wall_time - began,
+        "first step": events.Tensors("Training/loss")[0].wall_time - began,
         "end": ended - began,
         "processors": sum(getattr(after, t) - getattr(before, t) for t in ("ru_utime", "ru_stime")),
     }
