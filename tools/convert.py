@@ -86,6 +86,13 @@ _BEAM_OPTION = flags.DEFINE_multi_string(
 _VALIDATION_SHARE = flags.DEFINE_float(
     "validation_share", 0.0, "Share of the videos that goes to NAME_validation instead."
 )
+_SPLIT_BY = flags.DEFINE_string(
+    "split_by",
+    None,
+    "What --validation_share keeps on one side, instead of videos: FILE.csv:COLUMN, a table whose "
+    "first column holds clip or video ids; or a regular expression that is searched in the path of "
+    r"each audio file, such as 'site\d+'.",
+)
 _MIN_SECONDS = flags.DEFINE_float("min_seconds", 0.1, "Shorter audio is left out.")
 _CLIP_TIMEOUT_S = flags.DEFINE_float(
     "clip_timeout_s", 60.0, "Decoding of a clip is given up after this time."
@@ -118,6 +125,7 @@ def main(argv: list[str]) -> None:
             runner=_RUNNER.value,
             beam_options=tuple(_BEAM_OPTION.value),
             validation_share=_VALIDATION_SHARE.value,
+            split_by=_SPLIT_BY.value,
             min_seconds=_MIN_SECONDS.value,
             clip_timeout_s=_CLIP_TIMEOUT_S.value,
             overwrite=_OVERWRITE.value,
@@ -132,6 +140,8 @@ def main(argv: list[str]) -> None:
         )
         statuses = ", ".join(f"{count} {status}" for status, count in info.statuses.items())
         print(f"  {statuses}: see {_OUTPUT_DIR.value}/{info.name}/{manifest.FILE_NAME}")
+        if info.files_on_both_sides:
+            print(f"  {info.files_on_both_sides} audio files have clips in the other split, too")
 
 
 def _front_end() -> "FrontEnd | None":

@@ -1,9 +1,11 @@
 """Finds the audio file of each clip in the layouts that downloads of AudioSet commonly have."""
 
 import glob
+import itertools
 import os
 import re
 import string
+import unicodedata
 from collections.abc import Iterator, Sequence
 
 from absl import logging
@@ -21,6 +23,7 @@ class AudioIndex:
 
     Recognised names, in any subfolder, are YTID_START, YTID_START_END and YTID, each also with a
     "Y" before the video id. START is in ms, or in seconds as 30, 30.0 or 30.000; END is ignored.
+    Hidden files and folders are passed over; `one_form` says which names are alike.
     """
 
     def __init__(self, directories: Sequence[str], pattern: str | None = None):
@@ -48,11 +51,11 @@ class AudioIndex:
         self._paths: dict[str, str] = {}  # by the name without extension, or the path below root
         self._by_start: dict[str, str] = {}  # by the name without end and extension
         shadowed = []
-        for root, path in (listed for directory in directories for listed in _files(directory)):
+        for root, path in itertools.chain.from_iterable(map(listed_files, directories)):
             stem, extension = os.path.splitext(path)
             if extension.lower() not in extensions:
                 continue
-            key = stem[len(root) :].strip("/") if by_path else os.path.basename(stem)
+            key = one_form(stem[len(root) :].strip("/") if by_path else os.path.basename(stem))
             if key in self._paths:
                 shadowed.append((path, self._paths[key]))
                 continue
@@ -87,8 +90,9 @@ class AudioIndex:
           (path, whether the name contains the start). A file named by the video id alone may
           contain the clip or the whole video. None where there is no file.
         """
+        ytid = one_form(ytid)
         if self._pattern is not None:
-            path = self._paths.get(_fill(self._pattern, ytid, start_ms, end_ms))
+            path = self._paths.get(one_form(_fill(self._pattern, ytid, start_ms, end_ms)))
             return (path, "{start_" in self._pattern) if path else None
         for prefix in ("", "Y"):
             for start in _spellings(start_ms):
@@ -98,6 +102,19 @@ class AudioIndex:
                     return path, True
         path = self._paths.get(ytid) or self._paths.get(f"Y{ytid}")
         return (path, False) if path else None
+
+
+def one_form(name: str) -> str:
+    """A file name as the ids of clips write it.
+
+    Accents are in Unicode's form NFC: file systems keep names as they were typed, or in form NFD.
+    Blanks, which clip ids cannot hold, are underscores.
+
+    >>> one_form("my dog")
+    'my_dog'
+    """
+    name = name.replace(" ", "_")
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def _spellings(ms: int) -> tuple[str, ...]:
@@ -137,8 +154,18 @@ def _split_pattern(pattern: str) -> tuple[str, str]:
     return stem.lstrip("/"), extension.lower()
 
 
-def _files(directory: str) -> Iterator[tuple[str, str]]:
-    """(root, path) of the files below a directory, or below all matches of a glob pattern."""
+def listed_files(directory: str) -> Iterator[tuple[str, str]]:
+    """Lists the files below a directory, or below all matches of a glob pattern.
+
+    Names that begin with a dot are passed over: macOS keeps a file ._NAME beside each NAME on disks
+    of other systems.
+
+    Yields:
+      (the directory that was listed, the path of a file).
+
+    Raises:
+      errors.InputError: the directory is missing or unreadable.
+    """
     if files.is_remote(directory):
         system = files.gfile(directory)
         is_directory, match, walk = system.isdir, system.glob, system.walk
@@ -151,9 +178,10 @@ def _files(directory: str) -> Iterator[tuple[str, str]]:
                 yield os.path.dirname(root), root
                 continue
             for folder, subfolders, names in walk(root):
-                subfolders.sort()
+                subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
                 for name in sorted(names):
-                    yield root, os.path.join(folder, name)
+                    if not name.startswith("."):
+                        yield root, os.path.join(folder, name)
     except Exception as error:  # every file system raises its own
         where = getattr(error, "filename", None) or directory
         raise errors.InputError(f"{where}: cannot be listed ({files.reason(error)})") from error

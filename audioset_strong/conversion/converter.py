@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from absl import logging
 
-from audioset_strong.conversion import finishing, plans, shard_writing
+from audioset_strong.conversion import finishing, plans, shard_writing, splitting
 from audioset_strong.conversion.request import ConversionRequest
 from audioset_strong.core import errors, files, locks, progress
-from audioset_strong.labels import metadata, ontology, vocabularies
+from audioset_strong.labels import ontology, vocabularies
 from audioset_strong.records import clip_index, clip_records, dataset_info, manifest
 
 _PLAN = "plan.json"  # in the work directory: the fingerprint of the conversion that was begun
@@ -67,7 +67,7 @@ def convert(request: ConversionRequest) -> list[dataset_info.DatasetInfo]:
         logging.warning("left out, since they are not in the vocabulary: %s", described)
     info = dataset_info.DatasetInfo(
         name=request.name,
-        split="all",
+        split=dataset_info.ALL,
         schema_version=clip_records.SCHEMA_VERSION,
         sample_rate=request.sample_rate,
         encoding=request.encoding,
@@ -78,26 +78,12 @@ def convert(request: ConversionRequest) -> list[dataset_info.DatasetInfo]:
         fingerprint=plans.fingerprint(request, vocabulary, plan=plan, ancestors=ancestors),
         ancestors=ancestors,
         front_end=request.log_mel_front_end,
+        split_by=request.split_by or "",
     )
     parts = _parts(request, plan, info)
     for part in parts:
         _check_target(_directory(request, part.info), part.info, overwrite=request.overwrite)
     return [_write_dataset(request, plan, part) for part in parts]
-
-
-def is_held_out(clip_id: str, share: float) -> bool:
-    """Whether a clip belongs to the validation split; its video decides, the same everywhere.
-
-    >>> is_held_out("abcdefghijk_30000", 0.99), is_held_out("abcdefghijk_30000", 0.01)
-    (True, False)
-
-    Args:
-      clip_id: YTID_STARTMS.
-      share: of the videos, in [0, 1); a larger share holds out more videos and none fewer.
-    """
-    ytid, _ = metadata.split_clip_id(clip_id)
-    digest = hashlib.sha256(b"split/" + ytid.encode()).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
 def _parts(
@@ -112,16 +98,25 @@ def _parts(
     reason = "no metadata file selected names it"
     others = [[clip_id, manifest.NOT_IN_METADATA, reason] for clip_id in plan.not_in_metadata]
     if not request.validation_share:
-        return [_Part(of_split(request.name, "all"), np.arange(len(plan)), others)]
-    held_out = np.array(
-        [is_held_out(clip_id, request.validation_share) for clip_id in plan.clip_ids]
-    )
+        return [_Part(of_split(request.name, dataset_info.ALL), np.arange(len(plan)), others)]
+    held_out = plan.held_out(request.validation_share)
     train, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     name = f"{request.name}_validation"
+    shared = splitting.files_on_both_sides(plan.files, held_out)
+    if shared:
+        info = dataclasses.replace(info, files_on_both_sides=len(shared))
+        logging.warning(
+            "%d audio files have clips both in %s and in %s, the first %s; --split_by keeps what "
+            "belongs together on one side",
+            len(shared),
+            request.name,
+            name,
+            shared[0],
+        )
     others += [[plan.clip_ids[i], manifest.HELD_OUT, f"goes to {name}"] for i in validation]
     parts = [
-        _Part(of_split(request.name, "train"), train, others),
-        _Part(of_split(name, "validation"), validation, []),
+        _Part(of_split(request.name, dataset_info.TRAIN), train, others),
+        _Part(of_split(name, dataset_info.VALIDATION), validation, []),
     ]
     for part in parts:
         if not len(part.clips):

@@ -17,6 +17,7 @@ import pandas as pd
 from absl import logging
 
 from audioset_strong.audio import decoding, features, finding
+from audioset_strong.conversion import splitting
 from audioset_strong.conversion.request import DEFAULT_SAMPLE_RATE, ConversionRequest
 from audioset_strong.core import choices, errors, files
 from audioset_strong.labels import metadata, metadata_files, vocabularies
@@ -65,6 +66,7 @@ class Plan:
         nothing to convert for them.
       out_of_vocabulary: mid -> number of its labels, which are left out because the vocabulary
         lacks the mid.
+      groups: of clips that a split keeps together; None where those are the videos.
     """
 
     clip_ids: list[str]
@@ -77,6 +79,20 @@ class Plan:
     contents: list[str]
     not_in_metadata: list[str]
     out_of_vocabulary: collections.Counter[str]
+    groups: list[str] | None = None
+
+    def held_out(self, share: float) -> np.ndarray:
+        """Which clips go to the validation split; bool `[clips]`.
+
+        Args:
+          share: see `splitting.is_held_out`.
+        """
+        if self.groups is None:
+            sides = (splitting.is_held_out(clip_id, share) for clip_id in self.clip_ids)
+        else:
+            pairs = zip(self.clip_ids, self.groups, strict=True)
+            sides = (splitting.is_held_out(c, share, group=group) for c, group in pairs)
+        return np.fromiter(sides, bool, len(self))
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -139,6 +155,7 @@ def make_plan(request: ConversionRequest, vocabulary: vocabularies.Vocabulary) -
     weak = _NO_ROWS if tables.weak is None else tables.weak
     strong = _NO_ROWS if tables.strong is None else tables.strong
     negatives, rated = _explicit_negatives(tables)
+    _check_ends(request, weak)
     clip_ids, not_in_metadata = _select(request, set(weak["clip_id"]), set(strong["clip_id"]))
     indexer = _Indexer(clip_ids, vocabulary.mids)
     videos = [metadata.split_clip_id(clip_id) for clip_id in clip_ids]
@@ -163,6 +180,7 @@ def make_plan(request: ConversionRequest, vocabulary: vocabularies.Vocabulary) -
         contents=contents,
         not_in_metadata=not_in_metadata,
         out_of_vocabulary=indexer.out_of_vocabulary,
+        groups=splitting.groups(request.split_by, clip_ids, paths) if request.split_by else None,
     )
 
 
@@ -197,6 +215,8 @@ def fingerprint(
     lists = (vocabulary.mids, vocabulary.names, plan.clip_ids, plan.files, plan.contents)
     for part in (settings, *lists, plan.not_in_metadata, ancestors, _sizes_and_times(plan.files)):
         digest.update(json.dumps(part).encode())
+    if plan.groups is not None:
+        digest.update(json.dumps(plan.groups).encode())
     digest.update(plan.start_ms.tobytes() + plan.end_ms.tobytes())
     for ragged in (plan.weak_labels, plan.segments, plan.negatives):
         for array in (ragged.known, ragged.offsets, ragged.values):
@@ -285,6 +305,22 @@ def _select(
     return sorted(selected, key=order), not_in_metadata
 
 
+def _check_ends(request: ConversionRequest, weak: pd.DataFrame) -> None:
+    """Raises if two weak files give different ends to a clip."""
+    distinct = weak[["clip_id", "end_ms"]].drop_duplicates()
+    repeated = distinct["clip_id"][distinct["clip_id"].duplicated()]
+    if repeated.empty:
+        return
+    ends = {
+        path: table["end_ms"][table["clip_id"] == repeated.iloc[0]].tolist()
+        for path, table in request.metadata.read_each()["weak"].items()
+    }
+    where = " and ".join(
+        f"at {end / 1000:g} s in {path}" for path, found in ends.items() for end in found
+    )
+    raise errors.InputError(f"clip {repeated.iloc[0]} ends {where}: it must have one end")
+
+
 def _end_times(start_ms: np.ndarray, clips: pd.Index, weak: pd.DataFrame) -> np.ndarray:
     """End of each clip in its video, ms: weak files state it, other clips last 10 s."""
     end_ms = start_ms + metadata.CLIP_MS
@@ -311,6 +347,7 @@ def _find_audio(
             f"{', '.join(request.audio_dirs)}; files are found by names such as YTID_30000.wav"
             + (f", here by --audio_pattern={request.audio_pattern}" * bool(request.audio_pattern))
         )
+    _check_names(videos, paths)
     # A file cannot be each of several clips; it can be the video of which they are parts.
     uses = collections.Counter(
         path for path, kind in zip(paths, contents, strict=True) if kind == decoding.EITHER
@@ -320,6 +357,28 @@ def _find_audio(
         for path, kind in zip(paths, contents, strict=True)
     ]
     return paths, contents
+
+
+def _check_names(videos: Sequence[tuple[str, int]], paths: Sequence[str | None]) -> None:
+    """Raises if a file NAME_10 or NAME_10_20 may be of a video, or a clip of the video NAME."""
+    ytids = {ytid for ytid, _ in videos}
+    doubtful = {
+        ytid for ytid in ytids if any(name != ytid and name in ytids for name in _beginnings(ytid))
+    }
+    if not doubtful:
+        return
+    for (ytid, start_ms), path in zip(videos, paths, strict=True):
+        stem = finding.one_form(os.path.splitext(os.path.basename(path or ""))[0])
+        if stem in doubtful and stem != ytid:
+            raise errors.InputError(
+                f"{path}: rename it, it may be the recording {stem}, or the clip of {ytid} at "
+                f"{start_ms / 1000:g} s"
+            )
+
+
+def _beginnings(ytid: str) -> tuple[str, str]:
+    """A name without its last part, and without its last two."""
+    return ytid.rpartition("_")[0], ytid.rsplit("_", 2)[0]
 
 
 def _sizes_and_times(paths: Sequence[str | None]) -> list[tuple[int, int]]:

@@ -4,6 +4,7 @@ import dataclasses
 import os
 
 from audioset_strong.audio import decoding, features
+from audioset_strong.conversion import splitting
 from audioset_strong.core import choices, errors
 from audioset_strong.labels.metadata_files import MetadataFiles
 from audioset_strong.records import clip_records
@@ -38,6 +39,7 @@ class ConversionRequest:
       beam_options: flags for that runner.
       validation_share: share of the videos, by a hash of their id, that goes to
         `output_dir/name_validation` instead.
+      split_by: what the split keeps together instead of videos, see `splitting.groups`.
       min_seconds: shorter audio is left out as too short.
       clip_timeout_s: decoding of a clip is given up after this time.
       overwrite: replace another conversion of that name.
@@ -59,6 +61,7 @@ class ConversionRequest:
     runner: str | None = None
     beam_options: tuple[str, ...] = ()
     validation_share: float = 0.0
+    split_by: str | None = None
     min_seconds: float = 0.1
     clip_timeout_s: float = 60.0
     overwrite: bool = False
@@ -100,6 +103,10 @@ class ConversionRequest:
             raise errors.InputError(f"num_workers {self.num_workers}: must not be negative")
         if not 0.0 <= self.validation_share < 1.0:
             raise errors.InputError(f"validation_share {self.validation_share}: must lie in [0, 1)")
+        if self.split_by is not None:
+            if not self.validation_share:
+                raise errors.InputError("--split_by: nothing is split without --validation_share")
+            splitting.check(self.split_by)
         if self.min_seconds < 0:
             raise errors.InputError(f"min_seconds {self.min_seconds}: must not be negative")
         if not self.clip_timeout_s > 0:

@@ -14,7 +14,6 @@ import contextlib
 import dataclasses
 import errno
 import itertools
-import multiprocessing
 import os
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -28,7 +27,7 @@ from pyarrow import parquet
 from audioset_strong.audio import decoding, features
 from audioset_strong.conversion.plans import PlannedClip
 from audioset_strong.conversion.request import ConversionRequest
-from audioset_strong.core import files
+from audioset_strong.core import files, workers
 from audioset_strong.records import clip_index, clip_records, dataset_info, manifest
 
 WORK_DIR = ".work"  # beside the shards: what an interrupted conversion needs to be resumed
@@ -39,11 +38,18 @@ _CHUNKS_AHEAD = 2  # pieces that each worker may be ahead of the shard
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a clip's audio: manifest status and reason, and the samples written."""
+    """What became of a clip's audio.
+
+    Attributes:
+      status, reason: of the manifest.
+      samples: that were written.
+      segments: of the clip, without those behind the end of its audio.
+    """
 
     status: str
     reason: str
     samples: int = 0
+    segments: tuple[tuple[int, int, int], ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,12 +106,9 @@ def convert_chunks(
 
     Raises:
       OSError: a piece cannot be written.
+      errors.InputError: the workers cannot start.
     """
-    # Workers are forked off a process that has imported TensorFlow and done nothing else: they
-    # start at once and share its memory. Forking this process, which may have used TensorFlow, is
-    # not safe.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context = workers.fork_server(__name__, decoding.start_worker)
     pool = pebble.ProcessPool(num_workers, initializer=decoding.start_worker, context=context)
     writer = _PieceWriter(pool, request, scratch)
     pending: collections.deque = collections.deque()
@@ -173,21 +176,34 @@ def _write_piece(
         with tf.io.TFRecordWriter(path) as writer:
             for planned in clips:
                 pcm, status, reason = _decode(planned, request)
+                segments, left_out = _heard(planned, len(pcm) / request.sample_rate)
+                if left_out and status == manifest.WRITTEN:
+                    reason += f"; segments behind the end that are left out: {left_out}"
                 if status == manifest.WRITTEN:
                     clip = clip_records.Clip(
                         clip_id=planned.clip_id,
                         audio=pcm,
                         sample_rate=request.sample_rate,
                         weak_labels=planned.weak_labels,
-                        segments=planned.segments,
+                        segments=segments,
                         negatives=planned.negatives,
                     )
                     record = clip_records.serialize(clip, request.encoding, front_end=front_end)
                     writer.write(record)
-                outcomes.append(Outcome(status, reason, len(pcm)))
+                outcomes.append(Outcome(status, reason, len(pcm), segments))
     except tf.errors.OpError as error:  # such as a full disk
         raise OSError(errno.EIO, files.reason(error)) from error
     return outcomes
+
+
+def _heard(
+    planned: PlannedClip, seconds: float
+) -> tuple[tuple[tuple[int, int, int], ...] | None, int]:
+    """(the segments that begin before the end of the audio, number of the others)."""
+    if planned.segments is None:
+        return None, 0
+    heard = tuple(segment for segment in planned.segments if segment[0] < 1000 * seconds)
+    return heard, len(planned.segments) - len(heard)
 
 
 def _decode(planned: PlannedClip, request: ConversionRequest) -> tuple[np.ndarray, str, str]:
@@ -242,7 +258,7 @@ def write_shard(path: str, pieces: Iterable[Piece], *, num_classes: int, sample_
                 for clip, outcome in zip(piece.clips, piece.outcomes, strict=True):
                     in_shard = outcome.status == manifest.WRITTEN
                     if in_shard:
-                        written.append(clip)
+                        written.append(dataclasses.replace(clip, segments=outcome.segments))
                     samples += outcome.samples
                     seconds = f"{outcome.samples / sample_rate:.3f}"
                     row = [clip.clip_id, outcome.status, outcome.reason, clip.file or ""]

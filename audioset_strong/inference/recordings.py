@@ -88,17 +88,18 @@ def predict(
         _check_new(bases.values(), request.formats)
     names = writers.unique_names(model.vocabulary)
     broken = []
-    total = round(sum(streams.seconds(path) or 0.0 for path in bases))
+    lengths = [streams.known_seconds(path) for path in bases]
+    total = None if None in lengths else round(sum(filter(None, lengths)))
     with progress.Bar("predicting", total or None, unit="s") as bar:
         for path, base in bases.items():
-            bar.note(os.path.basename(path))
+            bar.note(files.printable(os.path.basename(path)))
             try:
                 with files.writing(directory), _writers(model, request, base, names) as opened:
                     result = _predict_one(model, path, request=request, opened=opened, bar=bar)
                     for writer in opened:
                         writer.finish(result)
             except decoding.AudioError as error:
-                broken.append((path, str(error)))
+                broken.append((files.printable(path), str(error)))
                 continue
             on_result(result)
     return broken
@@ -196,4 +197,4 @@ def _predict_one(
     clip_scores = total / counted if request.top_by == MEAN else highest
     order = np.argsort(-clip_scores, kind="stable")[: request.top_k]
     top = [(int(label), float(clip_scores[label])) for label in order]
-    return writers.Result(path, seconds, top, detector.finish(seconds))
+    return writers.Result(files.printable(path), seconds, top, detector.finish(seconds))

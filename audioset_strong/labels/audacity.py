@@ -21,13 +21,15 @@ _BEYOND_MS = 100  # by which a label may extend beyond the end of its recording
 _COLUMNS = ("start_ms", "end_ms", "name")
 
 
-def read_track(path: str) -> pd.DataFrame:
+def read_track(path: str, *, point_ms: int | None = None) -> pd.DataFrame:
     r"""Reads a label track.
 
     Lines of frequency ranges, which begin with "\", are skipped.
 
     Args:
       path: lines of start and end in seconds and a name, tab-separated.
+      point_ms: how long the sound at a point label lasts, whose start and end are equal; None if
+        the track may have no such labels.
 
     Returns:
       start_ms int64, end_ms int64, name str; one row per label. An empty file gives no rows: the
@@ -53,10 +55,12 @@ def read_track(path: str) -> pd.DataFrame:
                 f"{where}: {line[:80]!r} must be start, end, name, tab-separated"
             )
         start_ms, end_ms = (_milliseconds(field, where) for field in fields[:2])
+        if end_ms == start_ms and point_ms is not None:
+            end_ms += point_ms
         if end_ms <= start_ms:
             raise errors.InputError(
                 f"{where}: {fields[2].strip()!r} must end after it starts: from {fields[0]} to "
-                f"{fields[1]} s"
+                f"{fields[1]} s" + "; point labels need --point_seconds" * (end_ms == start_ms)
             )
         rows.append((start_ms, end_ms, " ".join(fields[2].split())))
     table = pd.DataFrame(rows, columns=list(_COLUMNS))
@@ -145,16 +149,17 @@ def cut_into_clips(
       classes: what `name_classes` returned.
 
     Raises:
-      errors.InputError: a label ends after its recording.
+      errors.InputError: a label ends after its recording, or begins at its end.
     """
     mids = sorted({mid for mid, _ in classes.values()})
     weak, strong, negatives = [], [], []
     unlabelled = 0
     for recording, (length_ms, track) in tracks.items():
-        for row in track[track["end_ms"] > length_ms + _BEYOND_MS].itertuples():
+        late = (track["end_ms"] > length_ms + _BEYOND_MS) | (track["start_ms"] >= length_ms)
+        for row in track[late].itertuples():
             raise errors.InputError(
-                f"{recording}: label {row.name!r} ends at {row.end_ms / 1000:g} s, but the "
-                f"recording at {length_ms / 1000:g} s"
+                f"{recording}: label {row.name!r} lasts from {row.start_ms / 1000:g} to "
+                f"{row.end_ms / 1000:g} s, but the recording ends at {length_ms / 1000:g} s"
             )
         for begin in range(0, length_ms, metadata.CLIP_MS):
             end = min(begin + metadata.CLIP_MS, length_ms)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 from audioset_strong.core import errors
-from audioset_strong.labels import framing, metadata, metadata_files, vocabularies
+from audioset_strong.labels import framing, metadata, metadata_files, table_files, vocabularies
 
 _BATCH_OVERLAPS = 1 << 21  # frames times segments of a batch: 16 MB as int64
 
@@ -80,8 +80,8 @@ def frame_table(
     if negatives is None:
         negatives = strong.iloc[:0]
     if clips is not None:
-        strong = strong[strong["clip_id"].isin(clips)]
-        negatives = negatives[negatives["clip_id"].isin(clips)]
+        strong = strong[table_files.is_among(strong["clip_id"], clips)]
+        negatives = negatives[table_files.is_among(negatives["clip_id"], clips)]
 
     # One row for each pair of clip and class. For the framing rule every pair is a separate clip
     # with a single class: nothing is spent on the hundreds of classes that a clip does not have.
@@ -153,7 +153,7 @@ def frame_files(
     strong = tables.strong.drop_duplicates(ignore_index=True)
     negatives = strong.iloc[:0] if tables.negatives is None else tables.negatives
     table = frame_table(strong, negatives, clips=clips, frame_ms=frame_ms, hop_ms=hop_ms, rule=rule)
-    framed, labelled = _pairs(table[table["present"]]), _pairs(strong)
+    framed, labelled = _pairs(table, table["present"]), _pairs(strong)
     if clips is not None:
         labelled = labelled[labelled.isin(clips, level="clip_id")]
     _warn("labels whose segments make no frame PRESENT", labelled.difference(framed))
@@ -289,8 +289,9 @@ def _class_index(column: pd.Series, mids: Sequence[str]) -> np.ndarray:
     return pd.Index(mids, dtype=object).get_indexer(pd.Index(column, dtype=object))
 
 
-def _pairs(table: pd.DataFrame) -> pd.MultiIndex:
-    return pd.MultiIndex.from_frame(table[["clip_id", "mid"]].drop_duplicates())
+def _pairs(table: pd.DataFrame, chosen: pd.Series | slice = slice(None)) -> pd.MultiIndex:
+    """The distinct pairs of clip and class in the chosen rows."""
+    return pd.MultiIndex.from_frame(table.loc[chosen, ["clip_id", "mid"]].drop_duplicates())
 
 
 def _warn(description: str, found: pd.Index) -> None:

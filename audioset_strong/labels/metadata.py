@@ -10,14 +10,21 @@ instead, logged one by one, and listed in `table.attrs["bad_rows"]`. `table_file
 files are accepted.
 """
 
+import itertools
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 from audioset_strong.core import errors, files
-from audioset_strong.labels.table_files import TableFile, matches, read_text, separator_of
+from audioset_strong.labels.table_files import (
+    TableFile,
+    is_comment,
+    matches,
+    read_text,
+    separator_of,
+)
 
 CLIP_MS = 10_000  # clips last at most this; segment times are relative to the clip
 _SEGMENT_ID_COLUMN = "segment_id"  # the release's name for the clip id
@@ -25,20 +32,18 @@ _NAMES = {_SEGMENT_ID_COLUMN: "clip_id"}
 PRESENT, NOT_PRESENT = "PRESENT", "NOT_PRESENT"
 STRONG_HEADER = (_SEGMENT_ID_COLUMN, "start_time_seconds", "end_time_seconds", "label")
 FRAMED_HEADER = (*STRONG_HEADER, "present")
+_FRAMED_COLUMNS = ["clip_id", "start_ms", "end_ms", "mid", "present"]
 NEGATIVES_HEADER = (_SEGMENT_ID_COLUMN, "label")
 
 _MID = r"/[a-z]+/[a-z0-9_]+"
 _MIDS = f"{_MID}(?:,{_MID})*"
 _SEGMENT_ID = r"\S+_[0-9]+"
+_ROWS_AT_ONCE = 1 << 16  # when writing
 _MAX_SECONDS = 1e9  # longer than any video, and far below the limit of int64 milliseconds
 
 
 def make_clip_id(ytid: str, start_ms: int) -> str:
     """The release's clip id.
-
-    Args:
-      ytid: video id.
-      start_ms: start of the clip in its video.
 
     Args:
       ytid: the video id.
@@ -47,10 +52,6 @@ def make_clip_id(ytid: str, start_ms: int) -> str:
     Example:
       >>> make_clip_id("b_b", 30_000)
       'b_b_30000'
-
-    Args:
-      ytid: id of the video.
-      start_ms: start of the clip in the video.
     """
     return f"{ytid}_{start_ms}"
 
@@ -198,7 +199,7 @@ def read_framed_tsv(path: str, *, skip_bad_rows: bool = False) -> pd.DataFrame:
     )
     good = _finish_segments(table, skip_bad_rows=skip_bad_rows)
     good["present"] = good["present"] == PRESENT
-    return _select(good, ["clip_id", "start_ms", "end_ms", "mid", "present"])
+    return _select(good, _FRAMED_COLUMNS)
 
 
 def _tsv(path: str, kind: str, header: Sequence[str]) -> TableFile:
@@ -309,7 +310,7 @@ def read_clip_list(path: str) -> list[str]:
     ids: dict[str, None] = {}
     for number, line in enumerate(read_text(path).split("\n"), 1):
         field = line.replace("\t", ",").partition(",")[0].strip()
-        if not field or line.startswith("#") or (not ids and field == _SEGMENT_ID_COLUMN):
+        if not field or is_comment(line) or (not ids and field == _SEGMENT_ID_COLUMN):
             continue
         try:
             split_clip_id(field)
@@ -366,14 +367,17 @@ def write_rows(path: str, header: Sequence[str] | None, rows: Iterable[Sequence[
     Raises:
       errors.InputError: a path that cannot be written.
     """
+    lines = ("\t".join(row) + "\n" for row in itertools.chain([header] if header else [], rows))
+    _write_texts(path, lines)
+
+
+def _write_texts(path: str, texts: Iterable[str]) -> None:
     with (
         files.writing(path),
         files.atomic(path) as name,
         open(name, "w", encoding="utf-8", newline="\n") as file,
     ):
-        if header:
-            file.write("\t".join(header) + "\n")
-        file.writelines("\t".join(row) + "\n" for row in rows)
+        file.writelines(texts)
 
 
 def write_framed_tsv(path: str, framed: pd.DataFrame) -> None:
@@ -386,13 +390,22 @@ def write_framed_tsv(path: str, framed: pd.DataFrame) -> None:
     Raises:
       errors.InputError: a path that cannot be written.
     """
-    times = {ms: seconds(ms) for column in ("start_ms", "end_ms") for ms in framed[column].unique()}
-    rows = zip(
-        framed["clip_id"],
-        framed["start_ms"].map(times),
-        framed["end_ms"].map(times),
-        framed["mid"],
-        np.where(framed["present"], PRESENT, NOT_PRESENT).tolist(),
-        strict=True,
+    header = "\t".join(FRAMED_HEADER) + "\n"
+    _write_texts(path, itertools.chain([header], _framed_texts(framed)))
+
+
+def _framed_texts(framed: pd.DataFrame) -> Iterator[str]:
+    """The rows of a framed TSV, many in each text."""
+    starts, ends = (
+        {ms: f"\t{seconds(ms)}" for ms in framed[column].unique().tolist()}
+        for column in ("start_ms", "end_ms")
     )
-    write_rows(path, FRAMED_HEADER, rows)
+    marks = {True: f"\t{PRESENT}\n", False: f"\t{NOT_PRESENT}\n"}
+    for first in range(0, len(framed), _ROWS_AT_ONCE):
+        part = framed.iloc[first : first + _ROWS_AT_ONCE]
+        # Lists, because iterating a column of Arrow strings makes a scalar of every cell.
+        columns = [part[name].tolist() for name in _FRAMED_COLUMNS]
+        yield "".join(
+            f"{clip_id}{starts[start]}{ends[end]}\t{mid}{marks[is_present]}"
+            for clip_id, start, end, mid, is_present in zip(*columns, strict=True)
+        )

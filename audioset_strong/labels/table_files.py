@@ -1,14 +1,17 @@
 """Comma- and tab-separated text files, parsed whole, with every complaint about a line of them.
 
 `metadata` reads the release's files through it. A file is UTF-8 text, with or without a byte-order
-mark, with line ends of any kind. Lines that are blank or begin with "#" are skipped.
+mark, with line ends of any kind; its letters are brought into one form (Unicode's NFC), so that a
+name typed on two systems is one name. Lines that are blank or begin with "#" are skipped, but not
+those whose "#" a spreadsheet wrote.
 """
 
 import csv
 import io
 import re
+import unicodedata
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,6 +19,8 @@ from absl import logging
 
 from audioset_strong.core import errors, files
 
+# What spreadsheets write where a cell, such as an id that begins with "-", fails as a formula.
+_SPREADSHEET = ("#NAME?", "#REF!", "#VALUE!", "#N/A", "#NUM!", "#NULL!", "#DIV/0!")
 _EXTRA = "extra"  # one column more than there should be, which holds the rest of a longer row
 
 
@@ -38,7 +43,9 @@ def _read_bytes(path: str) -> bytes:
     bad = raw.find(b"\0")  # UTF-16 without a byte-order mark is valid UTF-8
     if bad < 0 and not raw.isascii():
         try:
-            raw.decode()
+            text = raw.decode()
+            if not unicodedata.is_normalized("NFC", text):
+                return unicodedata.normalize("NFC", text).encode()
         except UnicodeDecodeError as error:
             bad = error.start
     if bad >= 0:
@@ -51,10 +58,20 @@ def _first_row(raw: bytes) -> tuple[int, int, str]:
     """(line number, offset, text) of the first line that is neither blank nor a comment."""
     number, begin = 1, 0
     for line in io.BytesIO(raw):
-        if not (line.startswith(b"#") or line == b"\n"):
-            return number, begin, line.decode()
+        text = line.decode()
+        if not (is_comment(text) or text == "\n"):
+            return number, begin, text
         number, begin = number + 1, begin + len(line)
     return number, begin, ""
+
+
+def is_comment(line: str) -> bool:
+    """Whether a line, or its first field, is a comment.
+
+    >>> is_comment("# YTID, start"), is_comment("#NAME?,30.0,40.0"), is_comment("-abc,30.0,40.0")
+    (True, False, False)
+    """
+    return line.startswith("#") and not line.startswith(_SPREADSHEET)
 
 
 def separator_of(path: str) -> tuple[str, str]:
@@ -116,7 +133,19 @@ class TableFile:
             )
         rows.index = pd.RangeIndex(number, number + len(rows))
         blank = np.logical_and.reduce([rows[name] == "" for name in fields])
-        self.rows = rows[~(blank | rows[fields[0]].str.startswith("#"))]
+        spreadsheet = any(error.encode() in raw for error in _SPREADSHEET)
+        comment = rows[fields[0]].str.startswith("#")
+        if spreadsheet:
+            comment &= np.array([is_comment(text) for text in rows[fields[0]]], bool)
+        self.rows = rows[~(blank | comment)]
+        for name, column in zip(fields, columns, strict=True) if spreadsheet else ():
+            self.complain(
+                self.rows[name].isin(_SPREADSHEET),
+                lambda row, name=name, column=column: (
+                    f"{column} {getattr(row, name)!r} is what a spreadsheet made of it; take the "
+                    "original file, or import the column as text"
+                ),
+            )
         for name, column in zip(fields, columns, strict=True):
             self.complain(
                 self.rows[name] == "",
@@ -215,7 +244,7 @@ def _parse_by_line(
             fields = _split(line, separator)
         except csv.Error as error:
             fields = [line]
-            if not line.startswith("#"):
+            if not is_comment(line):
                 bad[number + offset] = f"{line[:80]!r} does not fall into columns ({error})"
         fields[len(names) - 1 :] = [separator.join(fields[len(names) - 1 :])]
         rows.append(fields + [""] * (len(names) - len(fields)))
@@ -234,3 +263,15 @@ def matches(column: pd.Series, pattern: str) -> np.ndarray:
     """
     fullmatch = re.compile(pattern).fullmatch
     return np.array([fullmatch(text) is not None for text in column.tolist()], bool)
+
+
+def is_among(column: pd.Series, values: Iterable[str]) -> np.ndarray:
+    """Whether each text of a column is one of several.
+
+    As `column.isin(values)`, which with pandas 3 makes a scalar of every value.
+
+    Returns:
+      bool `[rows]`.
+    """
+    distinct = values.unique() if isinstance(values, pd.Series) else list(dict.fromkeys(values))
+    return pd.Index(distinct, dtype=column.dtype).get_indexer(column) >= 0

@@ -15,6 +15,7 @@ from audioset_strong.records import clip_records
 
 FILE_NAME = "dataset_info.json"
 KNOWN_CLIPS = ("weak_clips", "strong_clips", "negative_clips")
+SPLITS = ALL, TRAIN, VALIDATION = "all", "train", "validation"
 
 
 @dataclasses.dataclass
@@ -23,7 +24,7 @@ class DatasetInfo:
 
     Attributes:
       name: of the dataset; its shards' names begin with it.
-      split: "all", "train" or "validation" (which side of the hash of the video id).
+      split: "all", "train" or "validation" (which side of the split into training and validation).
       schema_version: of the records.
       sample_rate: of the audio, in Hz.
       encoding: of the audio, see `clip_records.ENCODINGS`.
@@ -47,6 +48,8 @@ class DatasetInfo:
         `ontology.Ontology.ancestor_indices`; empty if no ontology was given.
       front_end: the settings of the log-mel in records of encoding "log_mel"; None for the other
         encodings. Datasets written before this field existed have the default front end.
+      split_by: what the split kept together, see `splitting.groups`; "" for videos.
+      files_on_both_sides: number of audio files with clips both in training and in validation.
 
     Raises:
       errors.InputError: a front end that does not fit the encoding or the sample rate.
@@ -75,6 +78,8 @@ class DatasetInfo:
     fingerprint: str = ""
     ancestors: list[list[int]] = dataclasses.field(default_factory=list)
     front_end: features.FrontEnd | None = None
+    split_by: str = ""
+    files_on_both_sides: int = 0
 
     def __post_init__(self) -> None:
         if self.encoding != clip_records.LOG_MEL:

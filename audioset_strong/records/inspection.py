@@ -245,6 +245,8 @@ def _clip_problems(clip: clip_records.Clip, info: dataset_info.DatasetInfo) -> l
     for start, end, _ in segments:
         if not 0 <= start < end:
             problems.append(f"segment from {start} to {end} ms")
+        elif start * clip.sample_rate >= 1000 * clip.num_samples > 0:
+            problems.append(f"segment from {start} to {end} ms, behind the end of the audio")
     return problems
 
 

@@ -51,7 +51,8 @@ def read(directory: str) -> Iterator[dict[str, str]]:
 def writing(directory: str) -> Iterator[Callable[[Sequence[object]], object]]:
     """Gives a function that adds a row to the manifest of a dataset.
 
-    The manifest appears, whole, when the block ends without an exception.
+    The manifest appears, whole, when the block ends without an exception. Names of files that are
+    not UTF-8 are escaped.
 
     Args:
       directory: of the dataset.
@@ -67,7 +68,8 @@ def writing(directory: str) -> Iterator[Callable[[Sequence[object]], object]]:
         writer = csv.writer(file, lineterminator="\n")
 
         def write(row: Sequence[object]) -> None:
-            writer.writerow([*row, *[""] * (len(COLUMNS) - len(row))])
+            texts = [files.printable(str(value)) for value in row]
+            writer.writerow([*texts, *[""] * (len(COLUMNS) - len(row))])
 
         write(COLUMNS)
         yield write

@@ -1,12 +1,13 @@
 """Decoding: real files of every container, against the signals that were written into them."""
 
+import math
 import struct
 
 import numpy as np
 import pytest
 import soundfile
 
-from audioset_strong.audio import decoding, pcm
+from audioset_strong.audio import decoding, pcm, readers
 from tests.audio_files import PYAV, SOUNDFILE, lag, melody, snr_db, tone, write
 from tests.optional import needs_tensorflow_io
 
@@ -143,12 +144,15 @@ def test_tensorflow_io_decodes_to_the_same_samples(tmp_path, extension, subtype,
             path, rate, start_s=part[0], duration_s=part[1], decoder=decoding.TENSORFLOW_IO
         )
         np.testing.assert_allclose(got, want, atol=1e-5)
-        decode = decoding._decode_tensorflow_io  # what is not safe is not tried
+        decode = decoding._tensorflow_io_blocks  # what is not safe is not tried
+        audio = readers.AudioFile(path)
+        end_s = part[0] + (part[1] or math.inf)
         if (extension, subtype) in LEFT:
             with pytest.raises(ValueError, match=f"{subtype} is not decoded by"):
-                decode(path, *part, decoding.VIDEO)
+                list(decode(audio, part[0], end_s))
         else:
-            assert decode(path, *part, decoding.VIDEO)[0].shape == (len(want), channels)
+            (block,) = decode(audio, part[0], end_s)
+            assert block.samples.shape == (len(want), channels)
 
 
 @needs_tensorflow_io
@@ -162,7 +166,7 @@ def test_what_tensorflow_io_refuses_the_others_decode(tmp_path):
         got = decoding.load(path, decoder=decoding.TENSORFLOW_IO)
         np.testing.assert_array_equal(got, decoding.load(path))
         assert len(got) == pytest.approx(seconds * RATE, abs=0.1 * RATE)
-    with pytest.raises(decoding.AudioError, match=r"^tensorflow-io: .*; libsndfile: .*; FFmpeg: "):
+    with pytest.raises(decoding.AudioError, match=r"^libsndfile: .*; FFmpeg: "):
         decoding.load(str(tmp_path / "x.mp3"), decoder=decoding.TENSORFLOW_IO)
 
 
@@ -273,8 +277,9 @@ def test_a_flac_header_that_claims_days_is_not_believed(tmp_path):
     content[21] |= 0x0F
     content[22:26] = b"\xff\xff\xff\xff"
     path.write_bytes(content)
-    with pytest.raises(decoding.AudioError, match="header claims 68719476735 samples"):
-        decoding.load(str(path), duration_s=10.0)
+    got = decoding.load(str(path), duration_s=10.0)
+    assert len(got) == RATE
+    assert snr_db(got, melody(1, RATE)) > 50
 
 
 def test_a_video_without_sound_says_so(tmp_path):

@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from audioset_strong.audio import features
-from audioset_strong.conversion import converter, plans, shard_writing
+from audioset_strong.conversion import converter, plans, shard_writing, splitting
 from audioset_strong.core import errors, locks
 from audioset_strong.records import dataset_info, inspection, shard_reading
 from tests import processes
@@ -720,10 +720,10 @@ def test_a_share_of_the_videos_is_held_out(small, tmp_path):
 def test_the_share_of_held_out_videos_is_the_one_asked_for():
     ids = [f"{i:011d}_{i}" for i in range(20_000)]
     for share in (0.0, 0.05, 0.5):
-        held = [converter.is_held_out(clip_id, share) for clip_id in ids]
+        held = [splitting.is_held_out(clip_id, share) for clip_id in ids]
         assert np.mean(held) == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / 20_000))
     # A larger share holds out more videos and none fewer.
-    small, large = ({c for c in ids if converter.is_held_out(c, s)} for s in (0.1, 0.2))
+    small, large = ({c for c in ids if splitting.is_held_out(c, s)} for s in (0.1, 0.2))
     assert small < large
 
 

@@ -12,11 +12,13 @@ from audioset_strong.audio import decoding
 from audioset_strong.conversion import converter
 from audioset_strong.core import errors
 from audioset_strong.records import clip_records, dataset_info, inspection, shard_reading
-from tests.audio_files import PYAV, SOUNDFILE, melody, write
+from tests.audio_files import PYAV, SOUNDFILE, melody, snr_db, write
+from tests.broken_audio import broken_headers, plain_decode
 from tests.datasets import conversion_request
 
 RATE = 16_000
 MUTANTS = 5000
+CONTENT_FILES = 5000
 GOOD = 100
 
 
@@ -160,6 +162,120 @@ def test_damaged_files_cost_nothing_but_themselves(tmp_path, decoder):
         np.testing.assert_array_equal(clips[clip_id].audio, clip.audio)
     assert inspection.verify(str(tmp_path / "data" / "all"), info) == []
     assert max(len(clip.audio) for clip in clips.values()) <= 10 * RATE
+
+
+def best_place(window, sound):
+    """(where a window fits best in a sound, how well: 1 for an equal one)."""
+    size = 2 ** int(np.ceil(np.log2(len(sound) + len(window))))
+    products = np.fft.irfft(np.fft.rfft(sound, size) * np.conj(np.fft.rfft(window, size)), size)
+    energy = np.concatenate([[0], np.cumsum(sound**2)])
+    places = len(sound) - len(window) + 1
+    norms = np.sqrt((energy[len(window) :] - energy[:places]) * np.sum(window**2))
+    fit = products[:places] / (norms + 1e-9)
+    return int(np.argmax(fit)), float(np.max(fit))
+
+
+def misplaced(audio, sound, begin):
+    """Seconds from the right place to where a part of the sound was put; 0 if all is right."""
+    size, near = round(0.4 * RATE), round(0.2 * RATE)  # two codecs' delays and a frame
+    worst = 0.0
+    for first in range(0, len(audio) - size + 1, size):
+        window = audio[first : first + size] / 32768
+        here = sound[max(begin + first - near, 0) : begin + first + size + near]
+        if np.std(window) < 0.05 or (len(here) >= size and best_place(window, here)[1] > 0.8):
+            continue
+        place, fit = best_place(window, sound)
+        if fit > 0.8:
+            worst = max(worst, abs(place - begin - first) / RATE)
+    return worst
+
+
+def wrongly_labelled(folder):
+    """(name, bytes, sound) of whole files of every format, and of such with a wrong header."""
+    made = []
+    for i, extension in enumerate((*SOUNDFILE, *PYAV)):
+        rate = 48_000 if extension in (".opus", ".webm") else RATE
+        path = write(folder / "plain" / f"{i}{extension}", melody(20, rate, 50 + i), rate)
+        made.append((f"x{extension}", path.read_bytes(), melody(20, RATE, 50 + i)))
+    return made + [(name, content, sound) for name, content, sound, _ in broken_headers(folder)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("files", [CONTENT_FILES])
+def test_no_clip_is_another_part_than_its_own(tmp_path, files):
+    """Damaged and wrongly labelled files: what is written in silence is the sound at that time."""
+    rng = np.random.default_rng(1)
+    originals = wrongly_labelled(tmp_path / "seeds")
+    (tmp_path / "bad").mkdir()
+    moved, sounds = set(), []
+    for i in range(files):
+        name, content, sound = originals[i % len(originals)]
+        extension = "." + name.rpartition(".")[2]
+        data = bytearray(content)
+        for _ in range(rng.integers(0, 3) if i >= len(originals) else 0):
+            mutation = MUTATIONS[rng.integers(len(MUTATIONS) - 1)]
+            # Nothing in plain samples tells that some are missing, or too many.
+            if mutation in (remove, insert, repeat) and extension in (".wav", ".aiff"):
+                moved.add(f"bad{i}_8000")
+            if data:
+                mutation(data, rng)
+        if rng.random() < 0.1:
+            extension = str(rng.choice([*SOUNDFILE, *PYAV]))
+        (tmp_path / "bad" / f"bad{i}{extension}").write_bytes(data)
+        sounds.append(sound)
+    (tmp_path / "classes.csv").write_text('index,mid,display_name\n0,/m/0a,"A"\n')
+    rows = "".join(f'bad{i}, 8.000, 14.000, "/m/0a"\n' for i in range(files))
+    (tmp_path / "weak.csv").write_text(rows)
+    request = conversion_request(
+        audio_dirs=(str(tmp_path / "bad"),),
+        class_labels=(str(tmp_path / "classes.csv"),),
+        output_dir=str(tmp_path / "data"),
+        name="all",
+        weak_csvs=(str(tmp_path / "weak.csv"),),
+        num_shards=4,
+        clip_timeout_s=60.0,
+    )
+    converter.convert(request)
+    _, clips, rows = read(tmp_path / "data" / "all")
+    wrong, checked, told = [], 0, 0
+    for row in rows:
+        number = int(row["clip_id"].removeprefix("bad").removesuffix("_8000"))
+        if row["status"] != "written" or row["clip_id"] in moved:
+            continue
+        told += bool(row["reason"])
+        audio = clips[row["clip_id"]].audio
+        off = misplaced(audio, sounds[number], 8 * RATE)
+        checked += 1
+        if off and not row["reason"]:
+            wrong.append((row["file"], off))
+        if number < len(originals):  # nothing but the header is wrong
+            assert not row["reason"], row
+            assert len(audio) == 6 * RATE
+    print(
+        f"{files} files: {collections.Counter(row['status'] for row in rows)}, "
+        f"{checked} clips checked, {told} of them with a reason, {len(wrong)} wrong"
+    )
+    assert wrong == []
+    assert checked > files // 3
+    written = {row["clip_id"] for row in rows if row["status"] == "written"}
+    assert {f"bad{i}_8000" for i in range(len(originals))} <= written
+
+
+@pytest.mark.slow
+def test_clips_equal_a_plain_decode_of_their_part(tmp_path):
+    for name, content, _ in wrongly_labelled(tmp_path / "seeds"):
+        if name in (
+            "small_size.wav",
+            "rf64_no_size.wav",
+        ):  # which FFmpeg does not read to their end
+            continue
+        path = tmp_path / name
+        path.write_bytes(content)
+        whole, rate = plain_decode(path)
+        want = whole[8 * rate : 14 * rate : rate // RATE]  # the sound has nothing above 3 kHz
+        got = decoding.load(str(path), RATE, start_s=8.0, duration_s=6.0)
+        inside = slice(RATE // 2, -RATE // 2)
+        assert snr_db(got[inside], want[inside]) > 20, name
 
 
 def mutate(data, rng):

@@ -1,5 +1,7 @@
 """Own recordings and label tracks become a dataset, by way of metadata files."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -20,13 +22,35 @@ def _write(tmp_path, recordings):
             (tmp_path / "labels" / f"{path.stem}.txt").write_text(track)
 
 
-def _import(tmp_path, class_labels=()):
+def _import(tmp_path, class_labels=(), **options):
     return importing.import_labels(
         str(tmp_path / "audio"),
         str(tmp_path / "labels"),
         output_dir=str(tmp_path / "out"),
         class_labels=class_labels,
+        **options,
     )
+
+
+def _convert(tmp_path):
+    """The clips of the dataset that comes of what was imported, by id."""
+    out = tmp_path / "out"
+    converter.convert(
+        conversion_request(
+            audio_dirs=(str(tmp_path / "audio"),),
+            class_labels=(str(out / "class_labels.csv"),),
+            output_dir=str(tmp_path / "data"),
+            name="own",
+            weak_csvs=(str(out / "weak.csv"),),
+            strong_tsvs=(str(out / "strong.tsv"),),
+            negatives=(str(out / "negatives.tsv"),),
+            num_shards=1,
+            num_workers=1,
+        )
+    )
+    info = dataset_info.DatasetInfo.load(str(tmp_path / "data" / "own"))
+    (shard,) = info.shard_paths(str(tmp_path / "data" / "own"))
+    return info, {clip.clip_id: clip for clip in shard_reading.read_clips(shard, info.encoding)}
 
 
 def test_the_converter_reads_what_was_imported(tmp_path):
@@ -43,24 +67,8 @@ def test_the_converter_reads_what_was_imported(tmp_path):
     assert (imported.recordings, imported.all_recordings) == (3, 4)
     assert (imported.clips, imported.unlabelled, imported.segments) == (3, 2, 4)
     assert imported.classes.mids == ("/own/bark", "/own/bell")
-    out = tmp_path / "out"
-    converter.convert(
-        conversion_request(
-            audio_dirs=(str(tmp_path / "audio"),),
-            class_labels=(str(out / "class_labels.csv"),),
-            output_dir=str(tmp_path / "data"),
-            name="own",
-            weak_csvs=(str(out / "weak.csv"),),
-            strong_tsvs=(str(out / "strong.tsv"),),
-            negatives=(str(out / "negatives.tsv"),),
-            num_shards=1,
-            num_workers=1,
-        )
-    )
-    info = dataset_info.DatasetInfo.load(str(tmp_path / "data" / "own"))
+    info, clips = _convert(tmp_path)
     assert info.statuses == {"written": 3}
-    (shard,) = info.shard_paths(str(tmp_path / "data" / "own"))
-    clips = {clip.clip_id: clip for clip in shard_reading.read_clips(shard, info.encoding)}
     assert {name: clip.segments for name, clip in clips.items()} == {
         "yard_0": ((1000, 2000, 0), (8000, 10_000, 1)),
         "yard_10000": ((0, 2000, 1),),
@@ -86,18 +94,37 @@ def test_labels_named_as_in_a_class_list_get_its_mids(tmp_path):
 @pytest.mark.parametrize(
     ("recordings", "message"),
     [
-        ({"yard.wav": (1.0, None)}, "labels: no label track"),
+        ({"yard.wav": (1.0, None)}, "labels: No such file or directory"),
         ({"yard.wav": (1.0, "")}, "no label in any of the 1 tracks"),
-        ({"my yard.wav": (1.0, "0\t1\ta\n")}, "my yard.wav: rename it without spaces"),
+        ({"a,b.wav": (1.0, "0\t1\ta\n")}, "a,b.wav: rename it without tabs, commas"),
+        (
+            {"my yard.wav": (1.0, "0\t1\ta\n"), "my_yard.wav": (1.0, None)},
+            "my_yard.wav: rename it, .*my yard.wav has the same name",
+        ),
         (
             {"yard.wav": (1.0, "0\t1\ta\n"), "b/yard.flac": (1.0, None)},
-            "yard.wav: rename it, .*yard.flac has the same name without its suffix",
+            "yard.flac: rename it, .*yard.wav has the same name without its suffix",
         ),
         (
             {"yard.wav": (12.0, "0\t11\ta\n"), "yard_10000.wav": (1.0, None)},
-            "yard_10000.wav: rename it, its name looks like a clip",
+            "yard_10000.wav: rename it, its name looks like the clip of yard at 10 s",
         ),
-        ({"yard.wav": (1.0, "0\t2\ta\n")}, "yard: label 'a' ends at 2 s"),
+        (
+            {"yard.wav": (12.0, "0\t11\ta\n"), "yard_10.wav": (1.0, "0\t1\ta\n")},
+            "yard_10.wav: rename it, its name looks like the clip of yard at 10 s",
+        ),
+        (
+            {"yard.wav": (1.0, "0\t2\ta\n")},
+            "yard: label 'a' lasts from 0 to 2 s, but the recording ends at 1 s",
+        ),
+        (
+            {"yard.wav": (1.0, "0\t1\ta\n1.02\t1.06\tb\n")},
+            "yard: label 'b' lasts from 1.02 to 1.06 s, but the recording ends at 1 s",
+        ),
+        (
+            {"yard.wav": (1.0, "0\t1\ta\n0.5\t0.5\tb\n")},
+            "yard.txt, line 2: 'b' must end .*; point labels need --point_seconds",
+        ),
     ],
 )
 def test_what_cannot_be_imported_is_named(tmp_path, recordings, message):
@@ -108,6 +135,9 @@ def test_what_cannot_be_imported_is_named(tmp_path, recordings, message):
 
 
 def test_a_track_needs_its_recording_and_a_recording_its_audio(tmp_path):
+    with pytest.raises(errors.InputError, match="audio: no such directory"):
+        _import(tmp_path)
+    (tmp_path / "audio").mkdir()
     with pytest.raises(errors.InputError, match="audio: no recording in it"):
         _import(tmp_path)
     _write(tmp_path, {"yard.wav": (1.0, "0\t1\ta\n")})
@@ -121,3 +151,66 @@ def test_a_track_needs_its_recording_and_a_recording_its_audio(tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(errors.InputError, match="out: cannot be written"):
         _import(tmp_path)
+
+
+def test_names_are_the_same_however_they_were_typed(tmp_path):
+    """Blanks, and accents in one character or in two; the hidden files of macOS are no files."""
+    composed, split = "caf\u00e9", "cafe\u0301"
+    _write(
+        tmp_path,
+        {
+            f"my {split}.wav": (12.0, None),
+            "b.wav": (3.0, f"0\t1\t{split}\n"),
+        },
+    )
+    (tmp_path / "labels" / f"my {composed}.txt").write_text(f"10.5\t11\t{composed}\n")
+    for name in ("audio/._b.wav", "labels/._b.txt", "audio/.trash/b.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(100))
+    imported = _import(tmp_path)
+    assert imported.classes.names == (composed,)
+    _, clips = _convert(tmp_path)
+    assert {name: clip.segments for name, clip in clips.items()} == {
+        f"my_{composed}_10000": ((500, 1000, 0),),
+        "b_0": ((0, 1000, 0),),
+    }
+
+
+def test_the_label_tracks_that_predict_wrote_are_taken_back(tmp_path):
+    _write(tmp_path, {"hall.wav": (3.0, None), "yard.mp3": (3.0, None)})
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "hall.wav.labels.txt").write_text("0.96\t1.92\tbark\n")
+    (tmp_path / "labels" / "yard.mp3.txt").write_text("0\t1\tbark\n")
+    assert _import(tmp_path).recordings == 2
+    (tmp_path / "labels" / "hall.txt").write_text("0\t1\tbark\n")
+    with pytest.raises(errors.InputError, match=r"hall.wav has another label track, .*hall.txt"):
+        _import(tmp_path)
+
+
+def test_point_labels_are_sounds_of_a_given_length(tmp_path):
+    _write(tmp_path, {"yard.wav": (12.0, "1\t1\tclick\n9.95\t9.95\tclick\n11.99\t11.99\tclick\n")})
+    _import(tmp_path, point_seconds=0.1)
+    rows = (tmp_path / "out" / "strong.tsv").read_text().splitlines()[1:]
+    assert rows == [
+        "yard_0\t1.0\t1.1\t/own/click",
+        "yard_0\t9.95\t10.0\t/own/click",
+        "yard_10000\t0.0\t0.05\t/own/click",
+        "yard_10000\t1.99\t2.0\t/own/click",
+    ]
+    with pytest.raises(errors.InputError, match=r"point_seconds 0.0: must lie in"):
+        _import(tmp_path, point_seconds=0.0)
+
+
+def test_a_name_that_is_not_utf_8_is_refused_before_any_work(tmp_path):
+    _write(tmp_path, {"yard.wav": (1.0, "0\t1\ta\n")})
+    (tmp_path / "audio" / "yard.wav").rename(tmp_path / "audio" / os.fsdecode(b"M\xfcller.wav"))
+    with pytest.raises(errors.InputError, match=r"M\\xfcller.wav: rename it, its name is not"):
+        _import(tmp_path)
+
+
+def test_a_length_that_the_header_guesses_is_not_believed(tmp_path):
+    sound = np.concatenate([audio_files.melody(3, 16_000), np.zeros(17 * 16_000)])
+    audio_files.write(tmp_path / "audio" / "yard.aac", sound, 16_000)
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "yard.txt").write_text("0\t16\tsound\n")
+    assert _import(tmp_path).clips == 2

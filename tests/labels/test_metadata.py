@@ -501,3 +501,26 @@ def test_a_class_list_is_read_in_the_release_s_two_formats_and_others(tmp_path, 
 def test_a_bad_class_list_is_refused(tmp_path, content, message):
     with pytest.raises(errors.InputError, match=message):
         metadata.read_class_list(write(tmp_path, content))
+
+
+def test_what_a_spreadsheet_made_of_an_id_is_a_bad_row(tmp_path):
+    path = tmp_path / "weak.csv"
+    path.write_text("# YTID, ...\naaa,8.0,18.0,/m/a\n#NAME?,30.0,40.0,/m/a\n#N/A,0,10,/m/a\n")
+    message = r"weak.csv, line 3: ytid '#NAME\?' is what a spreadsheet .* \(and 1 more bad rows\)"
+    with pytest.raises(errors.InputError, match=message):
+        metadata.read_weak_csv(str(path))
+    table = metadata.read_weak_csv(str(path), skip_bad_rows=True)
+    assert table["ytid"].tolist() == ["aaa"]
+    assert len(table.attrs["bad_rows"]) == 2
+    path.write_text("#NAME?,30.0,40.0,/m/a\n")
+    with pytest.raises(errors.InputError, match=r"line 1: ytid '#NAME\?' is what a spreadsheet"):
+        metadata.read_weak_csv(str(path))
+    path.write_text("# a comment\n#NAME?\n")
+    with pytest.raises(errors.InputError, match=r"line 2: clip id '#NAME\?'"):
+        metadata.read_clip_list(str(path))
+
+
+def test_a_name_typed_on_two_systems_is_one_name(tmp_path):
+    path = tmp_path / "classes.csv"
+    path.write_text("mid,display_name\n/m/a,cafe\u0301\n", encoding="utf-8")
+    assert metadata.read_class_list(str(path))["display_name"].tolist() == ["caf\u00e9"]

@@ -272,7 +272,7 @@ def test_an_index_of_other_shards_is_noticed_and_that_of_none_is_no_problem(data
 
 
 def test_a_dataset_of_log_mel_is_shown_and_verified_but_not_exported(tmp_path):
-    clips = [make_clip(i, 0.5) for i in range(4)]
+    clips = [make_clip(i, 0.5, segments=((100, 300, 1),)) for i in range(4)]
     directory = write_dataset(tmp_path / "d", clips, 2, "log_mel")
     info = dataset_info.DatasetInfo.load(directory)
     clip = next(inspection.clips(directory, info))

@@ -31,7 +31,7 @@ from absl import flags
 from audioset_strong.core import cli
 
 _CLIPS = flags.DEFINE_integer("clips", 300, "Clips of each format.", lower_bound=100)
-_FORMATS = flags.DEFINE_list("formats", ["wav", "flac", "m4a"], "Formats to measure.")
+_FORMATS = flags.DEFINE_list("formats", ["wav", "flac", "mp3", "m4a"], "Formats to measure.")
 _MEMORY_CLIPS = flags.DEFINE_list(
     "memory_clips", ["1000", "10000"], "Numbers of clips for which to measure peak memory."
 )
@@ -39,6 +39,7 @@ _INDEX_FILES = flags.DEFINE_integer("index_files", 200_000, "File names to index
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Runs of each measurement; the fastest is printed.")
 
 _SECONDS = 10
+_SUBTYPES = {".mp3": "MPEG_LAYER_III", ".ogg": "VORBIS"}  # of formats that do not hold 16 bits
 _DISTINCT = 10  # files of each format; the others are links to them
 
 
@@ -60,7 +61,7 @@ def _write_audio(directory: str, suffix: str, clips: int, seconds: float) -> Non
         tones = sum(np.sin(2 * np.pi * f * time_s) for f in rng.uniform(100, 8000, 5))
         stereo = 0.05 * np.stack([tones, tones]) + 0.02 * rng.standard_normal((2, len(time_s)))
         if suffix != ".m4a":
-            soundfile.write(path, stereo.T, rate, subtype="PCM_16")
+            soundfile.write(path, stereo.T, rate, subtype=_SUBTYPES.get(suffix, "PCM_16"))
             continue
         with av.open(str(path), "w") as container:
             stream = container.add_stream("aac", rate=rate, layout="stereo")
