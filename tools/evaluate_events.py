@@ -6,11 +6,14 @@ Example:
 Needs the package sed_scores_eval (pip install 'audioset_strong[events]'). Clips with strong labels
 are scored, one frame every --hop_s. Written to OUTPUT_DIR: results.csv (metric, value),
 per_class.csv and psd_roc.png.
+
+psds1 and psds2 take the standard deviation between classes off their mean, so that weak models get
+0. psds1_macro is without that penalty, and is what work on AudioSet's strong labels quotes.
 """
 
 from absl import flags
 
-from audioset_strong.core import cli
+from audioset_strong.core import choices, cli
 
 _MODEL = cli.model_flags()
 _EVAL_DATA = flags.DEFINE_multi_string(
@@ -19,9 +22,24 @@ _EVAL_DATA = flags.DEFINE_multi_string(
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Directory of the tables and the picture.", required=True
 )
-_HOP_S = flags.DEFINE_float("hop_s", 0.16, "Seconds from one frame to the next, up to 0.96.")
+_PROTOCOL = flags.DEFINE_enum(
+    "protocol",
+    choices.EVERY_EVENT,
+    choices.EVENT_PROTOCOLS,
+    "What is measured. every_event: all clips with strong labels and all classes with events. "
+    "pretrained_sed: as in PretrainedSED (arXiv 2409.09546), the 407 classes with events in both "
+    "AudioSet's training and its eval set, and the clips with an event of them.",
+)
+_HOP_S = flags.DEFINE_float(
+    "hop_s",
+    None,
+    "Seconds from one frame to the next, up to 0.96; by default 0.16, for pretrained_sed 0.04.",
+)
 _MEDIAN_S = flags.DEFINE_float(
-    "median_s", 0.48, "Length in seconds of the median filter over the scores; 0 for no filter."
+    "median_s",
+    None,
+    "Length in seconds of the median filter over the scores; 0 for no filter. By default 0.48, for "
+    "pretrained_sed 0.36.",
 )
 _THRESHOLD = flags.DEFINE_float("threshold", 0.5, "Score of a detection, for the F1 without _best.")
 
@@ -36,6 +54,7 @@ def main(argv: list[str]) -> None:
         model,
         _EVAL_DATA.value,
         output_dir=_OUTPUT_DIR.value,
+        protocol=_PROTOCOL.value,
         hop_s=_HOP_S.value,
         median_s=_MEDIAN_S.value,
         threshold=_THRESHOLD.value,

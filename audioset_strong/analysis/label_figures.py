@@ -30,7 +30,7 @@ _WEAK, _STRONG, _POSITIVE, _NEGATIVE = "#E69F00", "#0072B2", "#009E73", "#D55E00
 _SET_COLOURS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 _NAMED_CLASSES = 24  # in Fig. 2, at most, and at most a quarter of the classes
 _LONGEST_NAME = 34  # characters
-_PLACEMENT_STEPS = 200  # of the search for places of the names
+_PLACEMENT_STEPS, _MARKER_PIXELS = 200, 4  # of the search for places of the names
 _LABELS_SHOWN, _PARTNERS_SHOWN = 12, 3  # of the odds ratios
 
 
@@ -67,8 +67,7 @@ def clip(
         (axes[2], strong, strong_known, "strong"),
         (axes[3], framed, strong_known, "framed"),
     ):
-        names = [_short(vocabulary.names[label]) for label in classes]
-        _class_rows(axis, names, kind, known=known)
+        _class_rows(axis, [_short(vocabulary.names[k]) for k in classes], kind, known=known)
     axes[1].barh(range(len(weak)), shown.seconds, height=0.7, color=_WEAK)
     _segments(axes[2], shown, strong)
     _frames(axes[3], shown, framed, num_classes=len(vocabulary), rule=rule)
@@ -203,9 +202,13 @@ def priors(table: pd.DataFrame, name: Name) -> matplotlib.figure.Figure:
     _ratio_lines(axis, limits)
     axis.plot(*points.T, "o", color=_STRONG, alpha=0.6, markersize=4, zorder=2)
     axis.set(xscale="log", yscale="log", xlim=limits, ylim=limits, aspect="equal")
+    steps = (1, 2, 5) if limits[1] < 100 * limits[0] else (1,)  # a decade
+    for side, kind in ((axis.xaxis, "weak"), (axis.yaxis, "strong")):
+        side.set_major_locator(matplotlib.ticker.LogLocator(subs=steps))
+        side.set_major_formatter(lambda share, _: f"{100 * share:g}%")
+        side.set_minor_formatter(matplotlib.ticker.NullFormatter())
+        side.set_label_text(f"share of clips with the {kind} label")
     axis.grid(alpha=0.2)
-    axis.set_xlabel("share of clips with the weak label")
-    axis.set_ylabel("share of clips with the strong label")
     one_sided = [
         f"{np.count_nonzero(table[f'{kind}_clips'] == 0)} classes without {kind} label"
         for kind in ("weak", "strong")
@@ -259,6 +262,9 @@ def _name_points(
         return
     figure = typing.cast(matplotlib.figure.Figure, axis.figure)
     figure.draw_without_rendering()  # settles where the axes are
+    # One marker of those that hide each other: the search takes the square of their number.
+    pixels = np.round(axis.transData.transform(obstacles) / _MARKER_PIXELS)
+    obstacles = obstacles[np.unique(pixels, axis=0, return_index=True)[1]]
     texts = []
     for (x, y), name in zip(points, names, strict=True):  # beginning away from the diagonal
         text = axis.text(x, y, name, ha="right" if y > x else "left", va="center", fontsize=7)
@@ -344,17 +350,14 @@ def segment_durations(histogram: pd.DataFrame) -> matplotlib.figure.Figure:
     axis = figure.subplots()
     start, end = histogram["from_seconds"], histogram["to_seconds"]
     axis.bar(start, histogram["segments"], end - start, align="edge", color=_STRONG)
-    axis.set_yscale("log")
-    axis.set_xlim(0)
-    axis.set_ylim(0.7)
+    axis.set(yscale="log", xlim=(0, None), ylim=(0.7, None))
     axis.grid(alpha=0.3)
-    axis.set_xlabel("length (s)")
-    axis.set_ylabel("segments")
+    axis.set(xlabel="length (s)", ylabel="segments")
     return figure
 
 
 def odds_ratios(top: pd.DataFrame, by: str, name: Name) -> matplotlib.figure.Figure:
-    """The labels most surely associated with each of the most frequent labels of one side.
+    """The labels associated most with each of the most frequent labels of one side.
 
     Args:
       top: of `label_statistics.top_pairs`.
@@ -362,7 +365,7 @@ def odds_ratios(top: pd.DataFrame, by: str, name: Name) -> matplotlib.figure.Fig
       name: gives the display name of a mid.
     """
     sides = {label_statistics.WEAK_MID: "weak", label_statistics.STRONG_MID: "strong"}
-    (other,) = set(sides) - {by}
+    (other,) = sides.keys() - {by}
     clips = (top["both"] + top[f"{sides[by]}_only"]).groupby(top[by]).first()
     frequent = clips.nlargest(_LABELS_SHOWN).index
     ticks: list[str] = []

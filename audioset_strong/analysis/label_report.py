@@ -10,8 +10,8 @@ import pandas as pd
 from absl import logging
 
 from audioset_strong.analysis import label_figures, label_statistics
-from audioset_strong.core import drawing, errors, files
-from audioset_strong.labels import vocabularies
+from audioset_strong.core import choices, drawing, errors, files
+from audioset_strong.labels import metadata, table_files, vocabularies
 from audioset_strong.labels.metadata_files import MetadataFiles
 
 # Of each set of items: the kind of label that it is made of, and how.
@@ -22,7 +22,10 @@ _ITEMS: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
     "negatives": ("negatives", lambda table: table),
     "framed_present": ("framed", lambda table: table[table["present"]]),
     "framed_not_present": ("framed", lambda table: table[~table["present"]]),
+    # Of clips, not frames: what section 3.3 counts as negative labels.
+    "framed_negatives": ("framed", metadata.negatives_from_framed),
 }
+_OF_FRAMES = ("framed_present", "framed_not_present")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +36,14 @@ class LabelStatsRequest:
       files: the label files to count. Class lists and the ontology name the classes; with a clip
         list, only its clips are counted.
       output_dir: directory of the tables and figures; created where it does not exist.
-      top_k: how many labels to list for each label, by odds ratio.
+      top_k: how many labels to list for each label.
+      rank_by: "odds_ratio" or "lower_bound" of its interval.
     """
 
     files: MetadataFiles
     output_dir: str
     top_k: int = 5
+    rank_by: str = choices.ODDS_RATIO
 
 
 def write(request: LabelStatsRequest) -> tuple[pd.DataFrame, list[pathlib.Path]]:
@@ -55,6 +60,9 @@ def write(request: LabelStatsRequest) -> tuple[pd.DataFrame, list[pathlib.Path]]
     """
     if request.top_k < 1:
         raise errors.InputError(f"top_k = {request.top_k}: must be at least 1")
+    if request.rank_by not in choices.RANKINGS:
+        known = " or ".join(choices.RANKINGS)
+        raise errors.InputError(f"rank_by {request.rank_by!r}: must be {known}")
     names = request.files.class_names()
     by_file, by_kind = _read(request.files)
     sets = {**by_file, **by_kind}
@@ -66,7 +74,7 @@ def write(request: LabelStatsRequest) -> tuple[pd.DataFrame, list[pathlib.Path]]
     out.table("summary", summary)
     per_clip = label_statistics.items_per_clip(sets)
     # The figure shows kinds, not files; and no frames, which are tens a clip where labels are few.
-    drawn = [kind for kind in by_kind if not kind.startswith("framed")]
+    drawn = [kind for kind in by_kind if kind not in _OF_FRAMES]
     figure = label_figures.items_per_clip(per_clip[per_clip["set"].isin(drawn)])
     out.table("items_per_clip", per_clip, figure if drawn else None)
 
@@ -80,7 +88,7 @@ def write(request: LabelStatsRequest) -> tuple[pd.DataFrame, list[pathlib.Path]]
         out.table("segment_durations", histogram, label_figures.segment_durations(histogram))
     out.table("classes", classes, label_figures.class_counts(counts[list(by_kind)]))
     if "weak" in by_kind and "strong" in by_kind:
-        _compare(by_kind["weak"], by_kind["strong"], top_k=request.top_k, name=names.name, out=out)
+        _compare(by_kind["weak"], by_kind["strong"], request=request, name=names.name, out=out)
     return summary, out.written
 
 
@@ -88,18 +96,19 @@ def _compare(
     weak: pd.DataFrame,
     strong: pd.DataFrame,
     *,
-    top_k: int,
+    request: LabelStatsRequest,
     name: Callable[[str], str],
     out: "_Output",
 ) -> None:
     """Compares weak and strong labels over the clips that have both."""
+    weak, strong = label_statistics.in_common(weak, strong)
     priors = label_statistics.priors(weak, strong)
     if priors.empty:
         logging.warning("no clip has weak and strong labels: no priors and no odds ratios")
         return
     named = priors.assign(display_name=priors["mid"].map(name))
     out.table("priors", named, label_figures.priors(priors, name))
-    ratios = label_statistics.odds_ratios(weak, strong)
+    ratios = label_statistics.odds_ratios(weak, strong, rank_by=request.rank_by)
 
     def with_names(table: pd.DataFrame) -> pd.DataFrame:
         sides = {f"{side}_name": table[f"{side}_mid"].map(name) for side in ("weak", "strong")}
@@ -110,7 +119,7 @@ def _compare(
         ("weak", label_statistics.WEAK_MID),
         ("strong", label_statistics.STRONG_MID),
     ):
-        top = label_statistics.top_pairs(ratios, by, top_k)
+        top = label_statistics.top_pairs(ratios, by, request.top_k)
         figure = None if top.empty else label_figures.odds_ratios(top, by, name)
         out.table(f"odds_ratios_by_{side}", with_names(top), figure)
 
@@ -121,18 +130,20 @@ def _warn_of_nameless(counts: pd.DataFrame, name: Callable[[str], str]) -> None:
         logging.warning("in no class list: %s", vocabularies.list_counts(nameless, name))
 
 
-def _read(metadata: MetadataFiles) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
+def _read(request_files: MetadataFiles) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
     """The sets of items to count, see `label_statistics`.
 
     Returns:
       Those of each file, where a kind of label comes from several files; and those of each kind.
     """
-    clip_ids = metadata.clip_ids()
-    tables = metadata.read_each()
+    clip_ids = request_files.clip_ids()
+    tables = request_files.read_each()
     if clip_ids is not None:
-        kept = set(clip_ids)
         tables = {
-            kind: {path: table[table["clip_id"].isin(kept)] for path, table in by_path.items()}
+            kind: {
+                path: table[table_files.is_among(table["clip_id"], clip_ids)]
+                for path, table in by_path.items()
+            }
             for kind, by_path in tables.items()
         }
     by_file: dict[str, pd.DataFrame] = {}
@@ -169,8 +180,21 @@ class _Output:
         """Writes NAME.csv and, where there is a figure, NAME.png."""
         path = self.directory / f"{name}.csv"
         with files.writing(path):
-            files.write_text(path, table.to_csv(index=False, float_format="%.6g"))
+            files.write_text(path, _with_texts(table).to_csv(index=False))
         self.written.append(path)
         if figure is not None:
             drawing.save(figure, path.with_suffix(".png"))
             self.written.append(path.with_suffix(".png"))
+
+
+def _with_texts(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its floats as texts, as `to_csv(float_format="%.6g")` would write them.
+
+    pandas calls Python functions for every float; a table of odds ratios has a million of them.
+    """
+    floats = table.select_dtypes("floating")
+    texts = {
+        name: ["" if value != value else f"{value:.6g}" for value in column.tolist()]
+        for name, column in floats.items()
+    }
+    return table.assign(**texts)

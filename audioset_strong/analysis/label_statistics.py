@@ -13,8 +13,12 @@ import pandas as pd
 import scipy.sparse
 import scipy.special
 
+from audioset_strong.core import choices
+from audioset_strong.labels.table_files import is_among
+
 PAIR = ["clip_id", "mid"]
 WEAK_MID, STRONG_MID = "weak_mid", "strong_mid"
+_RANKED_COLUMN = {choices.ODDS_RATIO: "odds_ratio", choices.LOWER_BOUND: "low"}
 
 
 def weak_items(weak: pd.DataFrame) -> pd.DataFrame:
@@ -180,7 +184,8 @@ def priors(weak: pd.DataFrame, strong: pd.DataFrame) -> pd.DataFrame:
       where there is no weak label); the classes of either set, sorted by mid. Empty where no clip
       is in both sets.
     """
-    weak, strong, num_clips = _in_common(weak, strong)
+    weak, strong = in_common(weak, strong)
+    num_clips = weak["clip_id"].nunique()
     counts = class_counts({"weak_clips": weak, "strong_clips": strong}).reset_index()
     for kind in ("weak", "strong"):
         counts[f"{kind}_prior"] = counts[f"{kind}_clips"] / max(num_clips, 1)
@@ -189,7 +194,13 @@ def priors(weak: pd.DataFrame, strong: pd.DataFrame) -> pd.DataFrame:
     return counts
 
 
-def odds_ratios(weak: pd.DataFrame, strong: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
+def odds_ratios(
+    weak: pd.DataFrame,
+    strong: pd.DataFrame,
+    *,
+    confidence: float = 0.95,
+    rank_by: str = choices.ODDS_RATIO,
+) -> pd.DataFrame:
     """How weak and strong labels occur together, over the clips in both sets (section 3.3).
 
     Of a weak and a strong label, with clips counted as both, weak_only, strong_only and neither:
@@ -205,13 +216,16 @@ def odds_ratios(weak: pd.DataFrame, strong: pd.DataFrame, confidence: float = 0.
       weak: items of weak labels.
       strong: items of strong labels.
       confidence: probability that the interval covers the ratio.
+      rank_by: "odds_ratio", which section 3.1 ranks by, or "lower_bound", which prefers pairs that
+        many clips have.
 
     Returns:
       weak_mid, strong_mid; both, weak_only, strong_only, neither (clips); odds_ratio, low, high;
       strong_given_weak, weak_given_strong (shares of clips). Pairs that no clip has are left out:
-      their ratio is 0. Sorted by low, highest first.
+      their ratio is 0. Sorted by odds_ratio or low, highest first.
     """
-    weak, strong, num_clips = _in_common(weak, strong)
+    weak, strong = in_common(weak, strong)
+    num_clips = weak["clip_id"].nunique()
     clip, _ = pd.factorize(pd.concat([weak["clip_id"], strong["clip_id"]]))
     has_weak, weak_mids = _indicator(clip[: len(weak)], weak["mid"], num_clips)
     has_strong, strong_mids = _indicator(clip[len(weak) :], strong["mid"], num_clips)
@@ -238,34 +252,32 @@ def odds_ratios(weak: pd.DataFrame, strong: pd.DataFrame, confidence: float = 0.
     table["high"] = np.exp(log_ratio + margin)
     table["strong_given_weak"] = both / weak_clips
     table["weak_given_strong"] = both / strong_clips
-    order = ["low", WEAK_MID, STRONG_MID]
+    order = [_RANKED_COLUMN[rank_by], WEAK_MID, STRONG_MID]
     return table.sort_values(order, ascending=[False, True, True], ignore_index=True)
 
 
 def top_pairs(ratios: pd.DataFrame, by: str, count: int) -> pd.DataFrame:
-    """The labels that are most surely associated with each label of one side.
+    """The labels that are associated most with each label of one side (section 3.1).
 
     Args:
-      ratios: of `odds_ratios`.
+      ratios: of `odds_ratios`, whose order is kept.
       by: "weak_mid" for the strong labels associated with each weak one, or "strong_mid".
-      count: at most this many partners for each label: those with the highest lower bounds of the
-        odds ratio. A partner whose lower bound is not above 1 is left out, since it may be no more
-        frequent than chance.
+      count: at most this many partners for each label, the first ones. A partner whose lower bound
+        is not above 1 is left out, since it may be no more frequent than chance.
 
     Returns:
       The rows of `ratios`, with rank (1, 2, ...); sorted by that mid and rank.
     """
     surely = ratios[ratios["low"] > 1]
-    ranked = surely.assign(rank=surely.groupby(by)["low"].rank(method="first", ascending=False))
-    ranked["rank"] = ranked["rank"].astype(np.int64)
+    ranked = surely.assign(rank=surely.groupby(by).cumcount() + 1)
     return ranked[ranked["rank"] <= count].sort_values([by, "rank"], ignore_index=True)
 
 
-def _in_common(weak: pd.DataFrame, strong: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, int]:
-    """The classes of each clip that is in both sets, and the number of these clips."""
-    strong = clip_items(strong[strong["clip_id"].isin(weak["clip_id"])])
-    weak = clip_items(weak[weak["clip_id"].isin(strong["clip_id"])])
-    return weak, strong, weak["clip_id"].nunique()
+def in_common(weak: pd.DataFrame, strong: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The items of the clips that are in both sets, each class of a clip once."""
+    strong = clip_items(strong[is_among(strong["clip_id"], weak["clip_id"])])
+    weak = clip_items(weak[is_among(weak["clip_id"], strong["clip_id"])])
+    return weak, strong
 
 
 def _indicator(

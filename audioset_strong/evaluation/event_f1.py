@@ -10,7 +10,7 @@ https://doi.org/10.3390/app6060162
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -49,7 +49,49 @@ def best(counts: Counts) -> F1:
     >>> round(found.value, 4), found.threshold
     (0.6667, 0.4)
     """
-    return _at(counts, len(counts.score) - 1 - int(np.argmax(_values(counts)[::-1])))
+    return _at(counts, _best_index(counts))
+
+
+def enough_counts(
+    count_above: Callable[[float], Counts],
+    at_least: Counts,
+    *,
+    highest: np.ndarray,
+    threshold: float,
+) -> Counts:
+    """Counts down to where lower thresholds change neither the F1 at a threshold nor the best one.
+
+    At a threshold, a clip without the class whose highest score reaches it holds at least one wrong
+    detection. With the counts in clips with the class this bounds the F1 from above:
+
+        F1 <= 2 * TP / (events + TP + FP in clips with the class + such clips)
+
+    Thresholds whose bound does not exceed the best F1 that was found above them are not needed.
+
+    Args:
+      count_above: gives all counts at the thresholds above one.
+      at_least: the same TP, and no more FP than there are in clips with the class.
+      highest: float64, the highest score of each clip without the class, falling.
+      threshold: of `at_threshold`.
+    """
+    scores = np.unique(np.concatenate([at_least.score[:-1], highest]))
+    index = np.searchsorted(at_least.score, scores)
+    clips = len(highest) - np.searchsorted(highest[::-1], scores)
+    tp, fp = at_least.tp[index], at_least.fp[index] + clips
+    bound = 2 * tp / (at_least.events + tp + fp)  # from a score down to the next lower one
+    below = np.append(-np.inf, scores[:-1])
+    floor = float(np.nextafter(threshold, -np.inf))
+    floor = min(floor, below[len(bound) - 1 - np.argmax(bound[::-1])])
+    while True:
+        counts = count_above(floor)
+        best = _best_index(counts)
+        better = np.flatnonzero(bound > _values(counts)[best])
+        if len(better) and below[better[0]] < floor:
+            floor = below[better[0]]
+        elif best == 0 and np.isfinite(counts.score[0]) and np.isfinite(floor):
+            floor = -np.inf  # the best threshold reaches down to the next lower score
+        else:
+            return counts
 
 
 def macro(found: Sequence[F1]) -> float:
@@ -61,6 +103,10 @@ def micro(found: Sequence[F1]) -> float:
     """The F1 of the summed counts of classes."""
     tp, fp, events = np.sum([(f1.tp, f1.fp, f1.events) for f1 in found], axis=0)
     return float(2 * tp / (events + tp + fp))
+
+
+def _best_index(counts: Counts) -> int:
+    return len(counts.score) - 1 - int(np.argmax(_values(counts)[::-1]))
 
 
 def _values(counts: Counts) -> np.ndarray:

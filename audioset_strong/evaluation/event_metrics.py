@@ -12,11 +12,20 @@ DCASE task 4 and current work on AudioSet's strong labels report them.
   segment_f1_*  presence in segments of one second
 
 F1 is `macro`, the mean of the classes, or `micro`, of the summed counts; at one threshold for all
-classes, or with `_best` at the best one of each class, which the evaluated clips themselves decide.
+classes, or with `_best` at the one of each class that gives it the highest F1, which the evaluated
+clips themselves decide. So `macro_best` is an upper bound: no thresholds give a higher macro F1.
+`micro_best` is none. A class that is hardly recognised has its best F1 where nearly everything is
+detected, and its wrong detections count against all classes, so `micro` at one threshold may be
+higher. Both are what sed_scores_eval's `best_fscore` gives.
+
+PSDS1 takes the standard deviation between classes off their mean and is 0 where it is the larger of
+the two; so it is for any model that finds less than half of the classes, however well it finds
+them. `psds1_macro` tells such models apart.
 
 Classes without an event are left out, and counted. Events of one class that overlap or touch count
 as one event. Events are cut off at the end of their clip. `psds` and `event_f1` give the formulas
-and sources; `event_counts` and `joined_clips` count detections.
+and sources; `event_counts` and `joined_clips` count detections, down to the threshold from which on
+no metric changes.
 """
 
 import dataclasses
@@ -121,10 +130,10 @@ def measure(
     hours = float(sum(clip.times[-1] for clip in clips) / 3600)
     joined = joined_clips.JoinedClips(clips, total_s=total_s, segment_s=segment_s)
     classes = []
-    for label in used:
-        counts = event_counts.count(joined, label, total_s=total_s)
+    for label, of_class in joined.scores(used):
+        counter = event_counts.ClassCounter(joined, label, of_class, total_s=total_s)
         classes.append(
-            _class_result(counts, hours=hours, num_others=len(used) - 1, threshold=threshold)
+            _class_result(counter, hours=hours, num_others=len(used) - 1, threshold=threshold)
         )
         if on_class:
             on_class()
@@ -170,20 +179,23 @@ def _total_events(clips: Sequence[EventClip], num_classes: int) -> tuple[np.ndar
 
 
 def _class_result(
-    counts: Mapping[str, event_counts.Counts],
-    *,
-    hours: float,
-    num_others: int,
-    threshold: float,
+    counter: event_counts.ClassCounter, *, hours: float, num_others: int, threshold: float
 ) -> _ClassResult:
+    counts = counter.intersections(psds.lowest_threshold(counter.highest, hours=hours))
     rocs = {
         kind: psds.class_roc(counts[kind], hours=hours, num_others=num_others, alpha_ct=alpha_ct)
         for kind, alpha_ct in psds.ALPHA_CT.items()
     }
     f1 = {}
-    for kind in _F1_KINDS:
-        f1[kind] = event_f1.at_threshold(counts[kind], threshold)
-        f1[f"{kind}_best"] = event_f1.best(counts[kind])
+    for kind, count_above, at_least in (
+        ("event", counter.events, counter.events_at_least()),
+        ("segment", counter.segments, counter.segments_at_least()),
+    ):
+        enough = event_f1.enough_counts(
+            count_above, at_least, highest=counter.highest, threshold=threshold
+        )
+        f1[kind] = event_f1.at_threshold(enough, threshold)
+        f1[f"{kind}_best"] = event_f1.best(enough)
     return _ClassResult(rocs, f1)
 
 

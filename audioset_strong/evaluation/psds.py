@@ -48,6 +48,27 @@ class Roc:
         return float(self.tp_rate @ widths / MAX_FP_PER_HOUR)
 
 
+def lowest_threshold(highest: np.ndarray, *, hours: float) -> float:
+    """A threshold that a PSD ROC does not need, nor any that is lower.
+
+    In a clip without the class, a score that reaches the threshold makes at least one false
+    positive. At the n-th highest of the highest scores of such clips, and below it, there are n of
+    them or more: too many, if n are more than `MAX_FP_PER_HOUR`.
+
+    >>> lowest_threshold(np.array([0.9, 0.8, 0.5, 0.2]), hours=0.01)
+    0.5
+
+    Args:
+      highest: of each clip without the class, falling.
+      hours: length of all clips.
+
+    Returns:
+      The threshold; -inf where all are needed.
+    """
+    enough = int(MAX_FP_PER_HOUR * hours) + 1  # an index: one more than n, in case n was rounded
+    return float(highest[enough]) if enough < len(highest) else -np.inf
+
+
 def class_roc(counts: Counts, *, hours: float, num_others: int, alpha_ct: float) -> Roc:
     """The PSD ROC of one class.
 

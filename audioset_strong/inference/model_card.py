@@ -49,8 +49,9 @@ Labels in Audio Event Classification" (https://arxiv.org/abs/2105.07031).
 
 {metrics}
 
-`d_prime` is sqrt(2) times the inverse normal CDF of the ROC AUC, averaged over classes; `lwlrap` is
-label-weighted label-ranking average precision. Intervals are 95% bootstrap intervals over clips.
+`d_prime` is sqrt(2) times the inverse normal CDF of the ROC AUC, averaged over classes, with
+explicit negatives (in strong sets complementary ones, too); a suffix names other negatives.
+`lwlrap` is label-weighted label-ranking average precision. Intervals are 95% intervals over clips.
 Sets that begin with `strong` compare every 0.96 s frame with its own labels; sets that begin with
 `weak` compare the mean over the frames of a clip with the labels of the clip.
 

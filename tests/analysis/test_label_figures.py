@@ -142,6 +142,22 @@ def test_names_in_the_priors_do_not_overlap():
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
+@pytest.mark.parametrize(("lowest", "highest"), [(90, 110), (100, 300), (50, 400), (5, 900)])
+def test_tick_labels_of_the_priors_do_not_overlap(lowest, highest):
+    clips = np.geomspace(lowest, highest, 6).astype(int)
+    figure = label_figures.priors(priors_table(clips, clips[::-1]), str)
+    figure.draw_without_rendering()
+    for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+        labels = [label for label in axis.get_ticklabels(which="both") if label.get_text()]
+        first, last = sorted(axis.get_view_interval())
+        ticks = [*axis.get_majorticklocs(), *axis.get_minorticklocs()]
+        assert sum(first <= tick <= last for tick in ticks) >= 2
+        boxes = [label.get_window_extent().padded(1) for label in labels]
+        assert boxes
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+        assert {text.get_text()[-1] for text in labels} == {"%"}
+
+
 def test_odds_ratios_are_intervals_under_the_label_they_belong_to():
     top = pd.DataFrame(
         {

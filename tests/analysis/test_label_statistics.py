@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from audioset_strong.analysis import label_statistics
+from audioset_strong.analysis import label_report, label_statistics
+from audioset_strong.labels import table_files
 
 
 def items(*pairs):
@@ -125,7 +126,7 @@ def test_odds_ratios_and_intervals_are_scipy_s():
     assert 200 < in_both.sum() < 300
     has_weak, has_strong = has_weak[in_both], has_strong[in_both]
     for confidence in (0.95, 0.8):
-        table = label_statistics.odds_ratios(weak, strong, confidence)
+        table = label_statistics.odds_ratios(weak, strong, confidence=confidence)
         assert len(table) == 20
         assert table["low"].is_monotonic_decreasing
         for row in table.itertuples():
@@ -155,31 +156,24 @@ def test_where_a_count_is_0_a_half_is_added_to_each():
     assert ("/m/x", "/m/s") not in table.index  # never together
 
 
-def test_the_top_pairs_are_ranked_by_how_surely_they_go_together():
-    rng = np.random.default_rng(1)
-    general, specific = [], []
-    for i in range(400):
-        kind = rng.integers(3)
-        general.append((f"c{i}", f"/m/family{kind // 2}"))
-        specific.append((f"c{i}", f"/m/kind{kind}"))
-        if rng.random() < 0.2:
-            specific.append((f"c{i}", f"/m/kind{rng.integers(3)}"))
-    specific.append(("c0", "/m/rare"))
-    ratios = label_statistics.odds_ratios(items(*general), items(*set(specific)))
-    by_weak = label_statistics.top_pairs(ratios, "weak_mid", 2)
-    pairs = by_weak[["weak_mid", "strong_mid", "rank"]].to_numpy().tolist()
-    first = {mid: other for mid, other, rank in pairs if rank == 1}
-    assert first["/m/family1"] == "/m/kind2"
-    assert {other for mid, other, _ in pairs if mid == "/m/family0"} == {"/m/kind0", "/m/kind1"}
-    assert (by_weak["low"] > 1).all()
-    assert by_weak.groupby("weak_mid")["low"].is_monotonic_decreasing.all()
-    by_strong = label_statistics.top_pairs(ratios, "strong_mid", 1).set_index("strong_mid")
-    assert by_strong["weak_mid"].drop("/m/rare", errors="ignore").to_dict() == {
-        "/m/kind0": "/m/family0",
-        "/m/kind1": "/m/family0",
-        "/m/kind2": "/m/family1",
-    }
-    assert (by_strong["rank"] == 1).all()
+@pytest.mark.parametrize(
+    ("rank_by", "column"), [("odds_ratio", "odds_ratio"), ("lower_bound", "low")]
+)
+def test_the_top_pairs_are_ranked_by_what_was_chosen(rank_by, column):
+    # 40 of 60 clips of "often" are of the weak label, and 3 of 3 of "rare": the ratio of "rare" is
+    # the higher one, that of "often" the surer one.
+    weak = [(f"c{i}", "/m/w") for i in range(60)] + [(f"c{i}", "/m/v") for i in range(60, 400)]
+    strong = [(f"c{i}", "/m/often") for i in range(20, 80)]
+    strong += [(f"c{i}", "/m/rare") for i in range(3)] + [("c0", "/m/once")]
+    strong += [(f"c{i}", "/m/all") for i in range(400)]
+    ratios = label_statistics.odds_ratios(items(*weak), items(*strong), rank_by=rank_by)
+    assert ratios[column].is_monotonic_decreasing
+    top = label_statistics.top_pairs(ratios, "weak_mid", 2)
+    expected = {"odds_ratio": ["/m/rare", "/m/often"], "low": ["/m/often", "/m/rare"]}
+    assert top.loc[top["weak_mid"] == "/m/w", "strong_mid"].tolist() == expected[column]
+    assert top.loc[top["weak_mid"] == "/m/w", "rank"].tolist() == [1, 2]
+    assert (top["low"] > 1).all()  # "all" is no more frequent than chance
+    assert label_statistics.top_pairs(ratios, "strong_mid", 1)["rank"].eq(1).all()
 
 
 def test_without_a_clip_in_common_there_is_nothing_to_compare():
@@ -188,3 +182,24 @@ def test_without_a_clip_in_common_there_is_nothing_to_compare():
     ratios = label_statistics.odds_ratios(WEAK, apart)
     assert ratios.empty
     assert label_statistics.top_pairs(ratios, "weak_mid", 3).empty
+
+
+def test_tables_are_written_as_pandas_would_write_them(tmp_path):
+    table = pd.DataFrame(
+        {
+            "name": ["a", 'b, "c"', "d"],
+            "count": [1, 2, 3],
+            "share": [1 / 3, np.nan, 1e-9],
+            "ratio": [np.inf, -0.0, 123456789.0],
+        }
+    )
+    path = tmp_path / "table.csv"
+    label_report._Output(str(tmp_path)).table("table", table)
+    assert path.read_text() == table.to_csv(index=False, float_format="%.6g")
+
+
+@pytest.mark.parametrize("values", [["b", "x", "b"], [], {"a"}, pd.Series(["c", "c"])])
+def test_what_is_among_others_is_what_isin_finds(values):
+    for column in (pd.Series(["a", "b", "a", "c"]), pd.Series([], dtype=str)):
+        expected = column.isin(list(values)).tolist()
+        assert table_files.is_among(column, values).tolist() == expected

@@ -12,14 +12,14 @@ from scipy import special
 
 from audioset_strong.audio import features
 from audioset_strong.core import errors
-from audioset_strong.evaluation import event_metrics
-from audioset_strong.inference import event_evaluation, export
+from audioset_strong.evaluation import event_metrics, frame_times
+from audioset_strong.inference import event_evaluation, export, predictor
 from audioset_strong.labels import vocabularies
 from tests import datasets, processes, trained
 
 with warnings.catch_warnings():  # of pkg_resources
     warnings.simplefilter("ignore")
-    pytest.importorskip("sed_scores_eval")
+    sed_scores_eval = pytest.importorskip("sed_scores_eval")
 
 
 def _clips():
@@ -101,12 +101,13 @@ def test_tables_are_those_of_the_filtered_scores(
     results = pd.read_csv(out / "results.csv").set_index("metric")["value"]
     assert results["hop_s"] == hop_s
     assert results["median_hops"] == width
+    settings_told = ["hop_s", "median_hops", "clips_left_out"]
     # Scores differ by rounding, so thresholds and nothing else do.
-    assert results.drop(["hop_s", "median_hops"]).to_dict() == pytest.approx(expected.values)
+    assert results.drop(settings_told).to_dict() == pytest.approx(expected.values)
     table = pd.read_csv(out / "per_class.csv")
     pd.testing.assert_frame_equal(table, expected.per_class, check_dtype=False, atol=1e-5)
     assert table["mid"].tolist() == list(datasets.VOCABULARY.mids)
-    assert measured.values == pytest.approx(expected.values)
+    assert measured.values == pytest.approx(results.to_dict())
     picture = matplotlib.image.imread(out / "psd_roc.png")
     assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 50
     names = sorted(path.name for path in out.iterdir())
@@ -324,3 +325,81 @@ def test_the_binary_prints_the_metrics_and_names_mistakes(workdir, data, tmp_pat
             (line,) = failing.stderr.strip().split("\n")
             assert line.startswith("error: ")
             assert message in line
+
+
+def test_the_protocol_of_pretrained_sed_is_what_its_validation_does(tmp_path, seen, monkeypatch):
+    package_statistics = importlib.import_module("sed_scores_eval.base_modules.statistics")
+    curves = package_statistics.onset_offset_curves
+    monkeypatch.setattr(  # it takes no read-only arrays, which pandas may give
+        package_statistics,
+        "onset_offset_curves",
+        lambda scores, times, *rest: curves(np.array(scores), np.array(times), *rest),
+    )
+    # The class "Silence" has events in AudioSet's eval set alone.
+    classes = vocabularies.Vocabulary(("/m/a", "/m/b", "/m/c", "/m/028v0c"), tuple("abcd"))
+    clips = _clips()
+    clips[0] = dataclasses.replace(clips[0], segments=((0, 3000, 3),))
+    clips[1] = dataclasses.replace(clips[1], segments=((100, 700, 1), (600, 1500, 1), (0, 900, 3)))
+    data = datasets.write_dataset(tmp_path / "eval", clips, 2, vocabulary=classes)
+    workdir = trained.write_workdir(tmp_path / "run", vocabulary=classes)
+    out = tmp_path / "out"
+    measured = event_evaluation.evaluate_events(
+        workdir, [data], output_dir=out, protocol="pretrained_sed"
+    )
+    ((scores, *_),) = seen
+
+    truth = {
+        clip.clip_id: [(a / 1000, b / 1000, classes.names[k]) for a, b, k in clip.segments]
+        for clip in clips
+        if clip.segments is not None
+    }
+    truth = {i: [event for event in truth[i] if event[2] != "d"] for i in truth}
+    truth = {i: events for i, events in truth.items() if events}
+    truth[clips[1].clip_id] = [(0.1, 1.5, "b")]
+    assert sorted(scores) == sorted(truth)
+    used = ["a", "b"]  # the classes with events
+    model = predictor.load_model(workdir)
+    frames, seconds = {}, {}
+    for clip in clips:
+        if clip.clip_id in truth:
+            heard = np.float32(clip.audio / 32768)
+            filtered = _median_by_hand(model.predict(heard, 16_000, hop_s=0.04).scores, 9)
+            seconds[clip.clip_id] = len(heard) / 16_000
+            times = frame_times.boundaries(
+                len(filtered), hop_s=0.04, frame_s=0.96, seconds=seconds[clip.clip_id]
+            )
+            frames[clip.clip_id] = sed_scores_eval.base_modules.scores.create_score_dataframe(
+                np.float64(filtered[:, :2]), times, used
+            )
+    _, of_classes, *_ = sed_scores_eval.intersection_based.psds(
+        frames,
+        truth,
+        seconds,
+        dtc_threshold=0.7,
+        gtc_threshold=0.7,
+        cttc_threshold=None,
+        alpha_ct=0,
+        alpha_st=1,
+        unit_of_time="hour",
+        max_efpr=100.0,
+    )
+    expected = [of_classes[name] for name in used]
+    assert measured.per_class["psds1"][:2].tolist() == pytest.approx(expected, abs=1e-6)
+    assert measured.values["psds1_macro"] == pytest.approx(np.mean(expected), abs=1e-6)
+    results = pd.read_csv(out / "results.csv").set_index("metric")["value"]
+    told = {"clips": 3, "clips_left_out": 2, "classes": 2, "hop_s": 0.04, "median_hops": 9}
+    assert results[list(told)].to_dict() == told
+    with pytest.raises(errors.InputError, match="protocol 'dcase': must be one of every_event, p"):
+        event_evaluation.evaluate_events(workdir, [data], output_dir=out, protocol="dcase")
+    whole = event_evaluation.evaluate_events(workdir, [data], output_dir=out, hop_s=0.04)
+    assert whole.values["clips"] == 5
+    assert whole.values["classes"] == 3
+
+
+def test_zero_by_the_penalty_is_told(workdir, data, tmp_path):
+    measured = event_evaluation.evaluate_events(workdir, [data], output_dir=tmp_path / "out")
+    for psds1, psds2, expected in ((0.0, 0.2, ["psds1"]), (0.01, 0.2, []), (0.1, 0.0, ["psds2"])):
+        values = measured.values | {"psds1": psds1, "psds1_macro": 0.1, "psds2": psds2}
+        text = event_evaluation.as_text(dataclasses.replace(measured, values=values))
+        noted = [line.split()[0] for line in text.split("\n") if "see psds1_macro" in line]
+        assert noted == expected

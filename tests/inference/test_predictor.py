@@ -47,10 +47,14 @@ def test_scores_are_those_of_evaluation(model, tmp_path):
     network = trained.network(seed=20)
     predict = scoring.batch_scorer(lambda log_mel: network(log_mel, training=False))
     batches = evaluation_grid.grid_patches([directory])
-    scores = scoring.score(predict, batches, mids=datasets.VOCABULARY.mids)
+    scores = scoring.score(predict, batches, mids=datasets.VOCABULARY.mids, are_logits=True)
     for clip, clip_id in zip(clips, scores.clip_ids, strict=True):
         assert clip.clip_id == clip_id
-    for clip, frames, mean in zip(clips, scores.frame_scores, scores.clip_scores(), strict=True):
+    all_frames, means = (
+        scoring.probabilities(values, are_logits=True)
+        for values in (scores.frame_scores, scores.clip_scores())
+    )
+    for clip, frames, mean in zip(clips, all_frames, means, strict=True):
         prediction = model.predict(np.float32(clip.audio / 32768), 16_000)
         np.testing.assert_allclose(prediction.scores[:10], frames, atol=1e-5)
         # The tenth frame ends at 9.6 s; the eleventh lies mostly behind the end and does not count.

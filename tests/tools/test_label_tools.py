@@ -178,6 +178,7 @@ def test_label_stats_writes_tables_and_figures_of_all_kinds(run, folder):
         "negatives": 2,
         "framed_present": 16,
         "framed_not_present": 54,
+        "framed_negatives": 2,  # clips, not frames: the two of the list
     }
     classes = pd.read_csv(out / "classes.csv", index_col="mid")
     assert classes.loc["/m/bark", ["display_name", "weak", "strong"]].tolist() == ["Bark", 1, 12]
