@@ -9,7 +9,13 @@ have such labels. Each model gets log-mel of the front end that it was trained w
 WORKDIR/eval: results.csv, TensorBoard events, tables and pictures of all classes, and the curves of
 chosen ones. At the end the best checkpoint on the validation data is written to
 WORKDIR/selection.json. Started again, it continues where it stopped.
+
+A checkpoint or workdir that cannot be evaluated is told, left out, and tried again when its files
+change. The others go on. At the end the exit code is 2 if anything was left out. Several of these
+processes may follow the same workdirs; each checkpoint is evaluated by one of them.
 """
+
+import contextlib
 
 from absl import flags
 
@@ -48,12 +54,25 @@ _PLOT_CLASSES = flags.DEFINE_multi_string(
     "Mid or display name of a class whose ROC and precision-recall curves are drawn; may be "
     "repeated.",
 )
+_NEGATIVE_WEIGHTING = flags.DEFINE_enum(
+    "negative_weighting",
+    None,
+    choices.NEGATIVE_WEIGHTINGS,
+    "How the strong eval mixes the explicit and the complementary negatives of a class: pooled, "
+    "the default, counts every frame alike, equal lets the two kinds count alike.",
+)
 _METADATA = cli.metadata_flags(
     "framed_tsv",
     descriptions={
         "framed_tsv": "Framed label TSV, such as audioset_eval_strong_framed_posneg.tsv, whose "
         "labels replace the strong labels of EVAL_DATA"
     },
+)
+_SELECT_ON = flags.DEFINE_string(
+    "select_on",
+    None,
+    "Set to select checkpoints on although it is not held-out validation data, such as "
+    "strong_eval; selection and report then say so.",
 )
 _GIN = cli.gin_flags("select.metric = 'strong_validation/lwlrap'")
 
@@ -63,6 +82,7 @@ def main(argv: list[str]) -> None:
     del argv
     # Imported here so that --help does not wait for TensorFlow.
     from audioset_strong.configuration import evaluation_bindings, gin_files
+    from audioset_strong.core import errors
     from audioset_strong.evaluation import following, results
 
     gin_files.parse(*_GIN())
@@ -77,10 +97,19 @@ def main(argv: list[str]) -> None:
         ema=_EMA.value,
         save_scores=_SAVE_SCORES.value,
         plot_classes=_PLOT_CLASSES.value,
+        negative_weighting=_NEGATIVE_WEIGHTING.value,
+        select_on=_SELECT_ON.value,
     )
-    following.evaluate_workdirs(_WORKDIR.value, **arguments)
+    left_out = None
+    try:
+        following.evaluate_workdirs(_WORKDIR.value, **arguments)
+    except following.LeftOutError as error:
+        left_out = error
     for workdir in _WORKDIR.value:
-        print(results.summary(workdir, ema=arguments["ema"]))
+        with contextlib.suppress(errors.InputError):  # a workdir that was left out, and told
+            print(results.summary(workdir, ema=arguments["ema"]))
+    if left_out:
+        raise left_out
 
 
 def run() -> None:

@@ -27,7 +27,7 @@ _evaluate_workdirs = bindings.register(
     _Bindable, "evaluate_workdirs", module="following", denylist=["select_metric"]
 )
 _select = bindings.register(
-    selection.select, "select", module="selection", denylist=["results", "checkpoints"]
+    selection.select, "select", module="selection", denylist=["results", "checkpoints", "held_out"]
 )
 
 

@@ -41,6 +41,8 @@ NEW_PARAMETERS = {
 # Parameters that are gone, and why none took their place.
 GONE = {
     "train_patches.shuffle_buffer": "every epoch is a permutation of all clips now; leave it out",
+    "evaluate_workdirs.bootstrap_replicates": "intervals need no replicates now; for none of them, "
+    "bind evaluate_workdirs.intervals = False",
 }
 # Where a name became two.
 _ALSO = {"frame_labels.rule": "for training, evaluate_workdirs.framing_rule for evaluation"}

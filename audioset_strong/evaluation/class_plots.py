@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import integrate
 
 from audioset_strong.core import drawing, errors, files
-from audioset_strong.evaluation import eval_metrics, metrics
+from audioset_strong.evaluation import eval_metrics, metrics, scoring
 from audioset_strong.labels import vocabularies
 
 _MAX_NAMED = 50  # of more classes only the best and the worst are named
@@ -61,7 +61,7 @@ def curves(
     """ROC and precision-recall curves of classes.
 
     The negatives are those of section 3.2. For a class without any of them, everything that is not
-    positive counts as negative.
+    positive counts as negative (implicit negatives).
 
     Args:
       samples: of an eval set.
@@ -69,18 +69,26 @@ def curves(
       mids: the classes to take.
 
     Returns:
-      mid, display_name, negatives ("known" or "implicit"), and the columns of `metrics.Curve`. A
-      class without positives, or with nothing but positives, has one row with negatives "none" and
-      no numbers.
+      mid, display_name, negatives ("known", "complementary" where none of them is explicit, or
+      "implicit"), and the columns of `metrics.Curve`, with probabilities as thresholds. A class
+      without positives, or with nothing but positives, has one row with negatives "none" and no
+      numbers.
     """
     tables = []
     for mid in mids:
         k = vocabulary.index[mid]
         labels, kind = samples.labels[:, k], "known"
-        if not (labels == metrics.NEGATIVE).any():
+        negative = labels == metrics.NEGATIVE
+        if not (negative & samples.explicit[:, k]).any():
+            kind = "complementary"
+        if not negative.any():
             labels, kind = (labels == metrics.POSITIVE).astype(np.int8), "implicit"
         if (labels == metrics.POSITIVE).any() and (labels == metrics.NEGATIVE).any():
-            points = vars(metrics.curve(labels, samples.scores[:, k]))
+            points = dict(vars(metrics.curve(labels, samples.scores[:, k])))
+            # The first threshold stays infinite: a probability of 1 would not be above all scores.
+            points["threshold"][1:] = scoring.probabilities(
+                points["threshold"][1:], are_logits=samples.are_logits
+            )
         else:
             kind, points = "none", {name: [np.nan] for name in _POINTS}
         names = {"mid": mid, "display_name": vocabulary.names[k], "negatives": kind}
@@ -104,7 +112,7 @@ def draw_curves(table: pd.DataFrame, title: str) -> matplotlib.figure.Figure:
                 panel.plot([], [], label=f"{_short(name)}: no positives, or nothing else")
             continue
         rate, recall = rows["false_positive_rate"], rows["recall"]
-        shown = _short(name) + (" (implicit negatives)" if negatives == "implicit" else "")
+        shown = _short(name) + ("" if negatives == "known" else f" ({negatives} negatives)")
         roc.plot(rate, recall, label=f"{shown}, AUC {integrate.trapezoid(recall, rate):.3f}")
         # As in average precision: each recall counts with the precision where it is first reached.
         first = rows.drop_duplicates("recall")
@@ -127,10 +135,10 @@ def draw_per_class(table: pd.DataFrame, title: str) -> matplotlib.figure.Figure:
 
     Args:
       table: `eval_metrics.EvalResult.per_class` with a column display_name. Where no class has a d'
-        on the negatives of section 3.2, the one on implicit negatives is drawn.
+        on explicit negatives, the one on complementary or implicit negatives is drawn.
       title: above it.
     """
-    column = "d_prime" if table["d_prime"].notna().any() else "d_prime_implicit"
+    column = eval_metrics.class_d_prime(table)
     used = table.dropna(subset=[column]).sort_values(column)
     num_rows = min(len(used), _MAX_NAMED)
     figure = drawing.new_figure(12.0, max(4.0, 1.6 + 0.19 * num_rows))
@@ -158,7 +166,7 @@ def _draw_ordered(panel: matplotlib.axes.Axes, used: pd.DataFrame, column: str) 
     names = panel.set_yticks(y, [_short(name) for name in shown["display_name"]])
     _as_plain_text(tick.label1 for tick in names)
     panel.set_ylim(-0.8, max(len(shown) - 0.2, 0.8))
-    panel.set_xlabel(_axis_title(column))
+    panel.set_xlabel(eval_metrics.metric_title(column))
     if len(shown) < len(used):
         panel.axhline(half - 0.5, color="#555555", linestyle=":")
         panel.set_title(f"the {half} lowest and the {half} highest of {len(used)} classes")
@@ -175,11 +183,7 @@ def _draw_by_positives(panel: matplotlib.axes.Axes, used: pd.DataFrame, column: 
         minor = matplotlib.ticker.LogFormatter(minor_thresholds=(2, 2))  # up to two decades
         panel.xaxis.set_minor_formatter(minor)
     panel.set_title("by number of positives")
-    panel.set(xlabel="positive samples", ylabel=_axis_title(column))
-
-
-def _axis_title(column: str) -> str:
-    return "d'" if column == "d_prime" else "d' (implicit negatives)"
+    panel.set(xlabel="positive samples", ylabel=eval_metrics.metric_title(column))
 
 
 def _short(name: str) -> str:

@@ -11,9 +11,11 @@ from absl import logging
 from audioset_strong.audio.features import FrontEnd
 from audioset_strong.core import errors, files
 from audioset_strong.evaluation import eval_metrics, scoring
+from audioset_strong.evaluation.measured_on import MeasuredOn, vocabulary_digest
 from audioset_strong.inputs import damage, evaluation_grid, joint_datasets
 from audioset_strong.labels import framed_labels, framing, vocabularies
 from audioset_strong.records.dataset_info import DatasetInfo
+from audioset_strong.training import run_info
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +29,7 @@ class EvalSet:
       vocabulary: of its labels.
       fingerprint: equal for equal datasets under equal labels.
       directories: of the converted datasets.
+      datasets: the facts of each of them.
       batch_size: clips a batch.
       cached: whether log-mel is kept in memory, for each front end that it is asked for.
       propagate_to_ancestors: whether positive labels imply those of their ancestors.
@@ -40,6 +43,7 @@ class EvalSet:
     vocabulary: vocabularies.Vocabulary
     fingerprint: str
     directories: tuple[str, ...]
+    datasets: tuple[run_info.DatasetFacts, ...]
     batch_size: int
     cached: bool
     propagate_to_ancestors: bool = False
@@ -52,6 +56,24 @@ class EvalSet:
     def set_names(self) -> list[str]:
         """The names of its sets in results, one for each kind of labels."""
         return [eval_metrics.set_name(kind, self.name) for kind in self.kinds]
+
+    def measured_on(self, negative_weighting: str = eval_metrics.POOLED) -> MeasuredOn:
+        """What results on it are measured on, as data.
+
+        Args:
+          negative_weighting: with which it is measured, see `eval_metrics.measure`.
+        """
+        return MeasuredOn(
+            fingerprint=self.fingerprint,
+            datasets=self.datasets,
+            clips=self.num_clips,
+            classes=len(self.vocabulary),
+            vocabulary=vocabulary_digest(self.vocabulary.mids),
+            framing_rule=self.framing_rule,
+            propagate_to_ancestors=self.propagate_to_ancestors,
+            framed=self.framed.fingerprint if self.framed else None,
+            negative_weighting=negative_weighting,
+        )
 
     def check_front_end(self, front_end: FrontEnd) -> None:
         """Checks that the datasets can be scored by a model of this front end.
@@ -198,6 +220,7 @@ def open_eval_set(
         vocabulary=infos[0].vocabulary,
         fingerprint=fingerprint,
         directories=tuple(directories),
+        datasets=run_info.dataset_facts(directories, infos),
         batch_size=batch_size,
         cached=num_clips <= cache_clips,
         propagate_to_ancestors=propagate_to_ancestors,

@@ -4,16 +4,19 @@
 """
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Mapping, Sequence
 
 from absl import logging
 
-from audioset_strong.core import errors, files, progress
-from audioset_strong.evaluation import class_plots, result_writer, selection
+from audioset_strong.core import errors, files, locks, progress
+from audioset_strong.evaluation import class_plots, held_out, result_writer, scoring, selection
 from audioset_strong.evaluation.checkpoint_scorer import CheckpointScorer
 from audioset_strong.evaluation.eval_sets import EvalSet, open_eval_set
+from audioset_strong.evaluation.followed_run import FollowedRun
+from audioset_strong.evaluation.measured_on import MeasuredOn
 from audioset_strong.evaluation.results import Results
 from audioset_strong.evaluation.settings import DEFAULT_SETTINGS, EvaluationSettings
 from audioset_strong.training import checkpoints
@@ -37,6 +40,10 @@ def evaluate_workdirs(
     Each model is given log-mel of the front end in its run's `run.json`. At the end the best
     checkpoint on the validation data is selected.
 
+    What is wrong with one checkpoint or one workdir costs only that one. It is told, left out, and
+    tried again when its files change; an error at the end says what was left out. Several processes
+    may evaluate the same workdirs: a lock in the results gives each checkpoint to one of them.
+
     Args:
       workdirs: of training runs. Runs that are still training are followed until they end.
       eval_sets: name -> dataset directory or directories; "eval" and "validation" give the sets
@@ -52,29 +59,53 @@ def evaluate_workdirs(
       timeout_s: seconds without a new checkpoint after which following ends.
 
     Raises:
-      errors.InputError: before any work: no workdir, no such dataset, a run without a readable
-        `run.json`, another vocabulary, or datasets that do not suit a run's front end. Later: a
-        checkpoint of another model, scores that are not finite, or a damaged dataset.
+      errors.InputError: before any work: no workdir or one given twice, no such dataset; and, with
+        a single workdir, whatever keeps it from being evaluated: no readable `run.json`, another
+        vocabulary, datasets that do not suit its front end, files that cannot be written.
+      LeftOutError: at the end: checkpoints that cannot be read, are of another model or give scores
+        that are not finite; or some of several workdirs that could not be evaluated.
     """
     if not workdirs:
         raise errors.InputError("no workdir given (--workdir)")
     if checkpoint and len(workdirs) != 1:
         raise errors.InputError("--checkpoint goes with exactly one --workdir")
+    repeated = files.first_repeated(workdirs)
+    if repeated:
+        raise errors.InputError(f"--workdir={repeated[1]}: given twice; give it once")
     opened = _open_all(eval_sets, framed_tsvs or {}, settings)
+    # All eval sets have the classes of the models, which `check` makes sure of.
+    curve_mids = class_plots.find_classes(settings.plot_classes, opened[0].vocabulary)
+    selects = checkpoint is None and not ema
+    make = functools.partial(
+        _Run,
+        eval_sets=opened,
+        settings=settings,
+        curve_mids=curve_mids,
+        ema=ema,
+        selects=selects,
+    )
     follow = not run_once and checkpoint is None
     with contextlib.ExitStack() as stack:
-        runs = [_Run(path, opened, settings=settings, ema=ema) for path in workdirs]
+        runs = [
+            stack.enter_context(
+                FollowedRun(path, functools.partial(make, path), alone=len(workdirs) == 1)
+            )
+            for path in workdirs
+        ]
         for run in runs:
-            stack.enter_context(run.writer)
             run.check(may_be_missing=follow)
-        if follow:
-            _follow(runs, timeout_s)
-        else:
-            while any([run.evaluate_new(checkpoint) for run in runs]):
-                pass  # more may have appeared meanwhile
-        if checkpoint is None and not ema:
+        _evaluate_all(runs, checkpoint, follow=follow, timeout_s=timeout_s)
+        if selects:
             for run in runs:
                 run.select()
+        left_out = [reason for run in runs for reason in run.left_out(checkpoint)]
+    if left_out:
+        more = f", and {len(left_out) - 1} more, told above" if len(left_out) > 1 else ""
+        raise LeftOutError(f"left out: {left_out[0]}{more}; all else is evaluated")
+
+
+class LeftOutError(errors.InputError):
+    """Checkpoints or workdirs could not be evaluated; all others are."""
 
 
 def _open_all(
@@ -108,8 +139,14 @@ def _as_list(paths: str | Sequence[str]) -> list[str]:
     return [paths] if isinstance(paths, str) else list(paths)
 
 
-def _follow(runs: Sequence["_Run"], timeout_s: float | None) -> None:
-    """Evaluates checkpoints as they appear, until all runs are finished or the time is over.
+def _evaluate_all(
+    runs: Sequence["FollowedRun"],
+    checkpoint: str | None,
+    *,
+    follow: bool,
+    timeout_s: float | None,
+) -> None:
+    """Evaluates checkpoints, as they appear, until all runs are finished or the time is over.
 
     `tf.train.checkpoints_iterator` would do this for one directory, but it yields the newest
     checkpoint only: those that appear while another is evaluated would be left out, and so would
@@ -118,11 +155,11 @@ def _follow(runs: Sequence["_Run"], timeout_s: float | None) -> None:
     last_new = time.monotonic()
     while True:
         # Asked before the checkpoints are listed, so that one written in between is not missed.
-        finished = all(run.is_finished() for run in runs)
+        finished = not follow or all(run.is_finished() for run in runs)
         # A list rather than a generator: every run gets its turn.
-        if any([run.evaluate_new() for run in runs]):
+        if any([run.evaluate_new(checkpoint) for run in runs]):
             last_new = time.monotonic()
-        elif finished:
+        elif finished and not any(run.is_busy for run in runs):
             return
         elif timeout_s is not None and time.monotonic() - last_new > timeout_s:
             logging.warning("no new checkpoint for %g s: stopped following", timeout_s)
@@ -132,31 +169,33 @@ def _follow(runs: Sequence["_Run"], timeout_s: float | None) -> None:
 
 
 class _Run:
-    """The evaluation of one training run."""
+    """The evaluation of one training run; a `followed_run.Evaluation`."""
 
     def __init__(
         self,
         workdir: str,
-        eval_sets: Sequence[EvalSet],
         *,
+        eval_sets: Sequence[EvalSet],
         settings: EvaluationSettings,
+        curve_mids: Sequence[str],
         ema: bool,
+        selects: bool,
     ):
-        # All eval sets have the classes of the model, which `check` makes sure of.
-        curve_mids = class_plots.find_classes(settings.plot_classes, eval_sets[0].vocabulary)
         self._workdir = workdir
         self._eval_sets = eval_sets
-        self._metric = settings.select_metric
-        self._is_average = ema
+        self._settings = settings
+        self._metric = settings.metric
+        self._selects = selects
+        self._has_begun = False
         self._results = Results(workdir, ema=ema)
         self._scorer = CheckpointScorer(workdir, ema=ema)
-        self.writer = result_writer.ResultWriter(
+        self._writer = result_writer.ResultWriter(
             self._results.directory, settings, curve_mids=curve_mids
         )
 
-    def is_finished(self) -> bool:
-        """Whether the training of this run is complete."""
-        return checkpoints.is_finished(self._workdir)
+    def close(self) -> None:
+        """Closes the event file."""
+        self._writer.close()
 
     def check(self, *, may_be_missing: bool = False) -> None:
         """Checks that the eval sets belong to this run, before anything is evaluated or written.
@@ -166,98 +205,185 @@ class _Run:
 
         Raises:
           errors.InputError: no run, another vocabulary, datasets that do not suit its front end,
-            or another dataset under a name that has results already.
+            another dataset under a name that has results already, an eval set that the run was
+            trained on, or a selection on data that are not held out.
         """
-        self._results.check_datasets({each.name: each.fingerprint for each in self._eval_sets})
+        sets = self._measured_on()
+        self._results.check_datasets(sets)
         if may_be_missing and not self._scorer.has_begun():
             logging.warning("%s: no run there yet; waiting for it", self._workdir)
             return
         self._scorer.check(self._eval_sets)
+        datasets = self._scorer.run.datasets
+        held_out.check_not_trained_on(sets, datasets, workdir=self._workdir)
+        if self._selects:
+            self._is_held_out()
+        self._has_begun = True
 
     def evaluate_new(self, checkpoint: str | None = None) -> bool:
-        """Evaluates the checkpoints that have no results yet; returns whether there were any.
+        """Evaluates the checkpoints that have no results yet; returns whether it evaluated any.
 
         Args:
           checkpoint: the only one to look at, by its path or name.
+
+        Raises:
+          errors.InputError: the run cannot be evaluated, or is gone.
+          locks.Busy: another process is evaluating it.
         """
-        self._results.read()  # another process may have added to them
-        pending = [
-            (step, path) for step, path in self._scorer.available(checkpoint) if self._missing(step)
-        ]
-        if not pending:
+        if self._has_begun and not self._scorer.has_begun():
+            raise errors.InputError(f"{self._workdir}: the run is gone")
+        named = checkpoint is not None
+        if not self._pending(checkpoint):
             return False
         self.check()  # the run may have begun only now
-        self.writer.make_directories()
-        evaluated = False
-        total = sum(each.num_clips for step, _ in pending for each in self._missing(step))
-        name = os.path.basename(os.path.normpath(self._workdir))
-        with progress.Bar(f"evaluating {name}", total, unit="clip") as bar:
-            for step, path in pending:
-                bar.note(f"step {step}")
-                if not self._scorer.load(step, path, must_exist=checkpoint is not None):
-                    continue
-                for eval_set in self._missing(step):
-                    self._evaluate(eval_set, step, bar)
-                evaluated = True
-                if checkpoint is None:
-                    self._select_if_measured()
-        return evaluated
+        names = {name for each in self._eval_sets for name in each.set_names()}
+        self._writer.begin(self._scorer.run, names.union(self._results.table["set"]))
+        with self._locked():
+            pending = self._pending(checkpoint)  # what another process has not done meanwhile
+            missing = [each for at in pending for each in self._missing(*at, named=named)]
+            total = sum(each.num_clips for each in missing)
+            name = os.path.basename(os.path.normpath(self._workdir))
+            with progress.Bar(f"evaluating {name}", total, unit="clip") as bar:
+                # A list rather than a generator: every checkpoint gets its turn.
+                return any([self._evaluate(*at, named=named, bar=bar) for at in pending])
+
+    def left_out(self, checkpoint: str | None) -> list[str]:
+        """What is wrong with the checkpoints that could not be evaluated.
+
+        Args:
+          checkpoint: the only one to look at, which must then be there.
+        """
+        return self._scorer.left_out(deleted=checkpoint is not None)
+
+    def _locked(self, *, wait: bool = False) -> contextlib.AbstractContextManager[None]:
+        """Keeps other evaluations of the run out, so that each result is there once."""
+        return locks.locked(self._results.directory, "evaluating this run", wait=wait)
+
+    def _pending(self, checkpoint: str | None) -> list[tuple[int, str]]:
+        """The checkpoints that lack results, as (step, path), by what is in the workdir now."""
+        self._results.read()
+        named = checkpoint is not None
+        return [at for at in self._scorer.available(checkpoint) if self._missing(*at, named=named)]
 
     def select(self) -> None:
         """Writes selection.json where the metric to select by was measured."""
-        table = self._results.table
-        if table.empty:
+        self._results.read()
+        if self._results.table.empty:
             logging.warning("%s: no checkpoint to evaluate", self._workdir)
             return
-        if not selection.can_select(table, metric=self._metric):
-            # Choosing on the eval set would flatter the model: better not to choose.
-            logging.warning(
-                "%s: no checkpoint selected, because %s was not measured (--validation_data)",
-                self._workdir,
-                self._metric,
-            )
-            return
-        selected = self._write_selection()
-        self.writer.copy_selected(selected["step"], sorted(set(table["set"])))
+        with self._locked(wait=True):
+            self._results.read()
+            table = self._results.table
+            measured = selection.measured_metric(table, self._metric)
+            if measured is None:
+                # Choosing on the eval set would flatter the model: better not to choose.
+                logging.warning(
+                    "%s: no checkpoint selected, because %s was not measured (--validation_data)",
+                    self._workdir,
+                    self._metric,
+                )
+                return
+            if measured != self._metric:
+                logging.warning(
+                    "%s: selected by %s, because no class has explicit negatives there",
+                    self._workdir,
+                    measured,
+                )
+            selected = self._write_selection()
+            self._writer.copy_selected(selected["step"], sorted(set(table["set"])))
 
     def _select_if_measured(self) -> None:
         """Selects the best checkpoint so far, which a run that removes its oldest then keeps."""
+        if not self._selects:
+            return
         table = self._results.table
         # A metric that is not measured is an error now, not after the last checkpoint.
-        if not selection.can_select(table, metric=self._metric) or self._is_average:
-            return
+        metric = selection.measured_metric(table, self._metric)
         listed = dict(checkpoints.list_checkpoints(self._workdir))
-        measured = table["set"] + "/" + table["metric"] == self._metric
+        measured = table["set"] + "/" + table["metric"] == metric
         if table.loc[measured, "step"].isin(list(listed)).any():
             self._write_selection()
 
     def _write_selection(self) -> dict:
         listed = checkpoints.list_checkpoints(self._workdir)
         table = self._results.table
-        selected = selection.select(table, listed, metric=self._metric)
+        selected = selection.select(
+            table, listed, metric=self._metric, held_out=self._is_held_out()
+        )
         with files.writing(self._workdir):
             selection.write(self._workdir, selected)
         return selected
 
-    def _missing(self, step: int) -> list[EvalSet]:
-        """The eval sets that a checkpoint has still to be evaluated on."""
+    def _is_held_out(self) -> bool:
+        """Whether the set to select on is held out; an error where it is not, nor asked for."""
+        return held_out.check_selection(
+            self._metric,
+            self._results.measured_on() | self._measured_on(),
+            self._scorer.run.datasets,
+            workdir=self._workdir,
+            select_on=self._settings.select_on,
+        )
+
+    def _measured_on(self) -> dict[str, MeasuredOn]:
+        weighting = self._settings.negative_weighting
+        return {each.name: each.measured_on(weighting) for each in self._eval_sets}
+
+    def _missing(self, step: int, path: str, *, named: bool) -> list[EvalSet]:
+        """The eval sets that a checkpoint has still to be evaluated on.
+
+        Args:
+          step: of the checkpoint.
+          path: of the checkpoint.
+          named: whether it was asked for by its name; what comparisons need is then made up for
+            where it is missing.
+        """
+        if self._results.has_other_weights(step, self._scorer.digest(path)):
+            return list(self._eval_sets)
         done = self._results.sets_of(step)
         return [
             eval_set
             for eval_set in self._eval_sets
             if not done.issuperset(eval_set.set_names())
-            or not self.writer.has_extras(eval_set, step)
+            or not self._writer.has_extras(eval_set, step)
+            or (named and not self._writer.has_left_out(eval_set, step))
         ]
 
-    def _evaluate(self, eval_set: EvalSet, step: int, bar: progress.Bar) -> None:
-        """One pass over an eval set, which gives its weak and its strong set."""
+    def _evaluate(self, step: int, path: str, *, named: bool, bar: progress.Bar) -> bool:
+        """Evaluates a checkpoint on the sets that it lacks; returns whether that was possible."""
+        bar.note(f"step {step}")
+        digest = self._scorer.digest(path)  # of the weights that are loaded, whatever comes later
+        if not self._scorer.load(step, path):
+            return False
+        for eval_set in self._missing(step, path, named=named):
+            scores = self._scorer.score(eval_set, on_batch=bar.update)
+            if scores is None:
+                return False
+            self._write(scores, eval_set, step, digest=digest)
+        self._select_if_measured()
+        return True
+
+    def _write(
+        self, scores: scoring.Scores, eval_set: EvalSet, step: int, *, digest: str | None
+    ) -> None:
+        """Writes the results of a checkpoint on an eval set: those of its weak and strong set.
+
+        Args:
+          scores: of the checkpoint on the eval set.
+          eval_set: the eval set.
+          step: of the checkpoint.
+          digest: of its content; None where its files are gone by now.
+        """
         known = set(self._results.table["set"])
-        scores = self._scorer.score(eval_set, on_batch=bar.update)
-        values = self.writer.write(scores, eval_set, step=step)
+        values = self._writer.write(scores, eval_set, step=step)
         result_writer.warn_of_missing_negatives(
             {name: metrics for name, metrics in values.items() if name not in known}
         )
         with files.writing(self._results.directory):
-            self._results.record_dataset(eval_set.name, eval_set.fingerprint)
+            measured_on = eval_set.measured_on(self._settings.negative_weighting)
+            if digest is not None:
+                self._results.forget_other_weights(step, digest)
+            self._results.record_dataset(eval_set.name, measured_on)
             # Written last and in one piece, so whatever results.csv lists is complete.
             self._results.replace(step, values)
+        listed = [kept for kept, _ in checkpoints.list_checkpoints(self._workdir)]
+        self._writer.remove_left_out(kept_steps=[*listed, step])

@@ -1,151 +1,99 @@
-"""Confidence intervals by bootstrap: the metrics of clips drawn with replacement.
+"""Confidence intervals of metrics by the jackknife over clips.
 
-Clips are drawn rather than frames, because the ten frames of a clip are not independent. A
-replicate is a weight for every clip, namely how often it was drawn, so samples are ranked only
-once.
+With C clips, a metric T of all of them and T(c) of all but clip c, each clip has the pseudo-value
 
-Source: Efron 1979, "Bootstrap methods: another look at the jackknife",
-https://doi.org/10.1214/aos/1176344552
+    u(c) = C * T - (C - 1) * T(c)
+
+Their mean is T less its bias of order 1/C; their standard deviation over the root of C is its
+standard error. The interval is mean +- t * standard error, with Student's t. It is about the value
+that an eval set of ever more clips like these would give: d' is convex in the AUC, so that few
+positives make it too high on average, and the interval lies lower than the metric by that bias.
+
+tools/benchmarks/interval_coverage.py measures how often the intervals hold that value.
+
+Sources: see `leave_one_out`; the interval is Tukey's. Efron and Stein 1981 show that the standard
+error is rather too large than too small: https://doi.org/10.1214/aos/1176345462
 """
 
+from collections.abc import Sequence
+
 import numpy as np
-from scipy import sparse
+from scipy import special
 
-from audioset_strong.evaluation import metrics
+from audioset_strong.evaluation.leave_one_out import LeftOut
 
-_REPLICATES_AT_A_TIME = 128
+MIN_CLIPS = 30
+LEVEL = 0.95
 
 
-def draw(num_clips: int, replicates: int, *, seed: int = 0) -> np.ndarray:
-    """How often each bootstrap replicate draws each clip.
+def corrected(left_out: LeftOut) -> tuple[float, float]:
+    """A metric less its bias, and its standard error.
 
-    >>> weights = draw(10, 3)
-    >>> weights.shape, weights.sum(axis=0).tolist()
-    ((10, 3), [10, 10, 10])
+    >>> value, error = corrected(LeftOut(2.0, np.array([1.5, 2.0, 2.5])))  # of 1, 2 and 3
+    >>> round(value, 4), round(error, 4)
+    (2.0, 0.5774)
 
     Args:
-      num_clips: number of clips, and of draws in each replicate.
-      replicates: number of replicates.
-      seed: equal seeds give equal draws.
+      left_out: the metric, with and without each clip.
 
     Returns:
-      int64 `[num_clips, replicates]`; every column sums to `num_clips`.
+      (value, standard error); NaN where it has no value without some clip.
     """
-    random = np.random.default_rng(seed)
-    return random.multinomial(num_clips, np.full(num_clips, 1 / num_clips), replicates).T
+    num_clips = len(left_out.without)
+    pseudo = num_clips * left_out.value - (num_clips - 1) * left_out.without
+    return float(pseudo.mean()), float(pseudo.std(ddof=1) / np.sqrt(num_clips))
 
 
-def d_prime(
-    labels: np.ndarray, scores: np.ndarray, *, clip: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
-    """Mean d' of each replicate, over the classes that have positives and negatives in it.
+def interval(
+    left_out: LeftOut, *, other_errors: Sequence[tuple[float, float]] = (), level: float = LEVEL
+) -> tuple[float, float] | None:
+    """The interval of a metric.
 
     Args:
-      labels: int8 `[samples, classes]`, 1 positive, 0 negative, -1 unknown.
-      scores: float `[samples, classes]`.
-      clip: int `[samples]`, the clip of each sample as a row of `weights`.
-      weights: `[clips, replicates]`, see `draw`.
+      left_out: the metric, with and without each clip.
+      other_errors: standard errors from other sources than the clips, see `combined`.
+      level: how often it should hold the value that it is about.
 
     Returns:
-      float64 `[replicates]`; NaN where a replicate has no class with positives and negatives.
+      (low, high); None where it could not be relied on: too few positives, fewer than `MIN_CLIPS`
+      clips, no value without some clip, or too large a bias.
     """
-    chunks = [
-        np.ascontiguousarray(weights[:, begin : begin + _REPLICATES_AT_A_TIME], np.float64)
-        for begin in range(0, weights.shape[1], _REPLICATES_AT_A_TIME)
-    ]
-    total, used = np.zeros((2, weights.shape[1]))
-    for k in range(scores.shape[1]):
-        positive, negative = labels[:, k] == metrics.POSITIVE, labels[:, k] == metrics.NEGATIVE
-        if positive.any() and negative.any():
-            auc, pairs = _auc(
-                scores[positive, k],
-                scores[negative, k],
-                positive_clip=clip[positive],
-                negative_clip=clip[negative],
-                chunks=chunks,
-            )
-            usable = pairs > 0
-            total[usable] += metrics.d_prime(auc[usable], pairs[usable])
-            used += usable
-    return np.where(used > 0, total / np.maximum(used, 1), np.nan)
+    num_clips = len(left_out.without)
+    if num_clips < MIN_CLIPS or not left_out.enough_positives:
+        return None
+    centre, error = corrected(left_out)
+    of_clips = min(left_out.degrees, num_clips - 1)
+    error, degrees = combined([(error, of_clips), *other_errors])
+    half = quantile(degrees, level) * error
+    if not abs(left_out.value - centre) <= left_out.max_bias * half:
+        return None
+    return centre - half, centre + half
 
 
-def _auc(
-    positive: np.ndarray,
-    negative: np.ndarray,
-    *,
-    positive_clip: np.ndarray,
-    negative_clip: np.ndarray,
-    chunks: list[np.ndarray],
-) -> tuple[np.ndarray, np.ndarray]:
-    """AUC and number of pairs of one class in each replicate, float64 `[replicates]`.
+def combined(errors: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The standard error of a sum, and its degrees of freedom.
 
-    Where the number of pairs is 0 the AUC has no meaning.
+    The degrees are those of Satterthwaite 1946, "An approximate distribution of estimates of
+    variance components", https://doi.org/10.2307/3002019
+
+    >>> error, degrees = combined([(3.0, 10), (4.0, 10)])
+    >>> round(error, 4), round(degrees, 4)
+    (5.0, 18.546)
 
     Args:
-      positive: scores of the positives.
-      negative: scores of the negatives.
-      positive_clip: the clips that the positives come from.
-      negative_clip: the clips that the negatives come from.
-      chunks: the weights in parts, each `[clips, some replicates]`.
+      errors: standard errors of independent parts, each with its degrees of freedom.
     """
-    num_clips = len(chunks[0])
-    values, index = np.unique(positive, return_inverse=True)
-    # Each negative counts half below the first value above it and half below the first value at or
-    # above it, so ties count half.
-    bounds = [np.searchsorted(values, negative, side) for side in ("right", "left")]
-    at_value = _counts(index, positive_clip, len(values), num_clips)
-    halves = _counts(np.concatenate(bounds), np.tile(negative_clip, 2), len(values) + 1, num_clips)
-    aucs, all_pairs = [], []
-    for chunk in chunks:
-        positives = at_value @ chunk  # [values, replicates]
-        below = np.cumsum(halves @ chunk, axis=0) / 2  # [values + 1, replicates]
-        pairs = positives.sum(axis=0) * below[-1]
-        aucs.append(np.sum(positives * below[:-1], axis=0) / np.maximum(pairs, 1))
-        all_pairs.append(pairs)
-    return np.concatenate(aucs), np.concatenate(all_pairs)
+    variances, degrees = np.array(errors).T ** [[2], [1]]
+    total = variances.sum()
+    if total == 0:
+        return 0.0, float(degrees[0])
+    return float(np.sqrt(total)), float(total**2 / np.sum(variances**2 / degrees))
 
 
-def _counts(row: np.ndarray, clip: np.ndarray, num_rows: int, num_clips: int) -> sparse.csr_array:
-    """How many samples of each clip fall into each row; float64 `[num_rows, num_clips]`."""
-    return sparse.coo_array((np.ones(len(row)), (row, clip)), (num_rows, num_clips)).tocsr()
+def quantile(degrees: float, level: float = LEVEL) -> float:
+    """How many standard errors an interval reaches to each side, by Student's t.
 
-
-def lwlrap(
-    ranking: metrics.RankingPrecision, *, clip: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
-    """lwlrap of each replicate.
-
-    Args:
-      ranking: see `metrics.ranking_precision`.
-      clip: int `[samples]`, as in `d_prime`.
-      weights: `[clips, replicates]`, see `draw`.
-
-    Returns:
-      float64 `[replicates]`; NaN where a replicate has no positive label.
+    >>> round(quantile(4), 3)
+    2.776
     """
-    owner = clip[ranking.sample]
-    precision = np.bincount(owner, ranking.precision, minlength=len(weights)) @ weights
-    labels = np.bincount(owner, minlength=len(weights)) @ weights
-    return np.where(labels > 0, precision / np.maximum(labels, 1), np.nan)
-
-
-def interval(values: np.ndarray, *, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of a metric.
-
-    >>> low, high = interval(np.arange(101.0))
-    >>> round(low, 6), round(high, 6)
-    (2.5, 97.5)
-
-    Args:
-      values: float `[replicates]`; replicates without a value (NaN) are left out.
-      level: share of the replicates inside the interval.
-
-    Returns:
-      (low, high); both NaN where no replicate has a value.
-    """
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return float("nan"), float("nan")
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return float(special.stdtrit(degrees, (1 + level) / 2))

@@ -1,15 +1,17 @@
 """All clips of an event evaluation laid end to end, to count over them at once.
 
 A class is absent from nearly all clips, and in a clip without the class every detection is a false
-positive. `JoinedClips` counts those of all such clips together, whatever the threshold. Clips with
-the class are few and are left to `event_counts`.
+positive. `JoinedClips` counts those of all such clips together, at all thresholds above one. Clips
+with the class are few and are left to `event_counts`.
 
-How false positives are counted. At a threshold, the detections are the maximal runs of frames that
-reach it. As the threshold falls, a frame first stands for one run: the frames around it
-that score at least as much, up to the next lower frame on either side. When the threshold has
-fallen to the higher of these two lower frames, the run has grown into theirs. So each frame adds a
-run at its own score and takes one away at that of the higher bounding frame. In a clip with the
-scores 0.2, 0.9, 0.5, 0.7:
+How detections are counted. At a threshold, they are the maximal runs of frames that reach it. As
+the threshold falls to the score of a frame, the frame opens a run where neither neighbour has
+reached it, joins two runs where both have, and else lengthens one; `runs` adds these changes up.
+
+What a run triggers depends on where it begins and ends (`triggering_runs`). So each frame adds the
+run that it completes: the frames around it that score at least as much, up to the next lower frame
+on either side. When the threshold has fallen to the higher of these two lower frames, the run has
+grown into theirs, and is taken away. In a clip with the scores 0.2, 0.9, 0.5, 0.7:
 
     frame  its run        added at  bounded by     taken away at
     0.9    0.9            0.9       0.2 and 0.5    0.5
@@ -19,13 +21,16 @@ scores 0.2, 0.9, 0.5, 0.7:
 
 which sums to 1 detection for thresholds above 0.7, 2 above 0.5, and 1 below. In a run of equal
 scores only the first frame counts: the others open and close at the same threshold and cancel.
+Frames below all thresholds of interest bound a run as the ends of a clip do.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+_CLASSES_AT_ONCE = 16  # a cache line of float32
 ReferenceEvent = tuple[float, float, int]  # onset and offset in seconds, class index
 
 
@@ -99,9 +104,7 @@ class JoinedClips:
         """
         self.clips = clips
         lengths = np.array([len(clip.times) for clip in clips])  # an empty slot and the frames
-        empty = np.append(0, np.cumsum(lengths))
-        self._is_frame = np.ones(empty[-1] + 1, bool)
-        self._is_frame[empty] = False
+        self._empty = np.append(0, np.cumsum(lengths))
         self._clip = np.append(np.repeat(np.arange(len(clips)), lengths), len(clips))
         # Where the frame of each slot begins; for an empty slot, where the clip before it ends.
         self._times = np.concatenate([[0.0], *(clip.times for clip in clips)])
@@ -109,10 +112,10 @@ class JoinedClips:
         for i, clip in enumerate(clips):
             for label in clip.events:
                 self.with_class.setdefault(label, []).append(i)
-        self._join_pairs(lengths, empty, total_s)
-        self._join_segments(empty, segment_s)
+        self._join_pairs(lengths, total_s)
+        self._join_segments(segment_s)
 
-    def _join_pairs(self, lengths: np.ndarray, empty: np.ndarray, total_s: np.ndarray) -> None:
+    def _join_pairs(self, lengths: np.ndarray, total_s: np.ndarray) -> None:
         """Lays out how long each class has been heard, for every pair of a clip and a class in it.
 
         For a pair, seconds heard since the start of the clip are at index `_pair_base + slot`.
@@ -124,11 +127,11 @@ class JoinedClips:
         self._first_pair = np.cumsum(self._num_pairs) - self._num_pairs
         pair_lengths = np.repeat(lengths, self._num_pairs)
         self._pair_base = np.cumsum(pair_lengths) - pair_lengths
-        self._pair_base -= np.repeat(empty[:-1] + 1, self._num_pairs)
+        self._pair_base -= np.repeat(self._empty[:-1] + 1, self._num_pairs)
         labels = [label for clip in self.clips for label in clip.events]
         self._pair_weight = 1 / total_s[labels]
 
-    def _join_segments(self, empty: np.ndarray, segment_s: float) -> None:
+    def _join_segments(self, segment_s: float) -> None:
         """Finds the slots of each segment, and the segments of each class."""
         edges = []  # of each segment, the first slot and the one behind the last
         present: dict[int, list[np.ndarray]] = {}
@@ -139,7 +142,7 @@ class JoinedClips:
             end = np.round(begin + segment_s, 6)  # the last segment may reach beyond the clip
             first = np.searchsorted(clip.times, begin, side="right") - 1
             last = np.minimum(np.searchsorted(clip.times, end), len(clip.scores))
-            edges.append(np.stack([first, last], axis=1) + empty[i] + 1)
+            edges.append(np.stack([first, last], axis=1) + self._empty[i] + 1)
             for label, times in clip.events.items():
                 overlaps = (times[:, :1] < end) & (times[:, 1:] > begin)
                 found = num_segments + np.flatnonzero(overlaps.any(axis=0))
@@ -148,37 +151,67 @@ class JoinedClips:
         self._edges = np.concatenate(edges).ravel()
         self._present = {label: np.concatenate(found) for label, found in present.items()}
 
-    def scores(self, label: int) -> np.ndarray:
-        """The scores of a class, float64 `[slots]`; -inf in empty slots."""
-        joined = np.full(len(self._is_frame), -np.inf)
-        joined[self._is_frame] = np.concatenate([clip.scores[:, label] for clip in self.clips])
-        return joined
-
-    def false_positives(
-        self, scores: np.ndarray, label: int, *, trigger_share: float
-    ) -> np.ndarray:
-        """How detections in all clips without a class come and go as the threshold falls.
+    def scores(self, labels: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """The scores of classes.
 
         Args:
-          scores: of `scores(label)`.
-          label: the class.
-          trigger_share: a detection triggers another class where the events of that class cover at
-            least this share of it.
+          labels: the classes.
+
+        Yields:
+          A class, in rising order, and its scores, float64 `[slots]`; -inf in empty slots.
+        """
+        dtype = np.result_type(np.float32, *{clip.scores.dtype for clip in self.clips})
+        # A frame's scores lie side by side in memory: one reading serves several classes.
+        for group, chosen in itertools.groupby(sorted(labels), lambda k: k // _CLASSES_AT_ONCE):
+            columns = slice(group * _CLASSES_AT_ONCE, (group + 1) * _CLASSES_AT_ONCE)
+            joined = np.full((_CLASSES_AT_ONCE, len(self._clip)), -np.inf, dtype)
+            for clip, empty in zip(self.clips, self._empty.tolist(), strict=False):
+                part = clip.scores[:, columns]
+                joined[: part.shape[1], empty + 1 : empty + 1 + len(part)] = part.T
+            for label in chosen:
+                yield label, joined[label - columns.start].astype(np.float64)
+
+    def without(self, scores: np.ndarray, label: int) -> np.ndarray:
+        """The scores in clips without a class, float64 `[slots]`; other clips are empty slots."""
+        scores = scores.copy()
+        for i in self.with_class[label]:
+            scores[self._empty[i] : self._empty[i + 1]] = -np.inf
+        return scores
+
+    def highest(self, scores: np.ndarray) -> np.ndarray:
+        """The highest score of each clip that has one, falling; float64 `[clips]`."""
+        highest = np.maximum.reduceat(scores, self._empty[:-1])
+        return np.sort(highest[np.isfinite(highest)])[::-1]
+
+    def triggering_runs(self, scores: np.ndarray, *, above: float, share: float) -> np.ndarray:
+        """How detections and their triggers come and go as the threshold falls.
+
+        Args:
+          scores: of `without`.
+          above: the thresholds of interest are higher.
+          share: a detection triggers another class where the events of that class cover at least
+            this share of it.
 
         Returns:
-          float64 `[changes, 4]`: a threshold, and what changes there: correct detections (always
-          0), false positives, and cross triggers, each weighted by the inverse of the seconds of
-          that other class's events. A threshold may occur twice.
+          float64 `[changes, 3]`: a threshold, the change of the number of detections there, and
+          that of the cross triggers, each weighted by the inverse of the seconds of that other
+          class's events. A threshold may occur twice.
         """
-        before = nearest_lower(scores, or_equal=True)
-        behind = len(scores) - 1 - nearest_lower(scores[::-1], or_equal=False)[::-1]
-        frame = np.flatnonzero(self._is_frame & ~np.isin(self._clip, self.with_class[label]))
-        first, last = before[frame] + 1, behind[frame]
-        triggers = self._triggers(first, last, clip=self._clip[frame], share=trigger_share)
-        ones = np.ones(len(frame))
-        added = np.stack([scores[frame], 0 * ones, ones, triggers], axis=1)
+        kept = np.flatnonzero(scores > above)
+        # The slots that are left when each stretch of lower frames becomes one empty slot.
+        stretches = np.cumsum(np.diff(kept, prepend=-1) > 1)
+        place = np.arange(len(kept)) + stretches
+        size = len(kept) + int(stretches.max(initial=0)) + 1
+        packed, slot = np.full(size, -np.inf), np.zeros(size, np.int64)
+        packed[place], slot[place] = scores[kept], kept
+        before = nearest_lower(packed, or_equal=True)[place]
+        behind = size - 1 - nearest_lower(packed[::-1], or_equal=False)[::-1][place]
+        triggers = self._triggers(
+            slot[before + 1], slot[behind - 1] + 1, clip=self._clip[kept], share=share
+        )
+        added = np.stack([scores[kept], np.ones(len(kept)), triggers], axis=1)
         removed = -added
-        removed[:, 0] = np.maximum(scores[first - 1], scores[last])
+        removed[:, 0] = np.maximum(packed[before], packed[behind])
         return np.concatenate([added, removed[np.isfinite(removed[:, 0])]])
 
     def _triggers(
@@ -190,7 +223,7 @@ class JoinedClips:
           first: int `[detections]`, slot of the first frame.
           last: slot behind the last frame.
           clip: index of the clip.
-          share: see `false_positives`.
+          share: see `triggering_runs`.
 
         Returns:
           float64 `[detections]`.
@@ -214,7 +247,7 @@ class JoinedClips:
         """The segments of all clips.
 
         Args:
-          scores: of `scores(label)`.
+          scores: of the class, see `scores`.
           label: the class.
 
         Returns:
@@ -225,6 +258,28 @@ class JoinedClips:
         present = np.zeros(len(highest), bool)
         present[self._present[label]] = True
         return highest, present
+
+
+def runs(scores: np.ndarray, *, above: float) -> np.ndarray:
+    """How detections come and go as the threshold falls, without what they are.
+
+    A frame that no neighbour reaches opens a run, one that both reach joins two, and any other
+    lengthens one, which changes nothing. Of equal neighbours the first counts as higher.
+
+    >>> runs(np.array([-np.inf, 0.2, 0.9, 0.5, 0.7, -np.inf]), above=0.1).tolist()
+    [[0.9, 1.0], [0.5, -1.0], [0.7, 1.0]]
+
+    Args:
+      scores: float64 `[slots]`; -inf in empty slots, the first and the last among them.
+      above: the thresholds of interest are higher.
+
+    Returns:
+      float64 `[changes, 2]`: a threshold, and the change of the number of detections there.
+    """
+    frame = np.flatnonzero(scores > above)
+    own = scores[frame]
+    change = 1 - (scores[frame - 1] >= own).astype(np.int8) - (scores[frame + 1] > own)
+    return np.stack([own, change], axis=1)[change != 0]
 
 
 def _heard_s(events: np.ndarray, times: np.ndarray) -> np.ndarray:

@@ -73,7 +73,9 @@ class ClassMetrics:
         }
 
 
-def class_metrics(labels: np.ndarray, scores: np.ndarray) -> ClassMetrics:
+def class_metrics(
+    labels: np.ndarray, scores: np.ndarray, *, equal_parts: np.ndarray | None = None
+) -> ClassMetrics:
     """AUC, d' and average precision of each class, from one ranking.
 
     With P positive and N negative scores of a class,
@@ -95,11 +97,19 @@ def class_metrics(labels: np.ndarray, scores: np.ndarray) -> ClassMetrics:
     Args:
       labels: int8 or bool `[samples, classes]`, 1 positive, 0 negative, -1 unknown.
       scores: float `[samples, classes]`, higher where a class is more likely present.
+      equal_parts: bool `[samples, classes]`, divides the negatives of a class into two parts that
+        count alike, whatever their sizes: the AUC is the mean of the AUCs against each part. A
+        class whose negatives all lie in one part is as without. By default every negative counts
+        alike.
 
     Raises:
       errors.InputError: shapes that differ, scores that are not finite, or other label values.
     """
     labels, scores = _checked(labels, scores)
+    if equal_parts is not None and equal_parts.shape != labels.shape:
+        raise errors.InputError(
+            f"equal_parts of shape {equal_parts.shape} with labels of shape {labels.shape}"
+        )
     num_classes = scores.shape[1]
     positives, negatives = (np.zeros(num_classes, np.int64) for _ in range(2))
     auc, precision = (np.full(num_classes, np.nan) for _ in range(2))
@@ -112,16 +122,19 @@ def class_metrics(labels: np.ndarray, scores: np.ndarray) -> ClassMetrics:
             positive, negative = column[kind == POSITIVE], column[kind == NEGATIVE]
             positives[k], negatives[k] = len(positive), len(negative)
             if len(positive) and len(negative):
-                auc[k], precision[k] = _auc_and_precision(positive, negative)
+                part = None if equal_parts is None else equal_parts[kind == NEGATIVE, k]
+                auc[k], precision[k] = _auc_and_precision(positive, negative, part)
     pairs = positives * negatives
     return ClassMetrics(positives, negatives, auc, d_prime(auc, pairs), precision)
 
 
-def _auc_and_precision(positive: np.ndarray, negative: np.ndarray) -> tuple[float, float]:
+def _auc_and_precision(
+    positive: np.ndarray, negative: np.ndarray, part: np.ndarray | None = None
+) -> tuple[float, float]:
     """AUC and average precision of one class from the scores of its positives and negatives.
 
     Only the positives are sorted, because there are few of them; each negative is looked up among
-    them.
+    them. `part`, bool `[negatives]`, divides the negatives into two parts that count alike.
     """
     positive = np.sort(positive)
     below = np.searchsorted(positive, negative)  # positives below each negative
@@ -132,12 +145,23 @@ def _auc_and_precision(positive: np.ndarray, negative: np.ndarray) -> tuple[floa
         at_or_below = below.copy()
         at_or_below[tied] = np.searchsorted(positive, negative[tied], side="right")
     num_positive, num_negative = len(positive), len(negative)
-    # Twice the number of pairs in order, where ties count half: an exact integer.
-    twice_in_order = 2 * num_positive * num_negative - int(below.sum()) - int(at_or_below.sum())
-    auc = twice_in_order / (2 * num_positive * num_negative)
+
+    def in_order(lower: np.ndarray, upper: np.ndarray) -> float:
+        """The share of pairs in order, where ties count half: a quotient of exact integers."""
+        pairs = num_positive * len(lower)
+        return (2 * pairs - int(lower.sum()) - int(upper.sum())) / (2 * pairs)
+
+    weight = None
+    if part is None or part.all() or not part.any():
+        auc = in_order(below, at_or_below)
+    else:
+        auc = (
+            in_order(below[part], at_or_below[part]) + in_order(below[~part], at_or_below[~part])
+        ) / 2
+        weight = num_negative / 2 / np.where(part, part.sum(), (~part).sum())
 
     # negatives_from[k]: negatives that score at least as high as the k-th positive.
-    counts = np.bincount(at_or_below, minlength=num_positive + 1)
+    counts = np.bincount(at_or_below, weight, minlength=num_positive + 1)
     negatives_from = np.cumsum(counts[::-1])[::-1][1:]
     first_equal = np.searchsorted(positive, positive)
     positives_from = num_positive - first_equal

@@ -11,7 +11,7 @@ from absl import logging
 
 from audioset_strong.core import errors, files, progress
 from audioset_strong.evaluation import class_plots, eval_metrics, eval_sets, score_files, scoring
-from audioset_strong.labels import framed_labels, vocabularies
+from audioset_strong.labels import framed_labels, framing, metadata_files, vocabularies
 
 _CLIPS_AT_A_TIME = 256
 
@@ -44,7 +44,12 @@ class LabelledScores:
 
 
 def read(
-    path: str, *, eval_data: Sequence[str] = (), framed_tsvs: Sequence[str] = ()
+    path: str,
+    *,
+    eval_data: Sequence[str] = (),
+    framed_tsvs: Sequence[str] = (),
+    weak_csvs: Sequence[str] = (),
+    logits: bool = False,
 ) -> LabelledScores:
     """Reads scores and their labels.
 
@@ -54,35 +59,73 @@ def read(
       framed_tsvs: framed TSVs to take the strong labels from, such as
         `audioset_eval_strong_framed_posneg.tsv`; with `eval_data` they replace its strong labels.
         Without either, the labels are those in the file of scores.
+      weak_csvs: segment lists such as `eval_segments.csv`, for framed TSVs without `eval_data`:
+        they tell where a clip ends, and frames behind its end do not count. Otherwise the file of
+        scores tells it, where it holds frame_valid.
+      logits: whether the scores are logits although their file does not say so.
 
     Raises:
       errors.InputError: bad scores, bad labels or none.
     """
+    if weak_csvs and (eval_data or not framed_tsvs):
+        raise errors.InputError("--weak_csv: goes with --framed_tsv, without --eval_data")
     if eval_data:
         opened = eval_sets.open_eval_set("eval", eval_data, cache_clips=0, framed_tsvs=framed_tsvs)
         with progress.Bar("reading labels", opened.num_clips, unit="clip") as bar:
-            scores = score_files.ScoreFile(path).with_labels(
+            scores = score_files.ScoreFile(path, logits=logits).with_labels(
                 opened.label_batches(), mids=opened.vocabulary.mids, on_batch=bar.update
             )
         return LabelledScores(path, scores, opened.vocabulary)
     if framed_tsvs:
-        file = score_files.ScoreFile(path)
+        file = score_files.ScoreFile(path, logits=logits)
         framed = framed_labels.read_framed_clips(framed_tsvs, file.mids)
-        scores = file.with_labels(_batches(framed, file), mids=file.mids)
+        valid = _valid_frames(file, framed, weak_csvs)
+        scores = file.with_labels(_batches(framed, file, valid), mids=file.mids)
     else:
-        scores = score_files.load(path)
+        scores = score_files.load(path, logits=logits)
     labelled = LabelledScores(path, scores, vocabularies.Vocabulary(scores.mids, scores.mids))
     if not labelled.kinds():
         raise errors.InputError(f"{path}: none of its {len(scores.clip_ids)} clips has labels")
     return labelled
 
 
+def _valid_frames(
+    file: score_files.ScoreFile, framed: framed_labels.FramedClips, weak_csvs: Sequence[str]
+) -> np.ndarray:
+    """Which frames lie inside their clip, bool `[clips, 10]`: by segment lists or the file itself.
+
+    Raises:
+      errors.InputError: malformed lists, or a clip with framed labels that they do not name.
+    """
+    table = metadata_files.MetadataFiles(weak_csvs=weak_csvs).read().weak
+    if table is not None:
+        lengths = dict(zip(table["clip_id"], table["end_ms"] - table["start_ms"], strict=True))
+        missing = set(framed.clip_ids).intersection(file.clip_ids).difference(lengths)
+        if missing:
+            raise errors.InputError(
+                f"{', '.join(weak_csvs)}: no row of clip {min(missing)}, which {file.path} scores"
+            )
+        length = np.array([lengths.get(clip_id, 0) for clip_id in file.clip_ids])
+        grid = framed_labels.frame_grid()
+        return framing.frames_inside(grid, framing.FRAME_MS, length[:, np.newaxis])
+    every = np.ones((len(file.clip_ids), framing.FRAMES_PER_CLIP), bool)
+    if file.frame_valid is None:
+        logging.warning(
+            "%s: nothing tells where clips end, so that all framed labels count; --weak_csv "
+            "(eval_segments.csv) leaves out those behind the end of shorter clips",
+            file.path,
+        )
+        return every
+    same = file.frame_valid.shape == every.shape  # if not, joining the labels tells what is wrong
+    return file.frame_valid if same else every
+
+
 def _batches(
-    framed: framed_labels.FramedClips, file: score_files.ScoreFile
+    framed: framed_labels.FramedClips, file: score_files.ScoreFile, valid: np.ndarray
 ) -> Iterator[dict[str, np.ndarray]]:
     """The labels of framed TSVs as batches of the evaluation grid, of the clips with scores."""
-    scored = set(file.clip_ids)
-    clip_ids = [clip_id for clip_id in framed.clip_ids if clip_id in scored]
+    row = {clip_id: i for i, clip_id in enumerate(file.clip_ids)}
+    clip_ids = [clip_id for clip_id in framed.clip_ids if clip_id in row]
     if not clip_ids:
         raise errors.InputError(f"{file.path}: no scores of any clip of {framed.source}")
     missing = len(framed.clip_ids) - len(clip_ids)
@@ -96,7 +139,7 @@ def _batches(
         has_rows, labels, negative = framed.labels(chosen)
         yield {
             "clip_id": np.array([clip_id.encode() for clip_id in chosen], object),
-            "frame_valid": np.any(labels >= 0, axis=2),  # frames that have rows in the TSVs
+            "frame_valid": np.any(labels >= 0, axis=2) & valid[[row[each] for each in chosen]],
             "weak_labels": np.zeros_like(negative),
             "weak_known": np.zeros_like(has_rows),
             "negative_labels": negative,
@@ -106,18 +149,30 @@ def _batches(
         }
 
 
-def measure(labelled: LabelledScores, *, replicates: int = 0) -> dict[str, eval_metrics.EvalResult]:
+def measure(
+    labelled: LabelledScores,
+    *,
+    with_intervals: bool = False,
+    negative_weighting: str = eval_metrics.POOLED,
+) -> dict[str, eval_metrics.EvalResult]:
     """Measures "weak_eval" and "strong_eval", each where there are labels for it.
 
     Args:
       labelled: the scores.
-      replicates: of the bootstrap; 0 for no intervals.
+      with_intervals: whether to compute 95% intervals.
+      negative_weighting: see `eval_metrics.measure`.
 
     Raises:
       errors.InputError: no class has both positives and negatives.
     """
     return {
-        name: eval_metrics.measure(labelled.scores, kind, name=labelled.path, replicates=replicates)
+        name: eval_metrics.measure(
+            labelled.scores,
+            kind,
+            name=labelled.path,
+            with_intervals=with_intervals,
+            negative_weighting=negative_weighting,
+        )
         for name, kind in labelled.kinds().items()
     }
 

@@ -1,5 +1,6 @@
 """Writes the results of a checkpoint: tables, pictures, TensorBoard events, scores."""
 
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -7,15 +8,24 @@ import tensorflow as tf
 from absl import logging
 
 from audioset_strong.core import files
-from audioset_strong.evaluation import class_plots, eval_metrics, score_files, scoring
+from audioset_strong.evaluation import (
+    class_plots,
+    dashboard,
+    eval_metrics,
+    left_out_files,
+    score_files,
+    scoring,
+)
 from audioset_strong.evaluation.eval_sets import EvalSet
+from audioset_strong.evaluation.results import LEFT_OUT, left_out_path
 from audioset_strong.evaluation.settings import EvaluationSettings
+from audioset_strong.training.run_info import RunInfo
 
 _PER_CLASS, _CURVES, _SCORES = "per_class", "curves", "scores"
 
 
 class ResultWriter:
-    """Writes below one directory of results, see `results`; use it in a `with` statement."""
+    """Writes below one directory of results, see `results`; to be closed at the end."""
 
     def __init__(
         self, directory: str, settings: EvaluationSettings, *, curve_mids: Sequence[str] = ()
@@ -30,24 +40,30 @@ class ResultWriter:
         self._directory = directory
         self._settings = settings
         self._curve_mids = curve_mids
+        self._run: RunInfo | None = None
+        self._set_names: list[str] = []
         self._events: tf.summary.SummaryWriter | None = None
 
-    def __enter__(self) -> "ResultWriter":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Closes the event file, if there is one."""
         if self._events is not None:
             self._events.close()
 
-    def make_directories(self) -> None:
+    def begin(self, run: RunInfo, set_names: Iterable[str]) -> None:
         """Makes the directories, so that a place that cannot be written shows before any scoring.
+
+        Args:
+          run: the facts of the run, for TensorBoard.
+          set_names: of all sets that are or will be written.
 
         Raises:
           errors.InputError: they cannot be made.
         """
+        self._run, self._set_names = run, sorted(set_names)
         folders = [_PER_CLASS]
         folders += [_CURVES] if self._curve_mids else []
         folders += [_SCORES] if self._settings.save_scores else []
+        folders += [LEFT_OUT] if self._settings.intervals else []
         with files.writing(self._directory):
             for folder in folders:
                 files.make_directory(os.path.join(self._directory, folder))
@@ -84,9 +100,16 @@ class ResultWriter:
                 score_files.save(scores, self._scores_path(eval_set.name, step))
             for kind, set_name in zip(eval_set.kinds, eval_set.set_names(), strict=True):
                 result = eval_metrics.measure(
-                    scores, kind, name=set_name, replicates=self._settings.bootstrap_replicates
+                    scores,
+                    kind,
+                    name=set_name,
+                    with_intervals=self._settings.intervals,
+                    negative_weighting=self._settings.negative_weighting,
                 )
                 values[set_name] = result.values
+                if result.left_out is not None:
+                    kept = dataclasses.replace(result.left_out, fingerprint=eval_set.fingerprint)
+                    left_out_files.save(kept, left_out_path(self._directory, set_name, step))
                 title = f"{eval_metrics.display_name(set_name)}, step {step}"
                 stem = self._stem(_PER_CLASS, set_name, step)
                 class_plots.write_per_class(
@@ -120,6 +143,29 @@ class ResultWriter:
                     if files.exists(source):
                         files.copy(source, target)
 
+    def has_left_out(self, eval_set: EvalSet, step: int) -> bool:
+        """Whether what comparisons need of a checkpoint is there, if it is wanted."""
+        return not self._settings.intervals or all(
+            files.exists(left_out_path(self._directory, set_name, step))
+            for set_name in eval_set.set_names()
+        )
+
+    def remove_left_out(self, *, kept_steps: Iterable[int]) -> None:
+        """Removes what comparisons need of checkpoints that are gone.
+
+        Args:
+          kept_steps: the steps whose files stay.
+
+        Raises:
+          errors.InputError: a file that cannot be removed.
+        """
+        endings = tuple(f"-{step}.npz" for step in kept_steps)
+        folder = os.path.join(self._directory, LEFT_OUT)
+        with files.writing(self._directory):
+            for name in files.names(folder) if files.exists(folder) else ():
+                if not name.endswith(endings):
+                    files.remove(os.path.join(folder, name))
+
     def _write_events(
         self,
         step: int,
@@ -127,12 +173,16 @@ class ResultWriter:
         pictures: Mapping[str, str],
     ) -> None:
         """Adds scalars, and pictures given by tag and path, to the TensorBoard events."""
-        if self._events is None:
-            self._events = tf.summary.create_file_writer(self._directory)
+        assert self._run is not None
+        is_new = self._events is None
+        self._events = self._events or tf.summary.create_file_writer(self._directory)
         with self._events.as_default():
+            if is_new:
+                dashboard.write_layout(self._set_names, intervals=self._settings.intervals)
+                dashboard.write_hparams(self._directory, self._run, self._set_names)
             for set_name, metrics in values.items():
                 for metric, value in metrics.items():
-                    tf.summary.scalar(f"{set_name}/{metric}", value, step=step)
+                    tf.summary.scalar(dashboard.scalar_tag(set_name, metric), value, step=step)
             for tag, path in pictures.items():
                 picture = tf.io.decode_png(files.read_bytes(path), channels=3)
                 tf.summary.image(tag, picture[tf.newaxis], step=step)
@@ -151,7 +201,9 @@ def warn_of_missing_negatives(values: Mapping[str, Mapping[str, float]]) -> None
     """Warns of sets without d_prime, which needs explicit negatives."""
     for set_name, metrics in values.items():
         if "d_prime" not in metrics:
+            instead = [f"d_prime{suffix}" for suffix in eval_metrics.NEGATIVES]
             logging.warning(
-                "%s has no explicit negatives: d_prime is left out, there is d_prime_implicit",
+                "%s has no explicit negatives: d_prime is left out, there is %s",
                 set_name,
+                next(name for name in instead if name in metrics),
             )

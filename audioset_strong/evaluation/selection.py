@@ -1,4 +1,9 @@
-"""Which checkpoint represents a model: the best one on held-out validation clips (section 4.1)."""
+"""Which checkpoint represents a model: the best one on held-out validation clips (section 4.1).
+
+By default it is the one with the highest d' on the strong validation. Where no class of a set has
+explicit negatives, as in AudioSet's training data, its d' on complementary negatives takes the
+place of d', and `selection.json` and the report say so.
+"""
 
 import os
 import pathlib
@@ -20,28 +25,33 @@ def select(
     checkpoints: Sequence[tuple[int, str]],
     *,
     metric: str = DEFAULT_METRIC,
+    held_out: bool = True,
 ) -> dict:
     """Picks the checkpoint with the highest value of a metric; ties go to the earliest.
 
     Args:
       results: rows of step, set, metric, value.
       checkpoints: (step, path) of the checkpoints that still exist; only they can be picked.
-      metric: "<set>/<metric>", one whose higher values are better.
+      metric: "<set>/<metric>", one whose higher values are better; see `measured_metric`.
+      held_out: whether the set is held-out validation data, see `held_out`.
 
     Returns:
-      step, checkpoint (below the workdir), set, metric, value, the rule in words, candidates (best
-      first, each with whether its files are available), and best_of_each_metric: the step with the
-      highest value of each metric by itself, which the paper reports beside its table.
+      step, checkpoint (below the workdir), set, metric, held_out, value, the rule in words,
+      candidates (best first, each with whether its files are available), and best_of_each_metric:
+      the step with the highest value of each metric by itself, which the paper reports beside its
+      table.
 
     Raises:
       errors.InputError: the metric was not measured, or no evaluated checkpoint is left.
     """
+    measured = measured_metric(results, metric)
+    results = _best_first(results)
+    if measured is None:
+        raise _not_measured(metric, results)
+    metric = measured
     set_name, _, name = metric.partition("/")
     paths = dict(checkpoints)
-    results = _best_first(results)
     candidates = results[results["name"] == metric]
-    if candidates.empty:
-        raise _not_measured(metric, results)
     available = candidates[candidates["step"].isin(list(paths))]
     if available.empty:
         raise errors.InputError(f"selection by {metric}: no evaluated checkpoint is left")
@@ -52,8 +62,10 @@ def select(
         "checkpoint": "/".join(pathlib.Path(paths[step]).parts[-2:]),
         "set": set_name,
         "metric": name,
+        "held_out": held_out,
         "value": float(best["value"]),
-        "rule": f"highest {metric} among {len(available)} checkpoints; ties go to the earliest",
+        "rule": f"highest {metric} among {len(available)} checkpoints; ties go to the earliest"
+        + ("" if held_out else "; not on held-out data"),
         "candidates": [
             {"step": int(s), "value": float(v), "available": int(s) in paths}
             for s, v in zip(candidates["step"], candidates["value"], strict=True)
@@ -65,17 +77,27 @@ def select(
     }
 
 
-def can_select(results: pd.DataFrame, *, metric: str = DEFAULT_METRIC) -> bool:
-    """Whether the metric that `select` picks by was measured.
+def measured_metric(results: pd.DataFrame, metric: str = DEFAULT_METRIC) -> str | None:
+    """The metric that `select` picks by, as far as it was measured.
+
+    Args:
+      results: rows of step, set, metric, value.
+      metric: that is asked for.
+
+    Returns:
+      The metric itself; d' on complementary negatives instead of d' where no class of its set has
+      explicit ones; None where the default metric was not measured at all.
 
     Raises:
       errors.InputError: the metric is not the default one, and it was not measured.
     """
     results = _best_first(results)
-    measured = metric in set(results["name"])
-    if not measured and metric != DEFAULT_METRIC:
+    names = set(results["name"])
+    instead = f"{metric}_complementary" if metric.endswith("/d_prime") else metric
+    found = next((name for name in (metric, instead) if name in names), None)
+    if found is None and metric != DEFAULT_METRIC:
         raise _not_measured(metric, results)
-    return measured
+    return found
 
 
 def _not_measured(metric: str, results: pd.DataFrame) -> errors.InputError:

@@ -24,7 +24,7 @@ def samples():
     labels[:, 2:4] = 1
     labels[:, 4] = -1
     scores = rng.random((200, 5)) + 0.3 * labels
-    return eval_metrics.Samples(scores, labels, labels == 0, np.arange(200))
+    return eval_metrics.Samples(scores, labels, labels == 0, np.arange(200), are_logits=False)
 
 
 @pytest.mark.parametrize(

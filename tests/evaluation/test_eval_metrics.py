@@ -3,11 +3,12 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from audioset_strong.core import errors
-from audioset_strong.evaluation import eval_metrics, intervals, metrics, scoring
+from audioset_strong.evaluation import eval_metrics, intervals, leave_one_out, scoring
 
 A, B, C = range(3)  # classes; C never occurs
 
@@ -53,6 +54,7 @@ def make(scores, valid=(), positive=(), negative=(), frame_positive=(), weak=Non
         negatives_known=negative_labels.any(axis=1),
         frame_labels=frame_labels,
         strong_known=known[1],
+        are_logits=False,
     )
 
 
@@ -64,6 +66,41 @@ def of_class_a(*frames):
 def test_a_clip_s_score_is_the_mean_over_its_valid_frames():
     scores = make(of_class_a([0.9, 0.7, 0.2], [0.1, 0.2, 0.3], [0.4, 0.8, 0.6]), valid={0: 2, 2: 1})
     np.testing.assert_allclose(scores.clip_scores()[:, A], [0.8, 0.2, 0.4], rtol=1e-6)
+
+
+def test_what_float32_rounds_to_1_is_still_ranked():
+    """Logits of 18 and more, whose probabilities are all 1.0 in float32."""
+    logits = np.array([[[18, 20, -1], [19, 30, -1], [17.5, 18, -1]], [[25, 17.5, -1]] * 3])
+    # B leads in all frames of clip 0, A in those of clip 1.
+    labelled = {
+        "positive": [(0, B), (1, A)],
+        "negative": [(0, A), (1, B)],
+        "frame_positive": [(0, 1, B), (1, 2, A)],
+    }
+    kept = dataclasses.replace(make(logits, **labelled), are_logits=True)
+    rounded = make(special.expit(logits.astype(np.float32)), **labelled)
+    assert set(np.unique(rounded.frame_scores[:, :, :2])) == {1.0}
+    for kind in eval_metrics.KINDS:
+        assert eval_metrics.measure(kept, kind, name=kind).values["lwlrap"] == 1
+        assert eval_metrics.measure(rounded, kind, name=kind).values["lwlrap"] == 0.5
+    assert eval_metrics.measure(kept, "weak", name="weak").values["auc"] == 1
+    assert eval_metrics.measure(rounded, "weak", name="weak").values["auc"] == 0.5
+
+
+@pytest.mark.parametrize("kind", ["weak", "strong"])
+def test_logits_and_their_probabilities_give_the_same_metrics(kind):
+    example = weak_example() if kind == "weak" else strong_example()
+    logits = np.random.default_rng(0).normal(size=example.frame_scores.shape) * 4
+    as_logits, as_probabilities = (
+        dataclasses.replace(example, frame_scores=values, are_logits=are_logits)
+        for values, are_logits in ((logits, True), (special.expit(logits), False))
+    )
+    got, wanted = (
+        eval_metrics.measure(scores, kind, name=kind, with_intervals=True)
+        for scores in (as_logits, as_probabilities)
+    )
+    assert got.values == wanted.values
+    pd.testing.assert_frame_equal(got.per_class, wanted.per_class)
 
 
 def weak_example():
@@ -115,14 +152,16 @@ def test_weak_eval_by_class():
     assert np.isnan(table.loc["/m/b", "d_prime"])
     assert table.loc["/m/b", "average_precision_implicit"] == 0.25
     assert table.loc["/m/a", "lwlrap"] == 0.75
-    assert table.loc["/m/c"].drop(["positives", "negatives", "negatives_implicit"]).isna().all()
+    assert list(table["negatives_explicit"]) == [1, 0, 0]
+    assert table.loc["/m/c", ["positives", "negatives"]].eq(0).all()
+    assert table.loc["/m/c"].filter(regex="auc|d_prime|precision|lwlrap").isna().all()
 
 
 def test_without_explicit_negatives_there_is_only_the_d_prime_on_implicit_ones():
     scores = dataclasses.replace(weak_example(), negatives_known=np.zeros(5, bool))
-    values = eval_metrics.measure(scores, "weak", name="weak_eval", replicates=10).values
-    assert not {"d_prime", "d_prime_low", "auc", "mAP", "classes"} & set(values)
-    assert values["d_prime_implicit_low"] <= values["d_prime_implicit"]
+    values = eval_metrics.measure(scores, "weak", name="weak_eval").values
+    assert not {"d_prime", "auc", "mAP", "classes"} & set(values)
+    assert "d_prime_implicit" in values
     assert "lwlrap" in values
 
 
@@ -161,6 +200,63 @@ def test_strong_eval_counts_explicit_and_complementary_negatives_and_no_unknown_
     assert a["average_precision"] == pytest.approx(np.mean([1, 2 / 4, 3 / 5]))
 
 
+def test_without_an_explicit_negative_no_metric_of_the_strong_eval_has_the_paper_s_name():
+    scores = dataclasses.replace(strong_example(), negatives_known=np.zeros(5, bool))
+    scores.frame_labels[2] = -1
+    got = eval_metrics.measure(scores, "strong", name="strong_eval", with_intervals=True)
+    complementary = (2 + 1 + 1) / 6  # 0.9, 0.5, 0.6 against 0.7, 0.2
+    values = got.values
+    assert values["d_prime_complementary"] == pytest.approx((d_prime(complementary) + 0) / 2)
+    assert values["auc_complementary"] == pytest.approx((complementary + 0.5) / 2)
+    assert (values["classes_explicit"], values["classes_complementary"]) == (0, 2)
+    on_known = {"d_prime", "d_prime_low", "d_prime_high", "auc", "mAP", "classes"}
+    assert not on_known & set(values)
+    assert {"mAP_complementary", "lwlrap", "d_prime_implicit"} <= set(values)
+    assert set(got.left_out.metrics) == {
+        "lwlrap",
+        *(f"{name}{end}" for name in ("d_prime", "mAP") for end in ("_complementary", "_implicit")),
+    }
+    assert got.per_class["d_prime_complementary"][A] == pytest.approx(d_prime(complementary))
+    assert "d_prime" not in got.per_class
+    assert list(got.per_class["negatives_explicit"]) == [0, 0, 0]
+    assert eval_metrics.class_d_prime(got.per_class) == "d_prime_complementary"
+
+
+def test_an_explicit_negative_of_a_class_without_positives_changes_nothing_of_that():
+    scores = dataclasses.replace(strong_example(), negatives_known=np.array([0, 0, 0, 1, 0], bool))
+    scores.frame_labels[2] = -1
+    scores.negative_labels[3, C] = True
+    scores.frame_labels[3, :, C] = 0
+    values = eval_metrics.measure(scores, "strong", name="strong_eval").values
+    assert "d_prime" not in values
+    assert values["classes_explicit"] == 0
+
+
+def test_explicit_and_complementary_negatives_can_count_alike_whatever_their_numbers():
+    scores = strong_example()
+    got = eval_metrics.measure(
+        scores, "strong", name="strong_eval", with_intervals=True, negative_weighting="equal"
+    )
+    # A: three explicit negatives and two complementary ones. B has complementary ones alone.
+    explicit, complementary = (3 + 2 + 2) / 9, (2 + 1 + 1) / 6
+    equal = (explicit + complementary) / 2
+    assert got.per_class["auc"][A] == pytest.approx(equal)
+    assert got.values["d_prime"] == pytest.approx((d_prime(equal) + 0) / 2)
+    # What has intervals would be that of all alike.
+    assert set(got.left_out.metrics) == {"lwlrap", "d_prime_implicit", "mAP_implicit"}
+    assert not got.left_out.classes
+    # Nothing else changes, and nothing of the weak eval.
+    pooled = eval_metrics.measure(scores, "strong", name="strong_eval", with_intervals=True).values
+    on_known = ("d_prime", "d_prime_of_mean_auc", "auc", "mAP", "d_prime_low", "d_prime_high")
+    for name in pooled.keys() - set(on_known):
+        assert got.values[name] == pooled[name], name
+    weak = [
+        eval_metrics.measure(weak_example(), "weak", name="w", negative_weighting=each).values
+        for each in eval_metrics.WEIGHTINGS
+    ]
+    assert weak[0] == weak[1]
+
+
 def test_lwlrap_of_the_strong_eval_ranks_all_classes_of_a_frame():
     values = eval_metrics.measure(strong_example(), "strong", name="strong_eval").values
     # A leads where it scores 0.9 and 0.6, ties with B (0.5) at rank 2, and leads B's frame.
@@ -169,29 +265,59 @@ def test_lwlrap_of_the_strong_eval_ranks_all_classes_of_a_frame():
     assert values["lwlrap_known"] == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("kind", "example"), [("weak", weak_example), ("strong", strong_example)])
-def test_intervals_are_those_of_the_bootstrap_over_clips_that_count(kind, example):
-    scores = example()
-    values = eval_metrics.measure(scores, kind, name="set", replicates=50).values
-    counted = [0, 1, 2, 4] if kind == "weak" else [0, 1, 2, 3]
-    weights = intervals.draw(4, 50)
-    if kind == "weak":
-        samples, clip = scores.clip_scores()[counted], np.arange(4)
-        labels = np.array([[1, -1, -1], [0, -1, -1], [-1, 1, -1], [1, -1, -1]], np.int8)
-    else:
-        samples = scores.frame_scores[counted][scores.frame_valid[counted]]
-        labels = scores.frame_labels[counted][scores.frame_valid[counted]]
-        clip = np.array([0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3])
-    ranking = metrics.ranking_precision(labels, samples)
-    implicit = (labels == 1).astype(np.int8)
-    for name, replicated in (
-        ("d_prime", intervals.d_prime(labels, samples, clip=clip, weights=weights)),
-        ("d_prime_implicit", intervals.d_prime(implicit, samples, clip=clip, weights=weights)),
-        ("lwlrap", intervals.lwlrap(ranking, clip=clip, weights=weights)),
-    ):
-        low, high = intervals.interval(replicated)
-        assert (values[f"{name}_low"], values[f"{name}_high"]) == (low, high)
+def many_clips(num_clips=60):
+    """The clips of both examples and others like them, without the frames that do not count."""
+    rng = np.random.default_rng(0)
+    has_a, has_b = rng.random((2, num_clips)) < 0.5
+    scores = rng.random((num_clips, 3, 3))
+    scores[has_a, :, A] += 0.3
+    return make(
+        scores,
+        valid={0: 2, 3: 1},
+        positive=[(i, A) for i in np.nonzero(has_a)[0]] + [(i, B) for i in np.nonzero(has_b)[0]],
+        negative=[(i, A) for i in np.nonzero(~has_a)[0]],
+        frame_positive=[(i, i % 2, A) for i in np.nonzero(has_a)[0]],
+        weak=range(1, num_clips),
+        strong=range(num_clips - 1),
+    )
+
+
+@pytest.mark.parametrize("kind", ["weak", "strong"])
+def test_intervals_are_those_of_clips_left_out(kind):
+    scores = many_clips()
+    values = eval_metrics.measure(scores, kind, name="set", with_intervals=True).values
+    counted = range(1, 60) if kind == "weak" else range(59)
+
+    def without(clip):
+        known = f"{kind}_known"
+        left = getattr(scores, known) & (np.arange(60) != clip)
+        return eval_metrics.measure(
+            dataclasses.replace(scores, **{known: left}), kind, name="set"
+        ).values
+
+    left_out = [without(clip) for clip in counted]
+    for name in ("d_prime", "d_prime_implicit", "mAP", "mAP_implicit", "lwlrap"):
+        each = leave_one_out.LeftOut(values[name], np.array([other[name] for other in left_out]))
+        centre, error = intervals.corrected(each)
+        low, high = values[f"{name}_low"], values[f"{name}_high"]
+        assert (low + high) / 2 == pytest.approx(centre)
         assert low <= values[name] <= high
+        if name == "lwlrap":
+            degrees = len(counted) - 1
+        elif name == "d_prime":  # of A alone: those of the rarer kind of clips
+            samples = eval_metrics.eval_samples(scores, kind, name="set")
+            of_kinds = [np.unique(samples.clip[samples.labels[:, A] == value]) for value in (0, 1)]
+            degrees = min(map(len, of_kinds)) - 1
+        else:
+            continue
+        assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, degrees) * error)
+
+
+@pytest.mark.parametrize("kind", ["weak", "strong"])
+def test_few_clips_have_no_intervals(kind):
+    values = eval_metrics.measure(many_clips(30), kind, name="set", with_intervals=True).values
+    assert values["samples"] > 0
+    assert not any(name.endswith(("_low", "_high")) for name in values)
 
 
 @pytest.mark.parametrize("kind", ["weak", "strong"])

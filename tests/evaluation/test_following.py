@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -13,9 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 from sklearn import metrics as sk
-from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.backend.event_processing import event_accumulator, plugin_event_accumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.hparams import metadata as hparams_metadata
+from tensorflow.python.summary import summary_iterator
 
 from audioset_strong.audio import features
 from audioset_strong.core import errors
@@ -49,8 +53,8 @@ EVAL_CLIPS = confusing_clips(30, 1000)
 def data(tmp_path_factory):
     directory = tmp_path_factory.mktemp("data")
     write_dataset(directory / "train", toy_clips(48), 2)
-    write_dataset(directory / "eval", EVAL_CLIPS, 2)
-    write_dataset(directory / "validation", confusing_clips(20, 2000), 1)
+    write_dataset(directory / "eval", EVAL_CLIPS, 2, split="all")
+    write_dataset(directory / "validation", confusing_clips(20, 2000), 1, split="validation")
     return directory
 
 
@@ -135,7 +139,12 @@ def test_results_hold_every_checkpoint_once_on_every_set(evaluated):
     assert sorted(counts.index) == [(step, name) for step in STEPS for name in SETS]
     for set_name in SETS:
         at_each_step = [
-            set(table[(table.step == s) & (table.set == set_name)].metric) for s in STEPS
+            {
+                metric
+                for metric in table[(table.step == s) & (table.set == set_name)].metric
+                if not metric.endswith(("_low", "_high"))
+            }
+            for s in STEPS
         ]
         assert (
             at_each_step[0]
@@ -143,14 +152,15 @@ def test_results_hold_every_checkpoint_once_on_every_set(evaluated):
             >= {
                 *(
                     "d_prime",
-                    "d_prime_low",
-                    "d_prime_high",
                     "d_prime_implicit",
                     "d_prime_of_mean_auc",
                 ),
-                *("auc", "mAP", "lwlrap", "lwlrap_low", "lwlrap_high", "classes", "samples"),
+                *("auc", "mAP", "lwlrap", "classes", "samples"),
             }
         )
+    # The validation data have too few clips.
+    with_interval = set(table.loc[table["metric"] == "lwlrap_low", "set"])
+    assert with_interval == {"weak_eval", "strong_eval"}
     assert value(evaluated, 20, "weak_eval", "samples") == 30
     # Four of a four-second clip's frames lie inside it by half or more.
     assert value(evaluated, 20, "strong_eval", "samples") == 4 * 30
@@ -160,10 +170,19 @@ def test_event_files_hold_the_same_values_under_the_same_tags(evaluated):
     accumulator = event_accumulator.EventAccumulator(str(evaluated / "eval"), {"tensors": 0})
     accumulator.Reload()
     pictures = {f"{name}/{what}" for name in SETS for what in ("per_class", "curves")}
+    # What is read first comes first where TensorBoard sorts them, upper case before lower.
+    first = {
+        f"{name}/{kind}_{metric}": (f"{kind}_{name.lower()}", metric)
+        for name in ("Eval", "Validation")
+        for kind in ("strong", "weak")
+        for metric in ("d_prime", "lwlrap")
+    }
+    tags = accumulator.Tags()["tensors"]
+    assert [tag for tag in sorted(tags) if tag[0].isupper()] == list(first)
     read = [
-        (event.step, *tag.split("/"), float(tf.make_ndarray(event.tensor_proto)))
-        for tag in accumulator.Tags()["tensors"]
-        if tag not in pictures
+        (event.step, *first.get(tag, tag.split("/")), float(tf.make_ndarray(event.tensor_proto)))
+        for tag in tags
+        if tag not in pictures and "__" not in tag and "_hparams_" not in tag
         for event in accumulator.Tensors(tag)
     ]
     key = ["step", "set", "metric"]
@@ -179,9 +198,51 @@ def test_event_files_hold_the_same_values_under_the_same_tags(evaluated):
         np.testing.assert_array_equal(
             tf.io.decode_png(shown), tf.io.decode_png(written, channels=3)
         )
-    tags = set(accumulator.Tags()["tensors"])
-    assert {"weak_eval/d_prime", "weak_eval/lwlrap"} <= tags
-    assert {"strong_eval/d_prime", "strong_eval/lwlrap"} <= tags
+
+
+def test_tensorboard_draws_all_runs_with_their_intervals_and_lists_their_facts(evaluated):
+    accumulator = plugin_event_accumulator.EventAccumulator(str(evaluated / "eval"), {"tensors": 0})
+    accumulator.Reload()
+    scalars = {
+        tag
+        for tag in accumulator.Tags()["tensors"]
+        if accumulator.SummaryMetadata(tag).plugin_data.plugin_name == "scalars"
+    }
+    (event,) = accumulator.Tensors("custom_scalars__config__")
+    layout = layout_pb2.Layout.FromString(tf.make_ndarray(event.tensor_proto).item())
+    assert [category.title for category in layout.category] == ["Eval", "Validation", "Training"]
+    charts = {chart.title: chart for chart in layout.category[0].chart}
+    assert list(charts)[::-1] == [  # TensorBoard shows charts with margins from last to first
+        f"{kind} eval {metric}, 95% interval"
+        for kind in ("Strong", "Weak")
+        for metric in ("d'", "lwlrap")
+    ]
+    (series,) = charts["Weak eval d', 95% interval"].margin.series
+    assert series.value == "Eval/weak_d_prime"
+    assert (series.lower, series.upper) == ("weak_eval/d_prime_low", "weak_eval/d_prime_high")
+    assert {series.value, series.lower, series.upper} <= scalars
+
+    def hparams(tag):
+        content = accumulator.SummaryMetadata(tag).plugin_data.content
+        return hparams_metadata.parse_session_start_info_plugin_data(content)
+
+    session = hparams("_hparams_/session_start_info")
+    assert session.group_name == f"run ({evaluated.parent.name})"
+    facts = session.hparams
+    assert facts["batch_size"].number_value == 16
+    assert facts["start"].string_value == "scratch"
+    assert facts["sources"].string_value == "strong"
+    content = accumulator.SummaryMetadata("_hparams_/experiment").plugin_data.content
+    experiment = hparams_metadata.parse_experiment_plugin_data(content)
+    shown = [metric.name.tag for metric in experiment.metric_infos]
+    assert shown == [
+        f"{name}/{kind}_{metric}"
+        for kind in ("strong", "weak")
+        for name in ("Eval", "Validation")
+        for metric in ("d_prime", "lwlrap")
+    ]
+    assert set(shown) <= scalars
+    assert facts.keys() <= {info.name for info in experiment.hparam_infos}
 
 
 def test_saved_scores_are_what_the_checkpoint_gives_each_window(evaluated):
@@ -197,9 +258,9 @@ def test_saved_scores_are_what_the_checkpoint_gives_each_window(evaluated):
                 for i in range(10)
             ]
             log_mel = features.log_mel(tf.constant(np.stack(windows), tf.float32))
-            logits = model.predict(log_mel, verbose=0).astype(np.float64)
             got = scores.frame_scores[scores.clip_ids.index(clip.clip_id)]
-            np.testing.assert_allclose(got, 1 / (1 + np.exp(-logits)), rtol=1e-4, atol=1e-6)
+            logits = model.predict(log_mel, verbose=0)
+            np.testing.assert_allclose(got, logits, rtol=1e-4, atol=1e-5)
 
 
 def labels_of(clip):
@@ -221,7 +282,7 @@ def test_results_are_those_of_scikit_learn_on_the_saved_scores(evaluated, step):
     scores = score_files.load(str(evaluated / "eval" / "scores" / f"eval-{step}.npz"))
     clips = {clip.clip_id: clip for clip in EVAL_CLIPS}
     ordered = [clips[clip_id] for clip_id in scores.clip_ids]
-    frame_scores = scores.frame_scores[:, :4].astype(np.float64)
+    frame_scores = special.expit(scores.frame_scores[:, :4].astype(np.float64))
     weak_labels = np.full((30, len(VOCABULARY)), -1)
     for row, clip in zip(weak_labels, ordered, strict=True):
         row[list(clip.negatives)] = 0
@@ -265,7 +326,7 @@ def test_curves_are_those_of_the_chosen_classes_on_the_saved_scores(evaluated):
     scores = score_files.load(str(evaluated / "eval" / "scores" / "eval-20.npz"))
     clips = {clip.clip_id: clip for clip in EVAL_CLIPS}
     labels = np.concatenate([labels_of(clips[clip_id]) for clip_id in scores.clip_ids])
-    samples = np.concatenate(scores.frame_scores[:, :4])
+    samples = np.concatenate(special.expit(scores.frame_scores[:, :4].astype(np.float64)))
     curves = pd.read_csv(evaluated / "eval" / "curves" / "strong_eval-20.csv")
     # In the order in which they were asked for; of the last one there is no positive.
     assert list(curves["mid"].unique()) == ["/m/01", "/m/00", "/m/03"]
@@ -324,16 +385,20 @@ def test_the_released_framed_file_takes_the_place_of_strong_labels(
     assert process.wait() == 0, process.stderr
     wanted = results(evaluated)
     wanted = wanted[(wanted["step"] == 20) & wanted["set"].str.endswith("_eval")]
-    pd.testing.assert_frame_equal(results(run), wanted.reset_index(drop=True), rtol=1e-12)
+    pd.testing.assert_frame_equal(results(run), wanted.reset_index(drop=True), rtol=1e-9)
 
     # Other labels under the same name are another eval set.
     process = server.start("evaluate", f"--workdir={run}", f"--eval_data={stripped}", "--run_once")
     assert process.wait() == 2
-    assert "'eval' was another dataset before" in process.stderr
+    assert (
+        "'eval' was another eval set before (now it is the datasets' own strong labels instead of "
+        "framed labels)"
+    ) in process.stderr
 
     # The file alone is enough for saved scores, of any system.
     table = pd.read_parquet(run / "eval" / "scores" / "eval-20.parquet")
-    table[["clip_id", "frame", *VOCABULARY.mids]].to_parquet(tmp_path / "theirs.parquet")
+    kept = ["clip_id", "frame", *(f"logit:{mid}" for mid in VOCABULARY.mids)]
+    table[kept].to_parquet(tmp_path / "theirs.parquet")
     process = server.start(
         "measure_scores",
         *(f"--scores={tmp_path / 'theirs.parquet'}", f"--framed_tsv={framed}"),
@@ -451,20 +516,14 @@ def test_a_run_is_followed_from_before_it_begins_until_it_is_finished(
     run = tmp_path / "runs" / "later"
     following = server.start("evaluate", *flags(run, data))
 
-    def wait_until(happened):
-        deadline = time.monotonic() + 120
-        while not happened():
-            assert time.monotonic() < deadline, following.stderr
-            time.sleep(0.05)
-
     def wait_for(step):
-        wait_until(lambda: step in set(read_results(str(run))["step"]))
+        wait_until(lambda: step in set(read_results(str(run))["step"]), following)
 
     def waits():
         with contextlib.suppress(FileNotFoundError):  # its stderr, right after it is started
             return f"{run}: no run there yet; waiting for it" in following.stderr
 
-    wait_until(waits)
+    wait_until(waits, following)
     run.mkdir(parents=True)
     shutil.copy(trained / "model.json", run)
     shutil.copy(trained / "run.json", run)
@@ -482,6 +541,86 @@ def test_a_run_is_followed_from_before_it_begins_until_it_is_finished(
     selected = json.loads((run / "selection.json").read_text())
     assert selected["step"] == 20
     assert {c["step"]: c["available"] for c in selected["candidates"]} == {10: False, 20: True}
+
+
+def wait_until(happened, process):
+    deadline = time.monotonic() + 120
+    while not happened():
+        assert time.monotonic() < deadline, process.stderr
+        time.sleep(0.05)
+
+
+def test_faults_of_one_run_stop_no_other_and_what_is_mended_is_evaluated(
+    server, trained, bad, data, tmp_path
+):
+    runs = {name: tmp_path / name for name in ("good", "odd", "no_numbers", "gone")}
+    for name, run in runs.items():
+        shutil.copytree(bad / "no_numbers" if name == "no_numbers" else trained, run)
+        delete_checkpoint(run, 20)
+        (run / "finished.json").unlink()
+    facts = (runs["odd"] / "run.json").read_text()
+    (runs["odd"] / "run.json").write_text(facts[:-20])
+    process = server.start(
+        "evaluate",
+        *(f"--workdir={run}" for run in runs.values()),
+        f"--eval_data={data / 'validation'}",
+        "--gin_param=evaluate_workdirs.intervals = False",
+    )
+
+    def wait_for(step, name):
+        wait_until(lambda: step in set(read_results(str(runs[name]))["step"]), process)
+
+    for name in ("good", "gone"):
+        wait_for(10, name)
+    assert f"{runs['odd']}/run.json, line " in process.stderr
+    assert f"{runs['no_numbers']} at step 10 on 'eval': the score of" in process.stderr
+
+    (runs["odd"] / "run.json").write_text(facts)
+    copy_checkpoint(trained, runs["no_numbers"], 10)
+    for name in ("odd", "no_numbers"):
+        wait_for(10, name)
+    shutil.rmtree(runs["gone"])
+    wait_until(lambda: f"{runs['gone']}: the run is gone" in process.stderr, process)
+    for name in ("good", "odd", "no_numbers"):
+        copy_checkpoint(trained, runs[name], 20)
+        (runs[name] / "finished.json").write_text('{"step": 20}')
+    assert process.wait() == 2
+    assert "Traceback" not in process.stderr
+    told = process.stderr.splitlines()[-1]
+    assert told == f"error: left out: {runs['gone']}: the run is gone; all else is evaluated"
+    assert not runs["gone"].exists()
+    tables = [results(runs[name]) for name in ("good", "odd", "no_numbers")]
+    assert set(tables[0]["step"]) == set(STEPS)
+    for table in tables[1:]:
+        pd.testing.assert_frame_equal(table, tables[0])
+
+
+@pytest.mark.parametrize("flags_of_each", [("eval", "validation"), ("both", "both")])
+def test_two_evaluators_of_a_run_give_each_result_once(server, evaluated, data, run, flags_of_each):
+    given = {name: [f"--{name}_data={data / name}"] for name in ("eval", "validation")}
+    given["both"] = given["eval"] + given["validation"]
+    processes = [
+        server.start("evaluate", f"--workdir={run}", *given[name]) for name in flags_of_each
+    ]
+    for process in processes:
+        assert process.wait() == 0, process.stderr
+        assert "Traceback" not in process.stderr
+    key = ["step", "set", "metric"]
+    pd.testing.assert_frame_equal(
+        results(run).sort_values(key, ignore_index=True),
+        results(evaluated).sort_values(key, ignore_index=True),
+    )
+    selected = (run / "selection.json").read_text()
+    assert selected == (evaluated / "selection.json").read_text()
+    assert not [path for path in run.rglob("*") if path.name.endswith(".tmp")]
+    seen = [
+        (value.tag, event.step)
+        for path in (run / "eval").glob("events.*")
+        for event in summary_iterator.summary_iterator(str(path))
+        for value in event.summary.value
+        if not value.tag.startswith(("_hparams_", "custom_scalars"))  # once in each file
+    ]
+    assert len(seen) == len(set(seen)) > 0
 
 
 def test_a_checkpoint_deleted_while_it_is_read_is_passed_over(run, data, monkeypatch, caplog):
@@ -511,22 +650,27 @@ def test_following_ends_when_nothing_comes(run, data, caplog):
 
 def test_one_checkpoint_alone_is_evaluated_and_none_selected(run, evaluated, data):
     path = run / "checkpoints" / "step-20"
-    evaluate(run, data, run_once=False, checkpoint=str(path), bootstrap_replicates=0)
+    evaluate(run, data, run_once=False, checkpoint=str(path), intervals=False)
     table = results(run)
     assert set(table["step"]) == {20}
     assert not table["metric"].str.endswith("_low").any()
     wanted = value(evaluated, 20, "strong_eval", "d_prime")
     assert value(run, 20, "strong_eval", "d_prime") == wanted
     for same in ("step-20", "step-20.index", f"{path}.index", os.path.relpath(path)):
-        evaluate(run, data, checkpoint=same)
+        evaluate(run, data, checkpoint=same, intervals=False)
     pd.testing.assert_frame_equal(results(run), table)
     assert not (run / "selection.json").exists()
+    # What comparisons need is made up for where it is asked for by name.
+    evaluate(run, data, checkpoint="step-20")
+    left_out = {path.name for path in (run / "eval" / "left_out").iterdir()}
+    assert left_out == {f"{name}-20.npz" for name in SETS}
+    assert value(run, 20, "strong_eval", "lwlrap_low") < value(run, 20, "strong_eval", "lwlrap")
 
 
 def test_several_runs_are_evaluated_in_one_go(run, trained, data, tmp_path):
     other = shutil.copytree(trained, tmp_path / "other")
     delete_checkpoint(other, 10)
-    settings = EvaluationSettings(bootstrap_replicates=0)
+    settings = EvaluationSettings(intervals=False)
     following.evaluate_workdirs(
         [str(run), str(other)], eval_sets(data), run_once=True, settings=settings
     )
@@ -554,7 +698,7 @@ def test_gin_binds_the_metric_and_the_settings(server, run, data):
     more = [
         "--run_once",
         "--gin_param=select.metric = 'weak_validation/lwlrap'",
-        "--gin_param=evaluate_workdirs.bootstrap_replicates = 0",
+        "--gin_param=evaluate_workdirs.intervals = False",
         "--gin_param=evaluate_workdirs.save_scores = 'parquet'",
     ]
     process = server.start("evaluate", *flags(run, data, *more))
@@ -579,6 +723,7 @@ def test_saved_scores_give_the_same_results_without_the_model(server, evaluated,
         clip_ids=np.array(scores.clip_ids)[order],
         frame_scores=scores.frame_scores[order],
     )
+    assert scores.frame_scores.min() < 0
     processes = [
         server.start("measure_scores", f"--scores={path}", f"--output_dir={tmp_path / 'ours'}"),
         server.start(
@@ -586,6 +731,7 @@ def test_saved_scores_give_the_same_results_without_the_model(server, evaluated,
             f"--scores={tmp_path / 'theirs.npz'}",
             f"--eval_data={data / 'eval'}",
             f"--output_dir={tmp_path / 'joined'}",
+            "--logits",
         ),
     ]
     table = results(evaluated)
@@ -603,7 +749,7 @@ def test_saved_scores_give_the_same_results_without_the_model(server, evaluated,
 
 def test_score_prints_a_line_for_each_metric(evaluated, tmp_path):
     path = str(evaluated / "eval" / "scores" / "eval-20.npz")
-    lines = offline.to_text(offline.measure(offline.read(path), replicates=200)).splitlines()
+    lines = offline.to_text(offline.measure(offline.read(path), with_intervals=True)).splitlines()
     assert lines[0].split() == ["weak_eval", "strong_eval"]
     cells = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines[1:]}
     low, middle, high = (
@@ -656,11 +802,16 @@ def bad(data, trained, tmp_path_factory):
     loaded.set_weights([np.full_like(weight, np.nan) for weight in loaded.get_weights()])
     saved = tf.train.Checkpoint(model=loaded)
     saved.write(str(directory / "no_numbers" / "checkpoints" / "step-10"))
+    shutil.copytree(trained, directory / "damaged")
+    (weights,) = (directory / "damaged" / "checkpoints").glob("step-10.data*")
+    content = weights.read_bytes()
+    middle = len(content) // 2
+    weights.write_bytes(content[:middle] + bytes(100) + content[middle + 100 :])
     shutil.copytree(trained, directory / "not_writable")
     (directory / "not_writable" / "eval").write_text("a file where the folder should be")
-    shutil.copytree(trained, directory / "other_data")
-    (directory / "other_data" / "eval").mkdir()
-    (directory / "other_data" / "eval" / "datasets.json").write_text('{"eval": "0123"}')
+    shutil.copytree(trained, directory / "older")
+    (directory / "older" / "eval").mkdir()
+    (directory / "older" / "eval" / "datasets.json").write_text('{"eval": "0123"}')
     shutil.copytree(trained, directory / "odd_results")
     (directory / "odd_results" / "eval").mkdir()
     (directory / "odd_results" / "eval" / "results.csv").write_text("step,metric\n10,d_prime\n")
@@ -673,7 +824,7 @@ def bad(data, trained, tmp_path_factory):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--workdir={bad}/nowhere"], "{bad}/nowhere: no run.json; is it the workdir of a train"),
+        (["--workdir={run}/"], "--workdir={run}/: given twice; give it once"),
         (["--eval_data={bad}/nowhere"], "{bad}/nowhere: no converted dataset"),
         (
             ["--eval_data={bad}/one_class", "--eval_data={bad}/one_class/"],
@@ -685,7 +836,18 @@ def bad(data, trained, tmp_path_factory):
         (["--checkpoint={trained}/checkpoints/step-10"], "step-10: no checkpoint of {run}"),
         (["--checkpoint=step-10", "--workdir={trained}"], "goes with exactly one --workdir"),
         (["--eval_data={data}/eval"], "is given twice"),
-        (["--gin_param=select.metric = 'strong_eval/d'"], "select.metric = 'strong_eval/d': not m"),
+        (
+            ["--gin_param=select.metric = 'strong_validation/d'"],
+            "select.metric = 'strong_validation/d': not measured",
+        ),
+        (
+            ["--gin_param=select.metric = 'strong_eval/lwlrap'"],
+            "selecting on strong_eval would flatter the model: it is the eval set; give held-out",
+        ),
+        (
+            ["--select_on=weak_eval", "--gin_param=select.metric = 'strong_eval/lwlrap'"],
+            "evaluate_workdirs.select_on = 'weak_eval': must be the set of select.metric = 'strong",
+        ),
         (["--gin_param=evaluate_workdirs.batch_size = 0"], "evaluate_workdirs.batch_size = 0"),
         (
             ["--gin_param=evaluate_workdirs.cache_clips = 'x'"],
@@ -724,14 +886,36 @@ def test_a_user_s_mistake_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize(
+    ("workdir", "message"),
+    [
+        ("of_another_model", "step-10: does not hold the weights of this model"),
+        ("no_numbers", "at step 10 on 'eval': the score of /m/00 in frame 0 of clip toy"),
+        ("damaged", "Checksum does not match"),
+    ],
+)
+def test_a_bad_checkpoint_is_left_out_and_the_others_are_evaluated(
+    server, bad, data, workdir, message, tmp_path
+):
+    run = shutil.copytree(bad / workdir, tmp_path / "run")
+    process = server.start("evaluate", *flags(run, data, "--run_once"))
+    assert process.wait() == 2, process.stderr
+    assert "Traceback" not in process.stderr
+    assert process.stderr.count("left out until its files change") == 1
+    told = process.stderr.replace("\r", "\n").splitlines()[-1]
+    assert told.startswith("error: left out: ")
+    assert told.endswith("; all else is evaluated")
+    assert message in told
+    assert "1 checkpoints evaluated, step 20 is selected" in process.stdout
+    assert {(row.step, row.set) for row in results(run).itertuples()} == {(20, s) for s in SETS}
+
+
+@pytest.mark.parametrize(
     ("workdir", "eval_data", "message"),
     [
-        ("of_another_model", "eval", "step-10: does not hold the weights of this model"),
-        ("no_numbers", "eval", "at step 10 on 'eval': the score of /m/00 in frame 0 of clip toy"),
         ("not_writable", "eval", "{bad}/not_writable/eval: cannot be written ("),
-        ("other_data", "eval", "datasets.json: 'eval' was another dataset before"),
+        ("older", "eval", "{bad}/older/eval: results of an older version, which do not say what"),
         ("odd_results", "eval", "odd_results/eval/results.csv: not results of evaluate.py"),
-        ("odd_datasets", "eval", "odd_datasets/eval/datasets.json: not a list of datasets"),
+        ("odd_datasets", "eval", "odd_datasets/eval/datasets.json: not a JSON object"),
         ("run", "other_order", "{run}: trained with 4 classes, but eval set 'eval' has 4 or anoth"),
         ("run", "unlabelled", "{bad}/unlabelled: no clip with labels to evaluate on"),
         ("run", "one_class", "weak_eval: no usable class: none of 4 has both"),
@@ -769,7 +953,7 @@ def told(process):
         ({"eval_sets": {}}, "no eval set"),
         ({"eval_sets": {"a/b": "eval"}}, "eval set 'a/b': its name must consist of letters"),
         ({"eval_sets": {"eval": []}}, "no dataset given"),
-        ({"bootstrap_replicates": -1}, "bootstrap_replicates = -1: must be a whole number"),
+        ({"intervals": 200}, "intervals = 200: must be True or False"),
     ],
 )
 def test_bad_arguments_are_told(trained, data, settings, message):
@@ -778,3 +962,75 @@ def test_bad_arguments_are_told(trained, data, settings, message):
     with pytest.raises(errors.InputError, match="no workdir given"):
         following.evaluate_workdirs([], eval_sets(data))
     assert not (trained / "eval").exists()
+
+
+def test_other_weights_under_the_same_step_are_evaluated_anew(run, data, caplog):
+    evaluate(run, data, intervals=False)
+    before, digests = results(run), json.loads((run / "eval" / "checkpoints.json").read_text())
+    assert sorted(digests) == [str(step) for step in STEPS]
+    for path in (run / "checkpoints").glob("step-10.*"):  # another training wrote these
+        shutil.copy(path, path.with_name(path.name.replace("step-10", "step-20")))
+    evaluate(run, data, intervals=False, eval_sets={"eval": str(data / "eval")})
+    assert f"{run}: its checkpoint of step 20 has changed, and is evaluated again" in caplog.text
+    now = results(run).query("set in ['weak_eval', 'strong_eval']").set_index(["set", "metric"])
+    pd.testing.assert_series_equal(
+        now.loc[now["step"] == 20, "value"], now.loc[now["step"] == 10, "value"]
+    )
+    # No number of the old weights is left, not even on sets that were not asked for this time.
+    assert set(results(run).query("step == 20")["set"]) == {"weak_eval", "strong_eval"}
+    pd.testing.assert_frame_equal(results(run).query("step == 10"), before.query("step == 10"))
+    again = json.loads((run / "eval" / "checkpoints.json").read_text())
+    assert again == {"10": digests["10"], "20": digests["10"]}
+
+
+def test_only_held_out_data_are_selected_on_unless_asked_for_by_name(run, data, tmp_path):
+    def selected(validation, **given):
+        sets = {"eval": str(data / "eval"), "validation": str(validation)}
+        evaluate(run, data, eval_sets=sets, intervals=False, **given)
+        found = json.loads((run / "selection.json").read_text())
+        return found["set"], found["held_out"]
+
+    of_training = write_dataset(tmp_path / "other", toy_clips(8, 4000), 1, split="train")
+    for validation, why in (
+        (data / "train", f"the run was trained on {data / 'train'}"),
+        (of_training, f"{of_training} is of the split 'train', not 'validation'"),
+        (data / "eval", f"{data / 'eval'} is of the split 'all', not 'validation'"),
+    ):
+        with pytest.raises(errors.InputError, match=re.escape(f"the model: {why}; give held-out")):
+            selected(validation)
+        assert not (run / "eval").exists()
+    assert selected(of_training, select_on="strong_validation") == ("strong_validation", False)
+    shutil.rmtree(run / "eval")
+    assert selected(data / "validation") == ("strong_validation", True)
+    # What was measured in an earlier call is known for what it is.
+    evaluate(run, data, eval_sets={"eval": str(data / "eval")}, select_on="strong_eval")
+    found = json.loads((run / "selection.json").read_text())
+    assert (found["set"], found["metric"], found["held_out"]) == ("strong_eval", "d_prime", False)
+
+
+def test_what_a_run_was_trained_on_is_no_eval_set(run, data):
+    train = str(data / "train")
+    with pytest.raises(
+        errors.InputError, match=r"was trained on .*train, which cannot be its eval"
+    ):
+        evaluate(run, data, eval_sets={"eval": [str(data / "eval"), train]})
+    assert not (run / "eval").exists()
+    evaluate(run, data, eval_sets={"train": train}, intervals=False, checkpoint="step-10")
+    assert set(results(run)["set"]) == {"weak_train", "strong_train"}
+
+
+def test_without_explicit_negatives_selection_falls_back_under_its_true_name(
+    run, data, tmp_path, caplog
+):
+    clips = [dataclasses.replace(clip, negatives=None) for clip in confusing_clips(20, 2000)]
+    validation = write_dataset(tmp_path / "validation", clips, 1, split="validation")
+    evaluate(run, data, eval_sets={"eval": str(data / "eval"), "validation": validation})
+    selected = json.loads((run / "selection.json").read_text())
+    assert (selected["set"], selected["metric"]) == ("strong_validation", "d_prime_complementary")
+    values = {s: value(run, s, "strong_validation", "d_prime_complementary") for s in STEPS}
+    assert selected["step"] == max(values, key=values.get)
+    table = results(run)
+    assert "d_prime" not in set(table[table["set"] == "strong_validation"]["metric"])
+    assert (
+        f"{run}: selected by strong_validation/d_prime_complementary, because no class has explicit"
+    ) in caplog.text

@@ -91,6 +91,51 @@ def test_auc_and_average_precision_hold_however_degenerate_the_labels(given):
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
+def test_two_parts_of_the_negatives_count_alike_as_with_scikit_learn_s_sample_weights(name):
+    scores, labels = PROBLEMS[name]
+    first = np.random.default_rng(0).random(labels.shape) < np.linspace(0, 1, labels.shape[1])
+    got = metrics.class_metrics(labels, scores, equal_parts=first)
+    plain = metrics.class_metrics(labels, scores)
+    for k in range(labels.shape[1]):
+        known = labels[:, k] >= 0
+        label, score, part = labels[known, k], scores[known, k], first[known, k]
+        if len(set(label)) < 2:
+            assert np.isnan(got.auc[k])
+            continue
+        sizes = [np.count_nonzero((label == 0) & (part == side)) for side in (True, False)]
+        if 0 in sizes:
+            assert (got.auc[k], got.average_precision[k]) == (
+                plain.auc[k],
+                plain.average_precision[k],
+            )
+            continue
+        weight = np.where(part, 0.5 / sizes[0], 0.5 / sizes[1]) * sum(sizes)
+        weight[label == 1] = 1
+        for value, function in (
+            (got.auc[k], sk.roc_auc_score),
+            (got.average_precision[k], sk.average_precision_score),
+        ):
+            assert value == pytest.approx(function(label, score, sample_weight=weight), abs=1e-9)
+        each = [
+            sk.roc_auc_score(
+                label[(label == 1) | (part == side)], score[(label == 1) | (part == side)]
+            )
+            for side in (True, False)
+        ]
+        assert got.auc[k] == pytest.approx(np.mean(each), abs=1e-9)
+    with pytest.raises(errors.InputError, match="equal_parts of shape"):
+        metrics.class_metrics(labels, scores, equal_parts=first[:1])
+
+
+def test_two_parts_that_are_both_perfect_or_both_reversed_are_at_the_limit_exactly():
+    scores = np.concatenate([np.full(7, 0.9), np.linspace(0.1, 0.5, 13)])[:, np.newaxis]
+    labels = (scores > 0.6).astype(np.int8)
+    part = np.arange(20)[:, np.newaxis] % 3 == 0
+    for sign, auc in ((1, 1.0), (-1, 0.0)):
+        assert metrics.class_metrics(labels, sign * scores, equal_parts=part).auc.tolist() == [auc]
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
 def test_lwlrap_is_scikit_learn_s_with_samples_weighted_by_their_positives(name):
     scores, labels = PROBLEMS[name]
     assert metrics.lwlrap(labels, scores) == pytest.approx(sk_lwlrap(scores, labels), abs=1e-9)

@@ -83,7 +83,7 @@ def test_another_metric_can_be_selected_by():
         strong_validation__d_prime=[1.0, 1.4, 1.3], strong_validation__lwlrap=[0.5, 0.4, 0.6]
     )
     metric = "strong_validation/lwlrap"
-    assert selection.can_select(table, metric=metric)
+    assert selection.measured_metric(table, metric) == metric
     assert selection.select(table, CHECKPOINTS, metric=metric)["step"] == 30
 
 
@@ -103,17 +103,38 @@ def test_a_metric_that_none_can_be_picked_by_is_told_with_those_that_can(metric)
         selection.select(table, CHECKPOINTS, metric=metric)
     assert f"select.metric = '{metric}': not measured" in str(told.value)
     with pytest.raises(errors.InputError, match=message):
-        selection.can_select(table, metric=metric)
+        selection.measured_metric(table, metric)
 
 
 def test_without_validation_data_there_is_nothing_to_select_by_and_no_error():
-    assert not selection.can_select(results(strong_eval__d_prime=[1.0]))
-    assert not selection.can_select(results())
-    assert selection.can_select(results(strong_validation__d_prime=[1.0]))
+    assert selection.measured_metric(results(strong_eval__d_prime=[1.0])) is None
+    assert selection.measured_metric(results()) is None
+    assert selection.measured_metric(results(strong_validation__d_prime=[1.0])) == METRIC
+
+
+def test_without_explicit_negatives_d_prime_on_complementary_ones_is_selected_by_under_its_name():
+    table = results(
+        strong_validation__d_prime_complementary=[1.0, 1.4, 1.3],
+        strong_validation__d_prime_implicit=[2.0, 2.1, 2.2],
+        strong_eval__d_prime=[0.9, 1.0, 1.2],
+    )
+    selected = selection.select(table, CHECKPOINTS)
+    assert selected["step"] == 20
+    assert (selected["set"], selected["metric"]) == ("strong_validation", "d_prime_complementary")
+    assert selected["rule"].startswith("highest strong_validation/d_prime_complementary among 3")
+    # One that is there under its own name is not replaced.
+    table = results(
+        strong_validation__d_prime=[1.0, 1.4, 1.5],
+        strong_validation__d_prime_complementary=[1.0, 1.4, 1.3],
+    )
+    assert selection.select(table, CHECKPOINTS)["metric"] == "d_prime"
+    weak = results(weak_validation__d_prime_implicit=[1.0])
+    with pytest.raises(errors.InputError, match="'weak_validation/d_prime': not measured"):
+        selection.select(weak, CHECKPOINTS, metric="weak_validation/d_prime")
 
 
 def test_a_metric_without_a_value_counts_as_not_measured():
-    assert not selection.can_select(results(strong_validation__d_prime=[np.nan, np.inf]))
+    assert selection.measured_metric(results(strong_validation__d_prime=[np.nan, np.inf])) is None
 
 
 def test_what_is_written_is_read_back_and_found_by_the_training(tmp_path):
