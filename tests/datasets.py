@@ -38,7 +38,13 @@ def make_clip(
 
 
 def write_dataset(
-    directory, clips, num_shards=3, encoding="pcm16", vocabulary=VOCABULARY, front_end=None
+    directory,
+    clips,
+    num_shards=3,
+    encoding="pcm16",
+    vocabulary=VOCABULARY,
+    front_end=None,
+    split="train",
 ):
     """Writes clips of one sample rate as a dataset, index and all; returns its directory."""
     directory.mkdir(parents=True)
@@ -74,7 +80,7 @@ def write_dataset(
     negative = [clip for clip in clips if clip.negatives is not None]
     info = dataset_info.DatasetInfo(
         name=directory.name,
-        split="train",
+        split=split,
         schema_version=clip_records.SCHEMA_VERSION,
         sample_rate=sample_rate,
         encoding=encoding,

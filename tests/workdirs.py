@@ -6,13 +6,25 @@ import json
 import numpy as np
 import pandas as pd
 
+from audioset_strong.evaluation.measured_on import MeasuredOn
 from audioset_strong.inputs.training_sources import Source
+from audioset_strong.training.run_info import DatasetFacts
 from tests import trained
 
 SETS = ("weak_eval", "strong_eval")
 
 
-def write_run(runs_dir, name, values, selected=None, mu=None, init_from=None):
+def measured_on(clips=500, **facts):
+    """An eval set, as data; equal for equal arguments."""
+    dataset = DatasetFacts("data/eval", "eval", f"{clips:04d}", clips, split="all")
+    given = {"fingerprint": f"{clips:04d}-{sorted(facts.items())}", "classes": 3} | facts
+    shared = {"vocabulary": "abcd", "framing_rule": "released", "datasets": (dataset,)}
+    return MeasuredOn(**{**shared, "clips": clips, **given})
+
+
+def write_run(
+    runs_dir, name, values, selected=None, mu=None, init_from=None, chosen=None, eval_set=None
+):
     """A workdir with the results of two checkpoints.
 
     Args:
@@ -22,6 +34,8 @@ def write_run(runs_dir, name, values, selected=None, mu=None, init_from=None):
       selected: step in selection.json; None writes no such file.
       mu: share of strong examples in a mixture; None for a run without a mixture.
       init_from: what its weights started from; None for a run from scratch.
+      chosen: more of selection.json, instead of a choice on held-out validation data.
+      eval_set: what it was measured on, instead of `measured_on()`.
     """
     workdir = runs_dir / name
     (workdir / "eval" / "per_class").mkdir(parents=True)
@@ -39,7 +53,7 @@ def write_run(runs_dir, name, values, selected=None, mu=None, init_from=None):
                 {
                     "mid": ["/m/a", "/m/b", "/m/c"],
                     "display_name": ["Bark", "Meow", "Never heard"],
-                    "d_prime": [values["strong_eval/d_prime"], 0.5, np.nan],
+                    "d_prime": [values.get("strong_eval/d_prime", 1.0), 0.5, np.nan],
                 }
             )
             table.to_csv(workdir / "eval" / "per_class" / f"{set_name}-{step}.csv", index=False)
@@ -49,7 +63,10 @@ def write_run(runs_dir, name, values, selected=None, mu=None, init_from=None):
     (workdir / "config.gin").write_text(f"# Parameters:\n{binding}\n")
     dataclasses.replace(run_info(mu), init_from=init_from).write(str(workdir))
     if selected is not None:
-        (workdir / "selection.json").write_text(json.dumps({"step": selected}))
+        chosen = chosen or {"set": "strong_validation", "metric": "d_prime", "held_out": True}
+        (workdir / "selection.json").write_text(json.dumps({"step": selected} | chosen))
+    facts = {"eval": (eval_set or measured_on()).to_json()}
+    (workdir / "eval" / "datasets.json").write_text(json.dumps(facts))
 
 
 def run_info(mu=None):

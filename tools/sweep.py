@@ -37,6 +37,8 @@ _VALIDATION_DATA = flags.DEFINE_multi_string(
 _METRIC = flags.DEFINE_string(
     "metric", "strong_validation/d_prime", "Metric by which checkpoints and points are selected."
 )
+_SELECT_ON = flags.DEFINE_string("select_on", None, "See evaluate.py.")
+_METADATA = cli.metadata_flags("framed_tsv", descriptions={"framed_tsv": "See evaluate.py"})
 _MAX_PARALLEL = flags.DEFINE_integer("max_parallel", 1, "Number of runs at a time.", lower_bound=1)
 _PRINT_COMMANDS = flags.DEFINE_bool("print_commands", False, "Print the command lines and exit.")
 
@@ -57,6 +59,8 @@ def main(argv: list[str]) -> None:
         eval_data=tuple(_EVAL_DATA.value),
         validation_data=tuple(_VALIDATION_DATA.value),
         metric=_METRIC.value,
+        framed_tsvs=tuple(_METADATA()["framed_tsvs"]),
+        select_on=_SELECT_ON.value,
     )
     if _PRINT_COMMANDS.value:
         for job in sweeps.commands(sweep):
@@ -70,7 +74,7 @@ def main(argv: list[str]) -> None:
     print(
         f"best of {table['run'].nunique()} runs: {best['workdir']}, step {best['step']}, ", end=""
     )
-    print(f"{sweep.metric} {best['value']:.4f}")
+    print(f"{best['set']}/{best['metric']} {best['value']:.4f}")
     print("\n".join(str(path) for path in written))
     print(f"tensorboard --logdir {_OUTPUT_DIR.value}/hparams")
 

@@ -14,7 +14,14 @@ import jinja2
 import markupsafe
 import pandas as pd
 
-from audioset_strong.analysis import figures, sweep_figures, tables
+from audioset_strong.analysis import (
+    comparisons,
+    figures,
+    paper_table,
+    sweep_figures,
+    table_notes,
+    tables,
+)
 from audioset_strong.core import files
 
 _TEMPLATES = pathlib.Path(__file__).parent / "templates"
@@ -22,9 +29,13 @@ _CLASS_COLUMNS = {
     "display_name": "class",
     "positives": "positives",
     "negatives": "negatives",
+    "negatives_explicit": "of them explicit",
     "d_prime": "d'",
     "auc": "AUC",
     "average_precision": "AP",
+    "d_prime_complementary": "d' (complementary negatives)",
+    "auc_complementary": "AUC",
+    "average_precision_complementary": "AP",
     "lwlrap": "lwlrap",
 }
 
@@ -48,6 +59,7 @@ def render(
     runs: Sequence[tables.EvaluatedRun],
     table: pd.DataFrame,
     *,
+    compared: comparisons.Comparisons,
     sweeps: Sequence[sweep_figures.SweepResults],
     pictures: Sequence[Picture],
     class_pictures: Sequence[Picture],
@@ -58,6 +70,7 @@ def render(
     Args:
       runs: the evaluated runs.
       table: see `tables.table1`.
+      compared: the rows that are compared.
       sweeps: the sweeps that the report covers.
       pictures: figures of the runs and the sweeps, in the order of the page.
       class_pictures: figures of the classes.
@@ -73,8 +86,17 @@ def render(
         keep_trailing_newline=True,
     )
     return environment.get_template("report.html").render(
-        table1=[_table1_row(line) for _, line in table.iterrows()],
-        notes=" ".join(tables.notes(table)),
+        table1=[
+            _table1_row(line, mark)
+            for (_, line), mark in zip(table.iterrows(), table_notes.marks(table), strict=True)
+        ],
+        notes=" ".join(table_notes.notes(table)),
+        orders=paper_table.orders_sentence(paper_table.orders(table)),
+        comparisons=comparisons.lines(compared),
+        comparison_notes=[
+            *([comparisons.legend(compared)] if len(compared.shown()) else []),
+            *compared.notes,
+        ],
         separate_best=_separate_best(tables.separate_best(runs)),
         pictures=[_figure(picture, directory) for picture in pictures],
         sweeps=[_sweep(results) for results in sweeps],
@@ -84,16 +106,16 @@ def render(
     )
 
 
-def _table1_row(line: pd.Series) -> dict[str, object]:
+def _table1_row(line: pd.Series, mark: str) -> dict[str, object]:
     names = [f"{s}_{m}" for s, m in itertools.product(tables.SETS, tables.METRICS)]
-    papers = [line[f"paper_{set_name}_d_prime"] for set_name in tables.SETS]
     return {
         "title": line["training_set"],
+        "mark": mark,
         "mu": "" if pd.isna(line["mu"]) else format(line["mu"], "g"),
         "start": "" if pd.isna(line["start"]) else line["start"],
         "step": line["chosen_by"] if pd.isna(line["step"]) else line["step"],
         "ours": [_value(line, name) for name in names],
-        "paper": ["" if pd.isna(value) else f"{value:.2f}" for value in papers],
+        "paper": [f"{line[f'paper_{name}']:.2f}" for name in names],
     }
 
 
@@ -112,7 +134,9 @@ def _separate_best(best: pd.DataFrame) -> markupsafe.Markup | None:
     shown = best.assign(
         set=best["set"].str.replace("_", " "), metric=best["metric"].map(figures.METRIC_TITLES)
     )
-    shown.columns = ["training set", "set", "metric", "best", "at step", "selected", "at step"]
+    shown.columns = pd.Index(
+        ["training set", "set", "metric", "best", "at step", "selected", "at step", "paper's best"]
+    )
     return _to_html(shown)
 
 

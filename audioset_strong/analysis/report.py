@@ -1,46 +1,74 @@
 """The report of an experiment: Table 1, sweeps and figures, from the workdirs of the runs."""
 
+import itertools
 from collections.abc import Sequence
 
 import matplotlib.figure
 import pandas as pd
+from absl import logging
 
-from audioset_strong.analysis import figures, page, sweep_figures, tables
-from audioset_strong.core import drawing, files
+from audioset_strong.analysis import (
+    comparison_figures,
+    comparisons,
+    figures,
+    page,
+    paper_table,
+    sweep_figures,
+    table_notes,
+    tables,
+)
+from audioset_strong.core import drawing, errors, files
 from audioset_strong.evaluation import eval_metrics
 
-_BEFORE, _AFTER = "weak_1_8m", "plus_strong"  # the rows that are compared class by class
 
-
-def write(runs_dir: str, output_dir: str, *, sweep_dirs: Sequence[str] = ()) -> list[files.Place]:
+def write(
+    runs_dir: str, output_dir: str, *, sweep_dirs: Sequence[str] = (), compare: Sequence[str] = ()
+) -> list[files.Place]:
     """Writes Table 1 (CSV, Markdown, LaTeX), the figures, and index.html with everything in it.
 
     Args:
       runs_dir: holds the evaluated workdirs, named like the rows' gin files.
       output_dir: created where it does not exist.
-      sweep_dirs: directories of finished sweeps. Those over
+      sweep_dirs: directories of finished sweeps. The selected point of a sweep stands in the row
+        that its directory is named like, see `sweep_figures.rows_of_table1`. Sweeps over
         `weak_strong_mixture.strong_video_fraction` give fig3.png, those over
         `weak_strong_mixture.mu` give mu_sweep.png, and so on; the points of each figure are written
         to a CSV file of the same name.
+      compare: pairs of rows to compare, like "plus_strong,weak_1_8m"; by default the paper's
+        (section 4.2). All pairs are in comparisons.csv.
 
     Returns:
       The files written.
 
     Raises:
-      errors.InputError: there is no evaluated run, a sweep directory is not that of a sweep, or
-        the report cannot be written. The first two are found before anything is written.
+      errors.InputError: there is no evaluated run, a sweep directory is not that of a sweep, a
+        pair is not one of evaluated rows, or the report cannot be written. All but the last are
+        found before anything is written.
     """
-    runs = tables.read_runs(runs_dir)
     sweeps = sweep_figures.read(sweep_dirs)
+    runs = _read_runs(runs_dir, sweeps)
     table = tables.table1(runs)
-    texts = _texts(table, tables.separate_best(runs))
+    for sentence in table_notes.not_comparable(table):
+        logging.warning("%s", sentence)
+    pairs = comparisons.parse_pairs(compare, runs)
+    compared = comparisons.compare(runs_dir, runs, pairs=pairs)
+    texts = _texts(table, tables.separate_best(runs), paper_table.orders(table))
+    texts |= _comparison_texts(compared)
     drawn = _run_figures(runs)
+    if len(compared.shown()):
+        drawn[
+            page.Picture(
+                "comparisons",
+                "Differences between rows",
+                comparisons.legend(compared),
+            )
+        ] = comparison_figures.differences(compared)
     for group in _by_figure(sweeps):
         baselines = [run for run in runs if run.row.name in sweep_figures.BASELINES]
         picture = _sweep_picture(group, baselines)
         drawn[picture] = sweep_figures.draw(group, baselines)
         texts[f"{picture.name}.csv"] = _points(group).to_csv(index=False)
-    class_drawn = _class_figures(runs)
+    class_drawn = _class_figures(compared, pairs or compared.pairs[:1])
     out = files.place(output_dir)
     with files.writing(out):
         files.make_directory(out)
@@ -51,6 +79,7 @@ def write(runs_dir: str, output_dir: str, *, sweep_dirs: Sequence[str] = ()) -> 
         html = page.render(
             runs,
             table,
+            compared=compared,
             sweeps=sweeps,
             pictures=list(drawn),
             class_pictures=list(class_drawn),
@@ -61,15 +90,47 @@ def write(runs_dir: str, output_dir: str, *, sweep_dirs: Sequence[str] = ()) -> 
     return [out / name for name in names]
 
 
-def _texts(table: pd.DataFrame, best: pd.DataFrame) -> dict[str, str]:
+def _read_runs(
+    runs_dir: str, sweeps: Sequence[sweep_figures.SweepResults]
+) -> list[tables.EvaluatedRun]:
+    """The runs of Table 1, some of them those that sweeps selected."""
+    chosen = sweep_figures.rows_of_table1(sweeps, runs_dir)
+    runs = tables.read_runs(runs_dir, sweeps=chosen)
+    missing = chosen.keys() - {run.row.name for run in runs}
+    if missing:
+        directory = chosen[min(missing)]
+        raise errors.InputError(
+            f"--sweep_dir={directory}: the workdir of its selected point has no results; copy the "
+            "sweep with its runs/"
+        )
+    return runs
+
+
+def _texts(table: pd.DataFrame, best: pd.DataFrame, orders: pd.DataFrame) -> dict[str, str]:
     """The tables as text, by file name."""
     texts = {
         "table1.csv": table.to_csv(index=False),
         "table1.md": tables.to_markdown(table),
         "table1.tex": tables.to_latex(table),
     }
+    if len(orders):
+        texts["paper_orders.csv"] = orders.to_csv(index=False)
     if len(best):
         texts["best_checkpoints.csv"] = best.to_csv(index=False)
+    return texts
+
+
+def _comparison_texts(compared: comparisons.Comparisons) -> dict[str, str]:
+    """The compared rows as text, by file name."""
+    texts = {
+        f"classes_{'_'.join(pair)}_{set_name}.csv": classes.to_csv(index=False)
+        for (pair, set_name), classes in compared.classes.items()
+        if classes["p_value"].notna().any()
+    }
+    if len(compared.table):
+        texts["comparisons.csv"] = compared.table.to_csv(index=False)
+    if compared.pairs:
+        texts["comparisons.md"] = comparisons.to_markdown(compared)
     return texts
 
 
@@ -80,7 +141,7 @@ def _run_figures(
         page.Picture(
             "table1",
             "Table 1 as a picture",
-            "Bars are 95% bootstrap intervals over clips, diamonds the paper's own d'.",
+            "Bars are 95% intervals over clips, diamonds the paper's own figures.",
         ): figures.table1(runs),
         page.Picture(
             "checkpoints", "Every checkpoint", "Rings mark the checkpoints that are in the table."
@@ -89,33 +150,37 @@ def _run_figures(
 
 
 def _class_figures(
-    runs: Sequence[tables.EvaluatedRun],
+    compared: comparisons.Comparisons, pairs: Sequence[comparisons.Pair]
 ) -> dict[page.Picture, matplotlib.figure.Figure]:
-    by_name = {run.row.name: run for run in runs}
-    if _BEFORE not in by_name or _AFTER not in by_name:
-        return {}
-    before, after = by_name[_BEFORE], by_name[_AFTER]
-
-    def known(run: tables.EvaluatedRun, set_name: str) -> bool:
-        return set_name in run.per_class and bool(run.per_class[set_name]["d_prime"].notna().any())
-
-    return {
-        page.Picture(
-            f"per_class_{set_name}",
-            f"{eval_metrics.display_name(set_name)} by class: before and after fine-tuning",
-            "Classes in order of the change in d', shown by the grey lines.",
-        ): figures.per_class(before, after, set_name=set_name)
-        for set_name in tables.SETS
-        if known(before, set_name) and known(after, set_name)
-    }
+    """The classes of some pairs: of the first one under the names that the sets have."""
+    drawn = {}
+    for pair, set_name in itertools.product(pairs, tables.SETS):
+        classes = compared.classes.get((pair, set_name))
+        if classes is None:
+            continue
+        name = f"per_class_{set_name}" + ("" if pair == pairs[0] else f"_{'_'.join(pair)}")
+        titles = [row.title for each in pair for row in tables.ROWS if row.name == each]
+        tested = classes["p_value"].notna().sum()
+        caption = "Classes in order of the change in d', shown by the lines."
+        if tested:
+            caption += (
+                f" Coloured: classes that gain or lose beyond chance, of {tested} that could be "
+                "tested. At most 5% of them are expected to be there by chance."
+            )
+        title = f"{eval_metrics.display_name(set_name)} by class: {titles[0]} over {titles[1]}"
+        figure = comparison_figures.per_class(classes, pair, set_name=set_name)
+        drawn[page.Picture(name, title, caption)] = figure
+    return drawn
 
 
 def _points(sweeps: Sequence[sweep_figures.SweepResults]) -> pd.DataFrame:
     """The points of the curves."""
     points = pd.concat(
-        [sweep_figures.summarise(each.table).assign(sweep=each.title) for each in sweeps]
+        [
+            sweep_figures.summarise(sweep_figures.shown(each.table)).assign(sweep=each.title)
+            for each in sweeps
+        ]
     )
-    points = points[points["metric"].isin(tables.METRICS)]
     last = ["set", "metric", "mean", "std", "seeds"]
     return points[["sweep", *points.columns.drop(["sweep", *last]), *last]]
 

@@ -36,12 +36,14 @@ class SweepResults:
     """A finished sweep.
 
     Attributes:
+      directory: of the sweep.
       row: name of its directory, which may be that of a row of Table 1.
       title: of its curves.
       table: run, a column for each binding, step, set, metric, value; see `sweeps.collect`.
       selection: the selected point; see `sweeps.select`.
     """
 
+    directory: str
     row: str
     title: str
     table: pd.DataFrame
@@ -79,6 +81,13 @@ class SweepResults:
         """Name of the selected point's workdir."""
         return pathlib.PurePosixPath(self.selection["workdir"]).name
 
+    def selected_seeds(self) -> list[str]:
+        """The selected point's workdir and those that differ in the seed alone, below the sweep."""
+        points = self.table.drop_duplicates("run").set_index("run")[self.bindings].astype(str)
+        same = (points == points.loc[self.selected_run]).all(axis=1)
+        folder = pathlib.PurePosixPath(self.selection["workdir"]).parent
+        return [str(folder / run) for run in points.index[same]]
+
 
 def sweep_results(directory: str, table: pd.DataFrame, *, selected: Mapping) -> SweepResults:
     """Names the results of a sweep.
@@ -90,7 +99,7 @@ def sweep_results(directory: str, table: pd.DataFrame, *, selected: Mapping) -> 
     """
     row = files.place(directory if files.is_remote(directory) else os.path.abspath(directory)).name
     title = next((known.title for known in tables.ROWS if known.name == row), row)
-    return SweepResults(row, title, table, selected)
+    return SweepResults(directory, row, title, table, selected)
 
 
 def read(directories: Sequence[str]) -> list[SweepResults]:
@@ -112,6 +121,36 @@ def read(directories: Sequence[str]) -> list[SweepResults]:
         results if names.count(name) == 1 else dataclasses.replace(results, title=directory)
         for results, name, directory in zip(found, names, directories, strict=True)
     ]
+
+
+def rows_of_table1(sweeps: Sequence[SweepResults], runs_dir: str) -> dict[str, str]:
+    """Which sweeps stand in Table 1 with their selected point: row -> directory of the sweep.
+
+    Those do whose directory is named like a row, wherever it lies. Sweeps over the share of strong
+    clips do not: they ask how many strong labels are needed, not how the row is trained best.
+
+    Args:
+      sweeps: see `read`.
+      runs_dir: of the other rows. A sweep in it comes before others of the same row.
+
+    Raises:
+      errors.InputError: several sweeps of one row, of which none is in `runs_dir`.
+    """
+    chosen: dict[str, str] = {}
+    for row in (row.name for row in tables.ROWS):
+        named = [
+            each.directory for each in sweeps if each.row == row and each.axis != STRONG_FRACTION
+        ]
+        place = str(files.place(runs_dir) / row)
+        inside = [each for each in named if files.first_repeated([place, each])]
+        if len(named) > 1 and not inside:
+            raise errors.InputError(
+                f"--sweep_dir={named[1]}: {named[0]} is another sweep of {row}, and only one can "
+                f"stand in Table 1; move that one to {place}, or rename the other"
+            )
+        if named:
+            chosen[row] = (inside or named)[0]
+    return chosen
 
 
 def _read(directory: str) -> SweepResults:
@@ -162,6 +201,22 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     return summary.fillna({"std": 0.0}).reset_index()
 
 
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the metrics that are shown.
+
+    Args:
+      table: set, metric and other columns.
+
+    Returns:
+      The rows of `tables.METRICS`. Of a set without d', because it has no explicit negatives, those
+      of d' on complementary negatives instead.
+    """
+    instead = f"d_prime{eval_metrics.COMPLEMENTARY}"
+    with_d_prime = table.loc[table["metric"] == "d_prime", "set"]
+    lacking = (table["metric"] == instead) & ~table["set"].isin(with_d_prime)
+    return table[table["metric"].isin(tables.METRICS) | lacking]
+
+
 def draw(
     sweeps: Sequence[SweepResults], baselines: Sequence[tables.EvaluatedRun] = ()
 ) -> matplotlib.figure.Figure:
@@ -200,6 +255,9 @@ def _draw_panel(
     set_name: str,
     metric: str,
 ) -> None:
+    instead = f"d_prime{eval_metrics.COMPLEMENTARY}"
+    if metric == "d_prime" and any(curve.has(set_name, instead) for curve in curves):
+        metric = instead
     for curve in curves:
         curve.draw(panel, set_name=set_name, metric=metric)
     for run in baselines:
@@ -209,7 +267,7 @@ def _draw_panel(
     if not panel.lines:
         panel.text(0.5, 0.5, "not measured", ha="center", transform=panel.transAxes)
     panel.set_title(eval_metrics.display_name(set_name))
-    panel.set_ylabel(figures.METRIC_TITLES[metric])
+    panel.set_ylabel(eval_metrics.metric_title(metric))
     panel.grid(alpha=0.3)
 
 
@@ -262,6 +320,10 @@ class _Curve:
     points: pd.DataFrame  # see `summarise`
     selected: pd.DataFrame  # the selected ones among them
 
+    def has(self, set_name: str, metric: str) -> bool:
+        points = self.points
+        return bool(((points["set"] == set_name) & (points["metric"] == metric)).any())
+
     def draw(self, panel: matplotlib.axes.Axes, *, set_name: str, metric: str) -> None:
         def here(rows: pd.DataFrame) -> pd.DataFrame:
             return rows[(rows["set"] == set_name) & (rows["metric"] == metric)]
@@ -294,7 +356,7 @@ def _curves(sweeps: Sequence[SweepResults]) -> list[_Curve]:
     more = itertools.cycle(c for c in _MORE_COLOURS if c not in rows_colours)
     curves: list[_Curve] = []
     for each in sweeps:
-        summary = summarise(each.table)
+        summary = summarise(shown(each.table))
         others = [name for name in each.bindings if name != each.axis]
         groups = summary.groupby(others, sort=False, dropna=False) if others else [((), summary)]
         picked = each.table.loc[each.table["run"] == each.selected_run, each.bindings]

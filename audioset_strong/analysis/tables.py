@@ -4,59 +4,30 @@ import dataclasses
 import io
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from audioset_strong.analysis import table_notes
+from audioset_strong.analysis.paper_table import (
+    METRICS,
+    ROWS,
+    SETS,
+    Row,
+    orders,
+    orders_sentence,
+)
 from audioset_strong.core import errors, files
-from audioset_strong.evaluation import selection
-from audioset_strong.evaluation.results import EVAL_DIR, read_results
+from audioset_strong.evaluation import eval_metrics, held_out, selection
+from audioset_strong.evaluation.measured_on import MeasuredOn
+from audioset_strong.evaluation.results import EVAL_DIR, read_measured_on, read_results
 from audioset_strong.training.run_info import RunInfo
 from audioset_strong.training.workdirs import CONFIG_FILE
 
-SETS = ("weak_eval", "strong_eval")
-METRICS = ("d_prime", "lwlrap")
-SCRATCH = "scratch"
-IMPLICIT = "d_prime_implicit"  # measured even where there are no explicit negatives
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """A row of the paper's Table 1.
-
-    Attributes:
-      name: of the gin file and of the workdir.
-      title: as printed in the paper.
-      paper: the paper's figures, by "<set>/<metric>", measured on AudioSet with ResNet-50. Only
-        those that could be verified are included.
-      fine_tuned: whether the paper's model starts from Weak-1.8M.
-    """
-
-    name: str
-    title: str
-    paper: dict[str, float]
-    fine_tuned: bool = False
-
-
-ROWS = (
-    Row("weak_67k", "Weak-67k", {}),
-    Row("diffuse_67k", "Diffuse-67k", {"weak_eval/d_prime": 0.82, "strong_eval/d_prime": 0.88}),
-    Row("strong_67k", "Strong-67k", {"weak_eval/d_prime": 0.96, "strong_eval/d_prime": 1.05}),
-    Row("weak_1_8m", "Weak-1.8M", {"strong_eval/d_prime": 1.13}),
-    Row(
-        "plus_diffuse",
-        "+Diffuse",
-        {"weak_eval/d_prime": 1.21, "strong_eval/d_prime": 1.28},
-        fine_tuned=True,
-    ),
-    Row(
-        "plus_strong",
-        "+Strong",
-        {"weak_eval/d_prime": 1.28, "strong_eval/d_prime": 1.39},
-        fine_tuned=True,
-    ),
-)
+_KINDS_OF_NEGATIVES = ("explicit", "complementary")
+# d' on other negatives than the paper's, which is measured where explicit ones are missing.
+OTHER_D_PRIME = [f"d_prime{suffix}" for suffix in eval_metrics.NEGATIVES if suffix]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,31 +38,49 @@ class EvaluatedRun:
       row: the row of Table 1 that it fills.
       workdir: where it was trained and evaluated.
       step: of the checkpoint.
-      selected: whether the checkpoint was selected on validation data; if not, it is the last one
-        that was evaluated.
+      chosen_by: "validation" if it was selected on held-out validation data, "last" if it is the
+        last one that was evaluated, or what else it was "chosen on".
+      chosen_metric: that it was selected by, as in titles; "" if it was not.
       info: the facts of the run, from its `run.json`.
       results: step, set, metric and value of every checkpoint.
+      measured_on: name of an eval set -> what it is.
       best: "<set>/<metric>" -> step and value of the checkpoint that is best by this metric, as
         `selection.select` found; empty where nothing was selected.
       per_class: set -> a table of the checkpoint's metrics, one row per class.
       config: the gin bindings that the run was trained with, for people to read; empty where it
         was trained without gin.
+      sweep: directory of the sweep that selected the run; "" for a run of its own.
     """
 
     row: Row
     workdir: files.Place
     step: int
-    selected: bool
+    chosen_by: str
+    chosen_metric: str
     info: RunInfo
     results: pd.DataFrame
+    measured_on: Mapping[str, MeasuredOn]
     best: dict[str, dict]
     per_class: dict[str, pd.DataFrame]
     config: str
+    sweep: str
 
     @property
     def mu(self) -> float | None:
         """Share of diffuse or strong examples; None where the run has no mixture (section 4)."""
         return self.info.mu
+
+    def difference(self, other: "EvaluatedRun") -> str | None:
+        """In what its eval sets of Table 1 were not measured like those of another run, in words.
+
+        Returns:
+          The first difference; None where their figures compare.
+        """
+        mine, theirs = (run.measured_on.get(held_out.EVAL) for run in (self, other))
+        if mine is None or theirs is None:
+            return None
+        front_end = self.info.front_end.difference(other.info.front_end)
+        return mine.difference(theirs) or (f"FrontEnd.{front_end}" if front_end else None)
 
     def value(self, set_name: str, metric: str) -> float:
         """A metric of the checkpoint.
@@ -111,12 +100,13 @@ class EvaluatedRun:
         return float(found.iloc[0]) if len(found) else float("nan")
 
 
-def read_runs(runs_dir: str) -> list[EvaluatedRun]:
+def read_runs(runs_dir: str, *, sweeps: Mapping[str, str] | None = None) -> list[EvaluatedRun]:
     """Reads the runs of Table 1 that have been evaluated, in the order of the table.
 
     Args:
       runs_dir: holds a workdir, or the directory of a sweep, for each row, named like its gin file
         ("strong_67k").
+      sweeps: row -> directory of a sweep whose selected point stands there instead.
 
     Returns:
       The evaluated runs; rows without one are left out.
@@ -124,7 +114,9 @@ def read_runs(runs_dir: str) -> list[EvaluatedRun]:
     Raises:
       errors.InputError: no row has an evaluated run, or a file of a run is missing or damaged.
     """
-    found = (_read_run(row, _workdir(files.place(runs_dir) / row.name)) for row in ROWS)
+    places = {row.name: files.place(runs_dir) / row.name for row in ROWS}
+    places |= {name: files.place(directory) for name, directory in (sweeps or {}).items()}
+    found = (read_run(row, places[row.name]) for row in ROWS)
     runs = [run for run in found if run is not None]
     if not runs:
         names = ", ".join(row.name for row in ROWS)
@@ -135,31 +127,64 @@ def read_runs(runs_dir: str) -> list[EvaluatedRun]:
     return runs
 
 
-def _workdir(path: files.Place) -> files.Place:
-    """The workdir of a row: the path itself or, if a sweep is there, the point it selected."""
-    selected = selection.read(str(path))
-    return path / selected["workdir"] if selected and "workdir" in selected else path
+def read_run(row: Row, path: files.Place) -> EvaluatedRun | None:
+    """Reads the run in a workdir, or the selected one of a sweep; None where none was evaluated.
 
-
-def _read_run(row: Row, workdir: files.Place) -> EvaluatedRun | None:
-    """The run in a workdir; None where nothing was evaluated."""
+    Raises:
+      errors.InputError: a file of the run is missing or damaged.
+    """
+    chosen = selection.read(str(path)) or {}
+    workdir = path / chosen["workdir"] if "workdir" in chosen else path
     results = read_results(str(workdir))
     if results.empty:
         return None
     info = RunInfo.read(str(workdir))
     selected = selection.read(str(workdir))
     step = selected["step"] if selected else int(results["step"].max())
+    chosen_by, chosen_metric = _choice(selected)
     return EvaluatedRun(
         row=row,
         workdir=workdir,
         step=step,
-        selected=selected is not None,
+        chosen_by=chosen_by,
+        chosen_metric=chosen_metric,
         info=info,
         results=results,
+        measured_on=read_measured_on(str(workdir)),
         best=(selected or {}).get("best_of_each_metric", {}),
         per_class=_read_per_class(workdir, results, step=step),
         config=_read_config(workdir / CONFIG_FILE),
+        sweep=str(path) if workdir != path else "",
     )
+
+
+def _choice(selected: Mapping | None) -> tuple[str, str]:
+    """How a checkpoint was chosen, and by which metric, in words."""
+    if selected is None:
+        return table_notes.LAST, ""
+    metric = eval_metrics.metric_title(selected.get("metric", ""))
+    if selected.get("held_out"):
+        return table_notes.VALIDATION, metric
+    older = "" if "held_out" in selected else table_notes.BY_OLDER
+    return f"chosen on {selected.get('set', 'unknown data')}{older}", metric
+
+
+def differences(runs: Sequence[EvaluatedRun]) -> dict[str, str]:
+    """The runs that were not measured like most others, and in what they differ.
+
+    Args:
+      runs: in the order of the table; of several groups of one size the first is the measure.
+
+    Returns:
+      Name of the row -> the difference, in words.
+    """
+
+    def alike(run: EvaluatedRun) -> int:
+        return sum(run.difference(other) is None for other in runs)
+
+    measure = max(runs, key=alike)
+    found = {run.row.name: run.difference(measure) for run in runs}
+    return {name: words for name, words in found.items() if words}
 
 
 def _read_per_class(
@@ -198,37 +223,48 @@ def table1(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
       runs: see `read_runs`.
 
     Returns:
-      row, training_set, mu, start (what the weights started from), step, chosen_by; then for each
-      set and metric <set>_<metric> with its 95% bootstrap interval, _low and _high;
-      <set>_d_prime_implicit, d' on implicit negatives; and finally the paper's own
-      figures, paper_<set>_<metric>.
+      row, training_set, mu, start (what the weights started from), step, chosen_by,
+      chosen_metric, sweep (that selected the run), eval_set (its clips and datasets),
+      not_comparable (in what the row was measured otherwise than the others; "" where it was not);
+      then for each set and metric <set>_<metric> with its 95% interval, _low and _high;
+      <set>_classes, the classes that d' is the mean of, and <set>_classes_<kind>, those with
+      explicit or complementary negatives; d' on other negatives, <set>_d_prime_complementary and
+      _implicit; and finally the paper's own figures, paper_<set>_<metric>.
     """
     by_name = {run.row.name: run for run in runs}
-    table = pd.DataFrame([_table1_line(row, by_name.get(row.name)) for row in ROWS])
+    found = differences(runs)
+    lines = [_table1_line(row, by_name.get(row.name), found.get(row.name, "")) for row in ROWS]
+    table = pd.DataFrame(lines)
     table["step"] = table["step"].astype("Int64")
     return table
 
 
-def _table1_line(row: Row, run: EvaluatedRun | None) -> dict[str, object]:
+def _table1_line(row: Row, run: EvaluatedRun | None, difference: str) -> dict[str, object]:
     def value(set_name: str, metric: str) -> float:
         return run.value(set_name, metric) if run else float("nan")
 
+    measured_on = run.measured_on.get(held_out.EVAL) if run else None
     line: dict[str, object] = {
         "row": row.name,
         "training_set": row.title,
         "mu": run.mu if run else None,
-        "start": (run.info.init_from or SCRATCH) if run else None,
+        "start": (run.info.init_from or table_notes.SCRATCH) if run else None,
         "step": run.step if run else None,
-        "chosen_by": ("validation" if run.selected else "last") if run else "not run",
+        "chosen_by": run.chosen_by if run else table_notes.NOT_RUN,
+        "chosen_metric": run.chosen_metric if run else "",
+        "sweep": run.sweep if run else "",
+        "eval_set": measured_on.description() if measured_on else "",
+        "not_comparable": difference,
     }
     for set_name in SETS:
         for metric in METRICS:
             for end in ("", "_low", "_high"):
                 line[f"{set_name}_{metric}{end}"] = value(set_name, metric + end)
-        line[f"{set_name}_{IMPLICIT}"] = value(set_name, IMPLICIT)
+        kinds = (f"classes_{kind}" for kind in _KINDS_OF_NEGATIVES)
+        for metric in ("classes", *kinds, *OTHER_D_PRIME):
+            line[f"{set_name}_{metric}"] = value(set_name, metric)
     for set_name, metric in itertools.product(SETS, METRICS):
-        paper = row.paper.get(f"{set_name}/{metric}", float("nan"))
-        line[f"paper_{set_name}_{metric}"] = paper
+        line[f"paper_{set_name}_{metric}"] = row.paper[f"{set_name}/{metric}"]
     return line
 
 
@@ -242,7 +278,8 @@ def separate_best(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
 
     Returns:
       training_set, set, metric; best and best_step, the best value and the step of its checkpoint;
-      value and step, the same metric of the checkpoint that represents the run in Table 1.
+      value and step, the same metric of the checkpoint that represents the run in Table 1; and
+      paper_best, the paper's best, where it tells one.
     """
     lines = []
     for run, set_name, metric in itertools.product(runs, SETS, METRICS):
@@ -257,47 +294,14 @@ def separate_best(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
                     "best_step": best["step"],
                     "value": run.value(set_name, metric),
                     "step": run.step,
+                    "paper_best": run.row.paper_best.get(f"{set_name}/{metric}", float("nan")),
                 }
             )
     return pd.DataFrame(lines)
 
 
-def notes(table: pd.DataFrame) -> list[str]:
-    """Sentences on what Table 1 lacks: d' of some runs, validation data, or the right start.
-
-    Args:
-      table: see `table1`.
-    """
-    sentences = []
-    for set_name in SETS:
-        implicit = f"{set_name}_{IMPLICIT}"
-        rows = table[table[f"{set_name}_d_prime"].isna() & table[implicit].notna()]
-        if len(rows):
-            values = ", ".join(
-                f"{title} {value:.3f}"
-                for title, value in zip(rows["training_set"], rows[implicit], strict=True)
-            )
-            sentences.append(
-                f"No d' on the {set_name.replace('_', ' ')} where it has no explicit negatives; "
-                f"d' on implicit ones (everything not labelled), not comparable with the "
-                f"paper's: {values}."
-            )
-    last = table.loc[table["chosen_by"] == "last", "training_set"]
-    if len(last):
-        sentences.append(
-            f"Without validation data, the last checkpoint is shown for {', '.join(last)}."
-        )
-    fine_tuned = table["row"].isin([row.name for row in ROWS if row.fine_tuned])
-    from_scratch = table.loc[fine_tuned & (table["start"] == SCRATCH), "training_set"]
-    if len(from_scratch):
-        sentences.append(
-            f"Trained from scratch, not from Weak-1.8M as in the paper: {', '.join(from_scratch)}."
-        )
-    return sentences
-
-
 def to_markdown(table: pd.DataFrame) -> str:
-    """Renders Table 1 as Markdown, with bootstrap intervals and the paper's figures beside ours.
+    """Renders Table 1 as Markdown, with intervals and the paper's figures beside ours.
 
     By hand, because pandas' `to_markdown` needs `tabulate` and formats a column at a time, whereas
     a cell here joins a value with its interval from two other columns.
@@ -314,40 +318,28 @@ def to_markdown(table: pd.DataFrame) -> str:
             return f"{line[name]:.3f}"
         return f"{line[name]:.3f} [{bounds[0]:.2f}, {bounds[1]:.2f}]"
 
-    def paper(line: pd.Series, name: str) -> str:
-        return "-" if np.isnan(line[name]) else f"{line[name]:.2f}"
-
-    header = (
-        "training set",
-        "mu",
-        "start",
-        "step",
-        "weak eval d'",
-        "weak eval lwlrap",
-        "strong eval d'",
-        "strong eval lwlrap",
-        "paper: weak eval d'",
-        "paper: strong eval d'",
-    )
+    figures = ("weak eval d'", "weak eval lwlrap", "strong eval d'", "strong eval lwlrap")
+    header = ("training set", "mu", "start", "step", *figures, *(f"paper: {f}" for f in figures))
     lines = [
         "| " + " | ".join(header) + " |",
         "|" + "---|" * 3 + "---:|" * (len(header) - 3),
     ]
-    for _, line in table.iterrows():
+    for (_, line), mark in zip(table.iterrows(), table_notes.marks(table), strict=True):
         cells = [
-            line["training_set"],
+            line["training_set"] + (f" [{mark}]" if mark else ""),
             "" if pd.isna(line["mu"]) else f"{line['mu']:g}",
             "" if pd.isna(line["start"]) else line["start"],
             line["chosen_by"] if pd.isna(line["step"]) else str(line["step"]),
             *(cell(line, f"{s}_{m}") for s in SETS for m in METRICS),
-            *(paper(line, f"paper_{s}_d_prime") for s in SETS),
+            *(f"{line[f'paper_{s}_{m}']:.2f}" for s in SETS for m in METRICS),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     legend = (
-        "In brackets: 95% bootstrap intervals over clips. The paper's columns are its own figures, "
+        "In brackets: 95% intervals over clips. The paper's columns are its own figures, "
         "measured on AudioSet with ResNet-50; they are not a target for this run."
     )
-    return "\n".join([*lines, "", legend, *notes(table)]) + "\n"
+    below = [legend, *table_notes.notes(table), orders_sentence(orders(table))]
+    return "\n".join([*lines, "", *filter(None, below)]) + "\n"
 
 
 def to_latex(table: pd.DataFrame) -> str:
@@ -363,17 +355,15 @@ def to_latex(table: pd.DataFrame) -> str:
         return f"{value:.2f}".replace("-", "$-$")  # a hyphen in text is not a minus
 
     def cell(line: pd.Series, name: str) -> str:
-        value, paper = line[name], line[f"paper_{name}"]
+        value, paper = line[name], number(line[f"paper_{name}"])
         bounds = [line[f"{name}_low"], line[f"{name}_high"]]
         parts = ["--" if np.isnan(value) else number(value)]
         if not np.isnan([value, *bounds]).any():
             parts.append(rf"{{\scriptsize [{', '.join(map(number, bounds))}]}}")
-        if not np.isnan(paper):
-            parts.append(f"({number(paper)})")
-        return " ".join(parts)
+        return " ".join([*parts, f"({paper})"])
 
     lines = [
-        "% In brackets 95% bootstrap intervals over clips; in parentheses the paper's own figures,",
+        "% In brackets 95% intervals over clips; in parentheses the paper's own figures,",
         "% measured on AudioSet with ResNet-50. Needs the package booktabs.",
         r"\begin{tabular}{lcccc}",
         r"\toprule",
@@ -382,10 +372,15 @@ def to_latex(table: pd.DataFrame) -> str:
         r"Training set & $d'$ & lwlrap & $d'$ & lwlrap \\",
         r"\midrule",
     ]
-    for _, line in table.iterrows():
+    notes = []
+    for (_, line), mark in zip(table.iterrows(), table_notes.marks(table), strict=True):
         cells = [cell(line, f"{set_name}_{metric}") for set_name in SETS for metric in METRICS]
-        lines.append(" & ".join([_latex(line["training_set"]), *cells]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+        raised = rf"\textsuperscript{{{mark}}}" if mark else ""
+        lines.append(" & ".join([_latex(line["training_set"]) + raised, *cells]) + r" \\")
+        if mark:
+            text = f"{raised} Measured otherwise: {_latex(line['not_comparable'])}."
+            notes.append(rf"\multicolumn{{5}}{{l}}{{\footnotesize {text}}} \\")
+    return "\n".join([*lines, r"\bottomrule", *notes, r"\end{tabular}"]) + "\n"
 
 
 def _latex(text: str) -> str:

@@ -24,12 +24,13 @@ import pandas as pd
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams_api
 
-from audioset_strong.analysis import sweep_figures, tables
+from audioset_strong.analysis import sweep_figures
 from audioset_strong.analysis.sweep_figures import RESULTS_FILE, SEED
 from audioset_strong.configuration import gin_files, training_bindings
 from audioset_strong.core import drawing, errors, files, jobs
-from audioset_strong.evaluation import selection
+from audioset_strong.evaluation import dashboard, eval_sets, held_out, selection
 from audioset_strong.evaluation.results import read_results
+from audioset_strong.evaluation.settings import EvaluationSettings
 from audioset_strong.experiments import claiming
 
 SETTINGS_FILE = "sweep.json"
@@ -52,6 +53,8 @@ class Sweep:
       eval_data: see evaluate.py.
       validation_data: see evaluate.py; points are compared on it.
       metric: "<set>/<metric>" by which checkpoints and points are selected.
+      framed_tsvs: see evaluate.py.
+      select_on: see evaluate.py.
     """
 
     output_dir: str
@@ -63,6 +66,8 @@ class Sweep:
     eval_data: tuple[str, ...] = ()
     validation_data: tuple[str, ...] = ()
     metric: str = selection.DEFAULT_METRIC
+    framed_tsvs: tuple[str, ...] = ()
+    select_on: str | None = None
 
     def points(self) -> list[dict[str, str]]:
         """All combinations of the values; the last binding varies fastest."""
@@ -163,6 +168,8 @@ def _evaluate_flags(sweep: Sweep, workdir: files.Place) -> list[str]:
         f"--workdir={workdir}",
         *(f"--eval_data={path}" for path in sweep.eval_data),
         *(f"--validation_data={path}" for path in sweep.validation_data),
+        *(f"--framed_tsv={path}" for path in sweep.framed_tsvs),
+        *([f"--select_on={sweep.select_on}"] if sweep.select_on else []),
         f'--gin_param=select.metric = "{sweep.metric}"',
         "--run_once",
     ]
@@ -196,8 +203,9 @@ def run(sweep: Sweep, max_parallel: int = 1) -> pd.DataFrame:
     Raises:
       errors.InputError: the settings are wrong, the directory holds another sweep, or a run failed.
     """
-    if not sweep.validation_data:
+    if not (sweep.validation_data or sweep.select_on):
         raise errors.InputError("no --validation_data: points cannot be compared on the eval set")
+    _check_held_out(sweep)
     out = files.place(sweep.output_dir)
     listed = commands(sweep)
     settings = dataclasses.asdict(sweep)
@@ -209,6 +217,24 @@ def run(sweep: Sweep, max_parallel: int = 1) -> pd.DataFrame:
         files.write_text(out / RESULTS_FILE, table.to_csv(index=False))
         selection.write(sweep.output_dir, select(sweep, table))
     return table
+
+
+def _metric(sweep: Sweep) -> str:
+    """The metric that is asked for."""
+    return EvaluationSettings(select_metric=sweep.metric, select_on=sweep.select_on).metric
+
+
+def _check_held_out(sweep: Sweep) -> None:
+    """Raises where points would be compared on data that are not held out, nor asked for."""
+    sets = {"eval": sweep.eval_data, "validation": sweep.validation_data}
+    opened = {
+        name: eval_sets.open_eval_set(name, paths).measured_on()
+        for name, paths in sets.items()
+        if paths
+    }
+    held_out.check_selection(
+        _metric(sweep), opened, (), workdir=sweep.output_dir, select_on=sweep.select_on
+    )
 
 
 def _state_directory(output_dir: str) -> pathlib.Path:
@@ -260,7 +286,10 @@ def select(sweep: Sweep, table: pd.DataFrame) -> dict:
       workdir (relative to the output directory), step, set, metric, value, the rule in words, and
       candidates: bindings, mean and number of seeds of every point, best first.
     """
-    set_name, _, metric = sweep.metric.partition("/")
+    measured_metric = selection.measured_metric(table, _metric(sweep))
+    if measured_metric is None:
+        raise errors.InputError(f"{sweep.output_dir}: {_metric(sweep)} was not measured")
+    set_name, _, metric = measured_metric.partition("/")
     measured = table[(table["set"] == set_name) & (table["metric"] == metric)]
     by = [binding for binding in sweep.vary if binding != SEED] or ["run"]
     grouped = measured.groupby(by, sort=False, dropna=False)["value"]
@@ -274,8 +303,8 @@ def select(sweep: Sweep, table: pd.DataFrame) -> dict:
         "set": set_name,
         "metric": metric,
         "value": float(best["value"]),
-        "rule": f"highest {sweep.metric}, mean over seeds, among {len(means)} points; of the best "
-        "point the seed with the highest value",
+        "rule": f"highest {measured_metric}, mean over seeds, among {len(means)} points; of the "
+        "best point the seed with the highest value",
         "candidates": json.loads(means.to_json(orient="records")),
     }
 
@@ -307,11 +336,11 @@ def write_hparams(sweep: Sweep, table: pd.DataFrame) -> None:
     """
     root = files.place(sweep.output_dir) / "hparams"
     files.remove_tree(root)  # TensorBoard would show what an earlier call wrote as well
-    kept = table[table["metric"].isin(tables.METRICS)]
-    for name, rows in kept.groupby("run", sort=False):
+    for name, rows in sweep_figures.shown(table).groupby("run", sort=False):
         with tf.summary.create_file_writer(str(root / str(name))).as_default():
             bindings = {binding: rows.iloc[0][binding] for binding in sweep.vary}
             plain = {k: v.item() if hasattr(v, "item") else v for k, v in bindings.items()}
             hparams_api.hparams(plain, trial_id=str(name))
             for row in rows.itertuples(index=False):
-                tf.summary.scalar(f"{row.set}/{row.metric}", row.value, step=row.step)
+                tag = dashboard.scalar_tag(str(row.set), str(row.metric))
+                tf.summary.scalar(tag, row.value, step=row.step)

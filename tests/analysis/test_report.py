@@ -1,21 +1,35 @@
 """The report from workdirs and sweeps written by hand, so that every number in it is known."""
 
+import dataclasses
 import html.parser
 import json
 import pathlib
 import re
+import shutil
 
 import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
 
-from audioset_strong.analysis import figures, report, sweep_figures, tables
+from audioset_strong.analysis import (
+    comparison_figures,
+    comparisons,
+    figures,
+    paper_table,
+    report,
+    sweep_figures,
+    table_notes,
+    tables,
+)
+from audioset_strong.audio import features
 from audioset_strong.core import errors
 from audioset_strong.evaluation import selection
+from audioset_strong.evaluation.measured_on import MeasuredOn
 from audioset_strong.experiments import sweeps
+from audioset_strong.training import run_info
 from tests.processes import Server
-from tests.workdirs import write_run
+from tests.workdirs import measured_on, write_run
 
 FRACTIONS = ["weak_strong_mixture.strong_video_fraction = 0.1, 0.5, 1.0", "train.seed = 0, 1"]
 
@@ -147,7 +161,7 @@ def test_what_each_row_started_from_is_told_and_a_fine_tuned_row_from_scratch_no
         "strong_67k": "scratch",
         "plus_strong": "runs/weak_1_8m",
     }
-    assert not any("from scratch" in note for note in tables.notes(table.reset_index()))
+    assert not any("from scratch" in note for note in table_notes.notes(table.reset_index()))
     write_run(runs_dir, "plus_diffuse", {"strong_eval/d_prime": 1.0}, mu=0.7)
     report.write(str(runs_dir), str(tmp_path / "report"))
     for name in ("table1.md", "index.html"):
@@ -156,11 +170,230 @@ def test_what_each_row_started_from_is_told_and_a_fine_tuned_row_from_scratch_no
         assert "runs/weak_1_8m" in text
 
 
-def test_the_paper_s_figures_stand_beside_ours_and_only_where_known(runs_dir):
+# Table 1 of the paper, copied line by line.
+PAPER = """
+Weak-67k     0.86 0.39 0.81 0.29
+Diffuse-67k  0.82 0.27 0.88 0.29
+Strong-67k   0.96 0.31 1.05 0.33
+Weak-1.8M    1.17 0.53 1.13 0.43
++Diffuse     1.21 0.38 1.28 0.43
++Strong      1.28 0.42 1.39 0.47
+"""
+
+
+def paper_lines():
+    return {title: values for title, *values in map(str.split, PAPER.strip().splitlines())}
+
+
+def test_all_of_the_paper_s_figures_stand_beside_ours_wherever_the_table_is_shown(
+    runs_dir, tmp_path
+):
+    report.write(str(runs_dir), str(tmp_path))
+    markdown = (tmp_path / "table1.md").read_text()
+    latex = (tmp_path / "table1.tex").read_text()
+    page = Page((tmp_path / "index.html").read_text()).tables[0]
+    csv = pd.read_csv(tmp_path / "table1.csv").set_index("training_set")
+    for title, values in paper_lines().items():
+        (line,) = (line for line in markdown.splitlines() if line.startswith(f"| {title} |"))
+        assert [cell.strip() for cell in line.split("|")[-5:-1]] == values
+        (line,) = (line for line in latex.splitlines() if line.startswith(f"{title} &"))
+        assert re.findall(r"\((\d\.\d\d)\)", line) == values
+        (line,) = (line for line in page if line[0] == title)
+        assert line[-4:] == values
+        columns = [f"paper_{s}_{m}" for s in tables.SETS for m in tables.METRICS]
+        assert csv.loc[title, columns].tolist() == [float(value) for value in values]
+    drawn = figures.table1(tables.read_runs(str(runs_dir)))
+    diamonds = [
+        [
+            line.get_xdata()[0]
+            for line in axis.lines
+            if line.get_marker() == "D" and len(line.get_xdata())
+        ]
+        for axis in drawn.axes
+    ]
+    shown = [paper_lines()[title] for title in ("Strong-67k", "Weak-1.8M", "+Strong")]
+    # The panels: d' above, lwlrap below; the weak eval left, the strong eval right.
+    assert diamonds == [[float(values[i]) for values in shown] for i in (0, 2, 1, 3)]
+
+
+def test_the_paper_s_orders_are_compared_with_those_of_the_runs(tmp_path):
+    runs = tmp_path / "runs"
+    for name, strong, weak in (
+        ("weak_67k", 0.5, 0.7),
+        ("diffuse_67k", 0.9, 0.8),  # better than Weak-67k on the weak eval, unlike in the paper
+        ("strong_67k", 1.2, 0.9),  # better than Weak-1.8M on the strong eval, too
+        ("weak_1_8m", 1.1, 1.0),
+    ):
+        scores = {"strong_eval/d_prime": strong, "weak_eval/d_prime": weak}
+        write_run(runs, name, scores, selected=20)
+    write_run(
+        runs, "plus_strong", {"strong_eval/d_prime": 0.1}, selected=20, eval_set=measured_on(60)
+    )
+    report.write(str(runs), str(tmp_path / "report"))
+    sentence = (
+        "Of the paper's 12 orders of two rows, 10 hold here; not weak eval d': "
+        "Weak-67k > Diffuse-67k; strong eval d': Weak-1.8M > Strong-67k."
+    )
+    assert sentence in (tmp_path / "report" / "table1.md").read_text()
+    assert sentence in Page((tmp_path / "report" / "index.html").read_text()).text
+    orders = pd.read_csv(tmp_path / "report" / "paper_orders.csv").set_index(["higher", "lower"])
+    line = orders[orders["set"] == "strong_eval"].loc[("Weak-1.8M", "Strong-67k")]
+    assert (line["paper"], line["here"]) == (pytest.approx(0.08), pytest.approx(-0.1))
+    assert not line["agrees"]
+    assert "+Strong" not in orders.index.get_level_values(0)  # measured on other clips
+
+
+def test_equal_figures_of_the_paper_are_no_order(tmp_path):
+    for name in ("weak_67k", "diffuse_67k"):
+        write_run(
+            tmp_path, name, {"strong_eval/lwlrap": 0.3, "strong_eval/d_prime": 1.0}, selected=20
+        )
+    orders = paper_table.orders(tables.table1(tables.read_runs(str(tmp_path))))
+    assert orders[["metric", "agrees"]].to_numpy().tolist() == [["d_prime", False]]
+
+
+def test_a_row_that_was_measured_otherwise_has_a_mark_and_is_compared_with_none(
+    runs_dir, tmp_path, caplog
+):
+    scores = {"weak_eval/d_prime": 9.0, "strong_eval/d_prime": 9.0}
+    shutil.rmtree(runs_dir / "plus_strong")
+    write_run(runs_dir, "plus_strong", scores, selected=20, mu=0.8, eval_set=measured_on(60))
+    written = report.write(str(runs_dir), str(tmp_path / "out"))
+    words = "60 clips of eval instead of 500 clips of eval"
+    note = f"[a] +Strong does not compare with the other rows: {words}."
+    page = Page((tmp_path / "out" / "index.html").read_text())
+    for text in ((tmp_path / "out" / "table1.md").read_text(), page.text, caplog.text):
+        assert note in text
+    assert "| +Strong [a] |" in (tmp_path / "out" / "table1.md").read_text()
+    assert page.tables[0][-1][0] == "+Strong [a]"
+    latex = (tmp_path / "out" / "table1.tex").read_text()
+    assert r"+Strong\textsuperscript{a} &" in latex
+    assert rf"\footnotesize \textsuperscript{{a}} Measured otherwise: {words}." in latex
+    csv = pd.read_csv(tmp_path / "out" / "table1.csv").set_index("row")["not_comparable"]
+    assert csv.dropna().to_dict() == {"plus_strong": words}
+    assert not [path.name for path in written if path.name.startswith("per_class")]
+    runs = tables.read_runs(str(runs_dir))
+    labels = [label.get_text().strip() for label in figures.table1(runs).axes[0].get_yticklabels()]
+    assert labels == ["Strong-67k", "Weak-1.8M", "+Strong [a]"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"framing_rule": "paper"}, "framing rule 'paper' instead of 'released'"),
+        ({"propagate_to_ancestors": True}, "label smearing True instead of False"),
+        ({"negative_weighting": "equal"}, "weighting of negatives 'equal' instead of 'pooled'"),
+        ({"vocabulary": "other"}, "another class list (3 classes instead of 3)"),
+        ({"framed": "01"}, "framed labels instead of the datasets' own strong labels"),
+        ({"fingerprint": "other"}, "another conversion of 500 clips of eval"),
+    ],
+)
+def test_everything_that_changes_the_labels_is_a_difference(facts, words):
+    one = measured_on()
+    assert measured_on(**facts).difference(one) == words
+    assert one.difference(measured_on()) is None
+    assert MeasuredOn.from_json(json.loads(json.dumps(one.to_json()))) == one
+
+
+def test_a_row_of_another_front_end_has_a_mark(runs_dir):
+    info = run_info.RunInfo.read(str(runs_dir / "strong_67k"))
+    other = dataclasses.replace(info, front_end=features.FrontEnd(offset=0.5))
+    other.write(str(runs_dir / "strong_67k"))
     table = tables.table1(tables.read_runs(str(runs_dir))).set_index("row")
-    assert table["paper_strong_eval_d_prime"]["weak_1_8m"] == 1.13
-    assert table["paper_strong_eval_d_prime"]["plus_strong"] == 1.39
-    assert np.isnan(table["paper_strong_eval_d_prime"]["weak_67k"])
+    assert table["not_comparable"].loc[["strong_67k", "weak_1_8m", "plus_strong"]].tolist() == [
+        "FrontEnd.offset = 0.5 instead of 0.01",
+        "",
+        "",
+    ]
+
+
+def test_results_of_an_older_version_are_refused_in_one_line(runs_dir, tmp_path):
+    datasets = runs_dir / "strong_67k" / "eval" / "datasets.json"
+    for spoil in (lambda: datasets.write_text('{"eval": "0123"}'), datasets.unlink):
+        spoil()
+        with pytest.raises(errors.InputError, match="strong_67k/eval: results of an older") as told:
+            report.write(str(runs_dir), str(tmp_path / "out"))
+        assert "\n" not in str(told.value)
+        assert not (tmp_path / "out").exists()
+
+
+def test_what_a_checkpoint_was_chosen_on_is_told_where_it_is_no_held_out_validation(tmp_path):
+    for name, chosen in (
+        ("weak_67k", {"set": "strong_eval", "metric": "d_prime", "held_out": False}),
+        ("strong_67k", {"set": "strong_validation", "metric": "d_prime", "held_out": False}),
+        ("plus_strong", {"set": "strong_validation", "metric": "d_prime"}),
+        (
+            "weak_1_8m",
+            {"set": "strong_validation", "metric": "d_prime_complementary", "held_out": True},
+        ),
+    ):
+        write_run(tmp_path, name, {"strong_eval/d_prime": 1.0}, selected=20, chosen=chosen)
+    table = tables.table1(tables.read_runs(str(tmp_path)))
+    assert table.set_index("row")["chosen_by"].to_dict() == {
+        "weak_67k": "chosen on strong_eval",
+        "diffuse_67k": "not run",
+        "strong_67k": "chosen on strong_validation",
+        "weak_1_8m": "validation",
+        "plus_diffuse": "not run",
+        "plus_strong": "chosen on strong_validation by an older version",
+    }
+    text = tables.to_markdown(table)
+    flatters = "not on held-out validation data, which flatters the model."
+    assert f"Weak-67k: chosen on strong_eval, {flatters}" in text
+    assert f"Strong-67k: chosen on strong_validation, {flatters}" in text
+    assert "by an older version, which did not check that it is held out." in text
+    assert "The checkpoint has the highest d' (complementary negatives): Weak-1.8M." in text
+
+
+def test_the_table_says_which_negatives_count_and_how_many_classes_they_reach(tmp_path):
+    for name, offset in (("weak_67k", 0), ("strong_67k", 2)):
+        counts = {"weak_eval/classes": 9.0, "strong_eval/classes": 12.0}
+        counts |= {
+            "strong_eval/classes_explicit": 9.0 + offset,
+            "strong_eval/classes_complementary": 12.0,
+        }
+        d_prime = {"weak_eval/d_prime": 1.0, "strong_eval/d_prime": 1.0}
+        write_run(tmp_path, name, d_prime | counts, selected=20)
+    table = tables.table1(tables.read_runs(str(tmp_path)))
+    text = tables.to_markdown(table)
+    assert "d' on the weak eval counts explicit negatives: 9 classes." in text
+    assert (
+        "d' on the strong eval counts explicit negatives and complementary ones: 12 classes, "
+        "9 to 11 of them with explicit, 12 with complementary ones."
+    ) in text
+    counted = table.set_index("row")["strong_eval_classes_explicit"]
+    assert counted[["weak_67k", "strong_67k"]].tolist() == [9, 11]
+
+
+def drawn_classes(runs_dir):
+    """The figure of the strong eval's classes under +Strong and Weak-1.8M."""
+    pair = ("plus_strong", "weak_1_8m")
+    compared = comparisons.compare(str(runs_dir), tables.read_runs(str(runs_dir)))
+    classes = compared.classes[pair, "strong_eval"]
+    return comparison_figures.per_class(classes, pair, set_name="strong_eval")
+
+
+def test_a_strong_eval_without_explicit_negatives_has_no_figure_in_the_paper_s_column(tmp_path):
+    for name, value in (("weak_1_8m", 1.5), ("plus_strong", 2.5)):
+        scores = {"strong_eval/d_prime_complementary": value, "strong_eval/d_prime_implicit": 3.0}
+        write_run(tmp_path, name, scores, selected=20)
+        classes = tmp_path / name / "eval" / "per_class" / "strong_eval-20.csv"
+        classes.write_text(classes.read_text().replace("d_prime", "d_prime_complementary"))
+    out = tmp_path / "report"
+    report.write(str(tmp_path), str(out))
+    note = (
+        "No d' on the strong eval where it has no explicit negatives; d' on complementary ones, "
+        "not comparable with the paper's: Weak-1.8M 1.500, +Strong 2.500."
+    )
+    page = Page((out / "index.html").read_text())
+    assert note in page.text
+    assert "3.000" not in page.text
+    assert page.tables[0][-1][6] == "-"
+    table = pd.read_csv(out / "table1.csv").set_index("row")
+    assert table["strong_eval_d_prime"].isna().all()
+    assert table["strong_eval_d_prime_complementary"]["plus_strong"] == 2.5
+    drawn = drawn_classes(tmp_path)
+    assert drawn.axes[0].get_xlabel() == "Strong eval d' (complementary negatives)"
 
 
 def test_without_explicit_negatives_the_report_gives_d_prime_on_implicit_ones(tmp_path):
@@ -170,8 +403,8 @@ def test_without_explicit_negatives_the_report_gives_d_prime_on_implicit_ones(tm
     out = tmp_path / "report"
     report.write(str(runs), str(out))
     note = (
-        "No d' on the weak eval where it has no explicit negatives; d' on implicit ones "
-        "(everything not labelled), not comparable with the paper's: Weak-1.8M 2.125."
+        "No d' on the weak eval where it has no explicit negatives; d' on implicit ones, "
+        "not comparable with the paper's: Weak-1.8M 2.125."
     )
     page = Page((out / "index.html").read_text()).text
     for text in ((out / "table1.md").read_text(), page):
@@ -188,7 +421,9 @@ def test_the_report_is_tables_pictures_and_a_page_with_all_of_it(runs_dir, tmp_p
         "table1.tex",
         "table1.png",
         "index.html",
+        "paper_orders.csv",
         "checkpoints.png",
+        "comparisons.md",
         "per_class_weak_eval.png",
         "per_class_strong_eval.png",
     }
@@ -203,10 +438,11 @@ def test_the_report_is_tables_pictures_and_a_page_with_all_of_it(runs_dir, tmp_p
     assert read_back["strong_eval_d_prime"].dropna().tolist() == pytest.approx([1.2, 0.6, 1.4])
     latex = (tmp_path / "out" / "report" / "table1.tex").read_text()
     assert (
-        r"+Strong & 1.00 {\scriptsize [0.90, 1.20]} (1.28) & 0.40 {\scriptsize [0.30, 0.60]} "
-        r"& 1.40 {\scriptsize [1.30, 1.60]} (1.39) & -- \\"
+        r"+Strong & 1.00 {\scriptsize [0.90, 1.20]} (1.28) "
+        r"& 0.40 {\scriptsize [0.30, 0.60]} (0.42) "
+        r"& 1.40 {\scriptsize [1.30, 1.60]} (1.39) & -- (0.47) \\"
     ) in latex
-    assert r"Weak-67k & -- & -- & -- & -- \\" in latex
+    assert r"Weak-67k & -- (0.86) & -- (0.39) & -- (0.81) & -- (0.29) \\" in latex
     page = (tmp_path / "out" / "report" / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 4
     assert "src='http" not in page  # the page needs no other file
@@ -244,7 +480,7 @@ def test_names_are_escaped_in_latex_and_html(runs_dir, tmp_path):
     latex = tables.to_latex(table)
     assert (
         r"50\%\_A \& \{B\} \#1 \$2 \textasciitilde{}\textasciicircum{}\textbackslash{}x & "
-        r"0.05 {\scriptsize [$-$0.10, 0.25]} & --" in latex
+        r"0.05 {\scriptsize [$-$0.10, 0.25]} (0.86) & --" in latex
     )
     per_class = runs_dir / "weak_1_8m" / "eval" / "per_class" / "weak_eval-10.csv"
     per_class.write_text('mid,display_name,d_prime\n/m/a,"<b>Bark</b> & $x$",1\n/m/b,None,0.5\n')
@@ -265,16 +501,15 @@ def test_the_figure_of_classes_cuts_long_names_and_takes_a_dollar_for_one(runs_d
         table = pd.DataFrame({"mid": list("abc"), "display_name": names, "d_prime": values})
         path = runs_dir / name / "eval" / "per_class" / f"strong_eval-{step}.csv"
         table.to_csv(path, index=False)
-    runs = {run.row.name: run for run in tables.read_runs(str(runs_dir))}
-    drawn = figures.per_class(runs["weak_1_8m"], runs["plus_strong"], set_name="strong_eval")
+    drawn = drawn_classes(runs_dir)
     # In the order of the change: -1, +0.5, +1.
     labels = drawn.axes[0].get_yticklabels()
     names = ["None", "Outside, urban or manmade, and still ...", "A$B$"]
     assert [text.get_text() for text in labels] == names
     assert not any(text.get_parse_math() for text in labels)
     assert [line.get_xdata().tolist() for line in drawn.axes[0].lines] == [
-        [0.5, 2.0, 1.0],
         [-0.5, 2.5, 2.0],
+        [0.5, 2.0, 1.0],
     ]
 
 
@@ -296,10 +531,10 @@ def test_the_separate_best_of_each_metric_stands_beside_the_selected_one(runs_di
     report.write(str(runs_dir), str(tmp_path / "out"))
     # Picked is step 20 by its d'; by lwlrap alone step 10 is better.
     assert Page((tmp_path / "out" / "index.html").read_text()).tables[1] == [
-        ["training set", "set", "metric", "best", "at step", "selected", "at step"],
-        ["+Strong", "weak eval", "d'", "1.000", "20", "1.000", "20"],
-        ["+Strong", "weak eval", "lwlrap", "0.900", "10", "0.400", "20"],
-        ["+Strong", "strong eval", "d'", "1.400", "20", "1.400", "20"],
+        ["training set", "set", "metric", "best", "at step", "selected", "at step", "paper's best"],
+        ["+Strong", "weak eval", "d'", "1.000", "20", "1.000", "20", "-"],
+        ["+Strong", "weak eval", "lwlrap", "0.900", "10", "0.400", "20", "-"],
+        ["+Strong", "strong eval", "d'", "1.400", "20", "1.400", "20", "1.400"],
     ]
     best = pd.read_csv(tmp_path / "out" / "best_checkpoints.csv").set_index(["set", "metric"])
     lwlrap = best.loc[("weak_eval", "lwlrap"), ["best", "best_step", "value"]]
@@ -412,6 +647,78 @@ def test_sweeps_stand_on_the_report(runs_dir, tmp_path):
     assert matplotlib.image.imread(out / "fig3.png").shape[:2] == (832, 1235)
     # Three rows: the validation data that mu is picked on are shown too.
     assert matplotlib.image.imread(out / "mu_sweep.png").shape[:2] == (1183, 1235)
+
+
+def test_a_sweep_s_validation_without_explicit_negatives_is_drawn_under_its_true_name(tmp_path):
+    vary = ["weak_strong_mixture.mu = 0.2, 0.8"]
+    grid = sweeps.Sweep(output_dir=str(tmp_path), vary=sweeps.parse_vary(vary), data_dir="data")
+    for point, value in zip(grid.points(), (1.0, 1.5), strict=True):
+        scores = {"strong_validation/d_prime_complementary": value}
+        scores |= {"strong_eval/d_prime": value + 1, "strong_eval/d_prime_complementary": 9.0}
+        write_run(tmp_path / "runs", sweeps.point_name(point), scores, selected=20)
+    table = sweeps.collect(grid)
+    picked = sweeps.select(grid, table)
+    drawn = sweep_figures.draw([sweep_figures.sweep_results(str(tmp_path), table, selected=picked)])
+    panels = {axes.get_title(): axes for axes in drawn.axes if axes.get_ylabel() != "lwlrap"}
+    of_eval, of_validation = panels["Strong eval"], panels["Strong validation"]
+    assert of_eval.get_ylabel() == "d'"
+    assert [point[:2] for point in points_of(of_eval)[0]] == [(0.2, 2.0), (0.8, 2.5)]
+    assert of_validation.get_ylabel() == "d' (complementary negatives)"
+    assert [point[:2] for point in points_of(of_validation)[0]] == [(0.2, 1.0), (0.8, 1.5)]
+
+
+MU = ["weak_strong_mixture.mu = 0.2, 0.8"]
+
+
+def by_mu(point):
+    return 2.0 + float(point["weak_strong_mixture.mu"])
+
+
+def row_of(out, name):
+    return pd.read_csv(out / "table1.csv").set_index("row").loc[name]
+
+
+def test_the_point_that_a_sweep_selected_stands_in_the_row_of_its_name(runs_dir, tmp_path):
+    out = tmp_path / "out"
+    report.write(str(runs_dir), str(out))
+    assert row_of(out, "plus_strong")["strong_eval_d_prime"] == pytest.approx(1.4)
+    assert "selected." not in (out / "table1.md").read_text()
+
+    # Of a row that RUNS_DIR has, and of one that it has not.
+    swept = [write_sweep(tmp_path / name, MU, by_mu) for name in ("plus_strong", "plus_diffuse")]
+    report.write(str(runs_dir), str(out), sweep_dirs=[str(path) for path in swept])
+    for path, name in zip(swept, ("plus_strong", "plus_diffuse"), strict=True):
+        row = row_of(out, name)
+        assert row["strong_eval_d_prime"] == pytest.approx(2.8)
+        assert (row["step"], row["chosen_by"], row["sweep"]) == (20, "validation", str(path))
+        told = f"{row['training_set']} is the point that the sweep {path} selected."
+        assert told in (out / "table1.md").read_text()
+        assert told in " ".join(Page((out / "index.html").read_text()).text.split())
+    assert row_of(out, "weak_1_8m")["strong_eval_d_prime"] == pytest.approx(0.6)
+
+
+def test_of_several_sweeps_of_a_row_the_one_among_the_runs_stands_in_it(runs_dir, tmp_path):
+    out, flags = tmp_path / "out", {}
+    for name in ("a", "b"):
+        flags[name] = str(write_sweep(tmp_path / name / "plus_diffuse", MU, by_mu))
+    with pytest.raises(errors.InputError, match=r"b/plus_diffuse: .*a/plus_diffuse is another swe"):
+        report.write(str(runs_dir), str(out), sweep_dirs=[*flags.values()])
+    assert not out.exists()
+    inside = write_sweep(runs_dir / "plus_diffuse", MU, lambda point: by_mu(point) - 1)
+    given = [flags["a"], f"{inside}/"]
+    report.write(str(runs_dir), str(out), sweep_dirs=given)
+    assert row_of(out, "plus_diffuse")["strong_eval_d_prime"] == pytest.approx(1.8)
+    # Fig. 3 asks how many strong labels are needed: its best point is no row of Table 1.
+    fraction = write_sweep(tmp_path / "fig3" / "plus_strong", FRACTIONS, lambda _: 3.0)
+    report.write(str(runs_dir), str(out), sweep_dirs=[str(fraction)])
+    assert row_of(out, "plus_strong")["strong_eval_d_prime"] == pytest.approx(1.4)
+
+
+def test_a_sweep_without_its_runs_cannot_stand_in_a_row(runs_dir, tmp_path):
+    swept = write_sweep(tmp_path / "plus_strong", MU, by_mu)
+    shutil.rmtree(swept / "runs")
+    with pytest.raises(errors.InputError, match="the workdir of its selected point has no results"):
+        report.write(str(runs_dir), str(tmp_path / "out"), sweep_dirs=[str(swept)])
 
 
 def test_equal_names_in_one_figure_are_told_apart_by_their_paths(tmp_path):

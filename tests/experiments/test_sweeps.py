@@ -106,12 +106,32 @@ def test_without_validation_data_nothing_is_run(tmp_path):
     assert not (tmp_path / "sweep").exists()
 
 
+def test_points_are_compared_on_held_out_data_or_on_what_is_asked_for_by_name(tmp_path):
+    train = write_dataset(tmp_path / "train", toy_clips(4), 1, split="train")
+    vary = ["weak_strong_mixture.mu = 0.2"]
+    with pytest.raises(errors.InputError, match="train is of the split 'train', not 'validation'"):
+        sweeps.run(make(tmp_path, vary, validation_data=(train,)))
+    assert not (tmp_path / "sweep").exists()
+    asked = make(
+        tmp_path, vary, eval_data=(train,), select_on="strong_eval", framed_tsvs=("f.tsv",)
+    )
+    (_, evaluate) = sweeps.commands(asked)
+    assert {"--select_on=strong_eval", "--framed_tsv=f.tsv"} <= set(evaluate.command)
+    for mu, value in (("0.2", 1.0), ("0.8", 2.0)):
+        scores = {"strong_eval/d_prime_complementary": value}
+        write_run(tmp_path / "sweep" / "runs", f"mu={mu}", scores, selected=20)
+    grid = dataclasses.replace(asked, vary=sweeps.parse_vary(["weak_strong_mixture.mu = 0.2, 0.8"]))
+    picked = sweeps.select(grid, sweeps.collect(grid))
+    assert (picked["set"], picked["metric"]) == ("strong_eval", "d_prime_complementary")
+    assert picked["workdir"] == "runs/mu=0.8"
+
+
 @pytest.mark.slow
 def test_a_real_sweep_trains_picks_draws_and_continues(tmp_path, monkeypatch):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
     write_dataset(tmp_path / "data" / "train_weak", toy_clips(24), 1)
     write_dataset(tmp_path / "data" / "train_strong", toy_clips(16), 1)
-    write_dataset(tmp_path / "data" / "validation", toy_clips(12, first=100), 1)
+    write_dataset(tmp_path / "data" / "validation", toy_clips(12, first=100), 1, split="validation")
     out = tmp_path / "sweep"
     grid = sweeps.Sweep(
         output_dir=str(out),
@@ -148,7 +168,7 @@ def test_a_real_sweep_trains_picks_draws_and_continues(tmp_path, monkeypatch):
     events.Reload()
     session = events.summary_metadata["_hparams_/session_start_info"]
     assert session.plugin_data.plugin_name == "hparams"
-    assert "strong_validation/d_prime" in events.Tags()["tensors"]
+    assert "Validation/strong_d_prime" in events.Tags()["tensors"]
 
     before = (out / "runs" / "mu=1.0" / "finished.json").stat().st_mtime_ns
     sweeps.run(grid, max_parallel=2)

@@ -36,7 +36,7 @@ ROOMS = {
     ),
     "evaluation": (
         ["audio", "core", "inputs", "labels", "records", "training"],
-        ["absl-py", "keras", "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "tensorflow"],
+        ["absl-py", "keras", "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "tensorboard", "tensorflow"],
     ),
     "inference": (
         ["audio", "core", "evaluation", "inputs", "labels", "records", "training"],
@@ -68,7 +68,7 @@ TOOLS = (
 
 # tools/benchmarks/*.py.
 BENCHMARKS = (
-    ["audio", "conversion", "core", "evaluation", "inference", "inputs", "labels", "models", "records", "training"],
+    ["analysis", "audio", "conversion", "core", "evaluation", "inference", "inputs", "labels", "models", "records", "training"],
     ["absl-py", "av", "keras", "librosa", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "soundfile", "soxr", "tensorboard", "tensorflow"],
 )
 
@@ -82,11 +82,11 @@ TEST_HELPERS = (
 # string, to start it as a process, counts as imported.
 TESTS = {
     "tests": (
-        ["analysis", "api", "audio", "configuration", "core", "evaluation", "inference", "inputs", "labels", "models", "test_helpers", "tools", "training"],
+        ["analysis", "api", "audio", "configuration", "conversion", "core", "evaluation", "experiments", "inference", "inputs", "labels", "models", "test_helpers", "tools", "training"],
         ["numpy", "pandas", "pytest", "soundfile", "tensorboard", "tensorflow"],
     ),
     "tests/analysis": (
-        ["analysis", "audio", "core", "evaluation", "experiments", "inputs", "labels", "records", "test_helpers"],
+        ["analysis", "audio", "core", "evaluation", "experiments", "inputs", "labels", "records", "test_helpers", "training"],
         ["matplotlib", "numpy", "pandas", "pillow", "pytest", "scipy"],
     ),
     "tests/audio": (
@@ -98,7 +98,7 @@ TESTS = {
         ["gin-config", "numpy", "pytest", "scipy"],
     ),
     "tests/conversion": (
-        ["audio", "conversion", "core", "records", "test_helpers"],
+        ["audio", "conversion", "core", "records", "test_helpers", "tools"],
         ["apache-beam", "numpy", "pytest", "tensorflow"],
     ),
     "tests/core": (
@@ -143,7 +143,7 @@ TESTS = {
     ),
     "tests/training": (
         ["audio", "core", "inputs", "labels", "models", "test_helpers", "training"],
-        ["absl-py", "keras", "numpy", "pytest", "tensorflow"],
+        ["absl-py", "keras", "numpy", "pytest", "tensorboard", "tensorflow"],
     ),
 }
 
