@@ -72,9 +72,10 @@ def runs(root, data_dir):
     return runs
 
 
-def _evaluate(workdir, data_dir):
+def _evaluate(workdir, data_dir, *, validation="validation"):
     settings = EvaluationSettings(save_scores="npz", plot_classes=("class 0",))
-    sets = {name: os.path.join(data_dir, name) for name in ("eval", "validation")}
+    names = {"eval": "eval", "validation": validation}
+    sets = {name: os.path.join(data_dir, directory) for name, directory in names.items()}
     following.evaluate_workdirs([workdir], sets, settings=settings, run_once=True)
 
 
@@ -181,16 +182,17 @@ def recordings_dir(tmp_path):
     """Audio files and their metadata, of clips that a tiny network can learn."""
     corpus = tmp_path / "corpus"
     (corpus / "audio").mkdir(parents=True)
-    weak = ["# a", "# b", "# YTID, ..."]
-    strong = ["segment_id\tstart_time_seconds\tend_time_seconds\tlabel"]
-    for clip in toy_clips(24):
-        video, (label,) = clip.clip_id[:-2], clip.weak_labels
-        soundfile.write(corpus / "audio" / f"{video}.wav", clip.audio, clip.sample_rate)
-        weak.append(f'{video}, 0.000, 4.000, "/m/{label}"')
-        ((start, end, _),) = clip.segments
-        strong.append(f"{video}_0\t{start / 1000}\t{end / 1000}\t/m/{label}")
-    (corpus / "weak.csv").write_text("\n".join(weak) + "\n")
-    (corpus / "strong.tsv").write_text("\n".join(strong) + "\n")
+    for name, clips in (("train", toy_clips(32)), ("eval", toy_clips(12, first=100))):
+        weak = ["# a", "# b", "# YTID, ..."]
+        strong = ["segment_id\tstart_time_seconds\tend_time_seconds\tlabel"]
+        for clip in clips:
+            video, (label,) = clip.clip_id[:-2], clip.weak_labels
+            soundfile.write(corpus / "audio" / f"{video}.wav", clip.audio, clip.sample_rate)
+            weak.append(f'{video}, 0.000, 4.000, "/m/{label}"')
+            ((start, end, _),) = clip.segments
+            strong.append(f"{video}_0\t{start / 1000}\t{end / 1000}\t/m/{label}")
+        (corpus / f"{name}_weak.csv").write_text("\n".join(weak) + "\n")
+        (corpus / f"{name}_strong.tsv").write_text("\n".join(strong) + "\n")
     (corpus / "classes.csv").write_text(
         'index,mid,display_name\n0,/m/0,"class 0"\n1,/m/1,"class 1"\n'
     )
@@ -199,18 +201,20 @@ def recordings_dir(tmp_path):
 
 def _from_convert_to_report(root, corpus, monkeypatch):
     """The whole way below a directory; returns table1.csv and the names of all files."""
-    converter.convert(
-        conversion_request(
-            audio_dirs=(str(corpus / "audio"),),
-            weak_csvs=(str(corpus / "weak.csv"),),
-            strong_tsvs=(str(corpus / "strong.tsv"),),
-            class_labels=(str(corpus / "classes.csv"),),
-            output_dir=f"{root}/data",
-            name="train",
-            num_shards=2,
-            num_workers=1,
+    for name in ("train", "eval"):
+        converter.convert(
+            conversion_request(
+                audio_dirs=(str(corpus / "audio"),),
+                weak_csvs=(str(corpus / f"{name}_weak.csv"),),
+                strong_tsvs=(str(corpus / f"{name}_strong.tsv"),),
+                class_labels=(str(corpus / "classes.csv"),),
+                output_dir=f"{root}/data",
+                name=name,
+                num_shards=2,
+                num_workers=1,
+                validation_share=0.3 if name == "train" else 0.0,
+            )
         )
-    )
     data, runs, sweep_dir = f"{root}/data", f"{root}/runs", f"{root}/sweep"
     save = checkpoints.save
 
@@ -224,9 +228,9 @@ def _from_convert_to_report(root, corpus, monkeypatch):
         with pytest.raises(_Killed):
             _train(f"{runs}/weak_1_8m", data)
     _train(f"{runs}/weak_1_8m", data)
-    _evaluate(f"{runs}/weak_1_8m", data)
+    _evaluate(f"{runs}/weak_1_8m", data, validation="train_validation")
     _train(f"{runs}/plus_strong", data, init_from=f"{runs}/weak_1_8m")
-    _evaluate(f"{runs}/plus_strong", data)
+    _evaluate(f"{runs}/plus_strong", data, validation="train_validation")
     export.export(f"{runs}/plus_strong", f"{root}/exported", with_tflite=False)
     model = ast.load_model(f"{root}/exported")
     detection = event_detection.settings_for(
@@ -241,7 +245,7 @@ def _from_convert_to_report(root, corpus, monkeypatch):
     for seed, point in enumerate(sweep.points()):
         workdir = f"{sweep_dir}/{sweeps.RUNS_DIR}/{sweeps.point_name(point)}"
         _train(workdir, data, seed=seed, total_steps=5)
-        _evaluate(workdir, data)
+        _evaluate(workdir, data, validation="train_validation")
     table = sweeps.collect(sweep)
     files.write_text(f"{sweep_dir}/{sweep_figures.RESULTS_FILE}", table.to_csv(index=False))
     selection.write(sweep_dir, sweeps.select(sweep, table))
