@@ -36,7 +36,7 @@ class CheckpointScorer:
         self._predict: Callable[[Mapping[str, np.ndarray]], np.ndarray] | None = None
         self._step, self._path = -1, ""
         self._files: dict[str, tuple[int, int]] = {}  # of the checkpoint, when it was loaded
-        self._left_out: dict[str, _LeftOut] = {}  # by the path of the checkpoint
+        self._faults: dict[str, _Fault] = {}  # by the path of the checkpoint
         self._digests: dict[str, tuple[object, str]] = {}  # path -> (size and time, digest)
 
     def has_begun(self) -> bool:
@@ -94,10 +94,10 @@ class CheckpointScorer:
             listed = [(step, path) for step, path in listed if _is_same(checkpoint, path)]
             if not listed:
                 raise errors.InputError(f"{checkpoint}: no checkpoint of {self._workdir}")
-        changed = {path for path, fault in self._left_out.items() if fault.files != _files(path)}
+        changed = {path for path, fault in self._faults.items() if fault.files != _files(path)}
         for path in changed:
-            del self._left_out[path]
-        return [(step, path) for step, path in listed if path not in self._left_out]
+            del self._faults[path]
+        return [(step, path) for step, path in listed if path not in self._faults]
 
     def digest(self, path: str) -> str | None:
         """A hash of a checkpoint's content; None where its files are gone.
@@ -118,14 +118,14 @@ class CheckpointScorer:
             return None
         return self._digests[path][1]
 
-    def left_out(self, *, deleted: bool = False) -> list[str]:
+    def faults(self, *, deleted: bool = False) -> list[str]:
         """What is wrong with each checkpoint that could not be evaluated.
 
         Args:
           deleted: whether those count whose files are gone.
         """
-        faults = self._left_out.items()
-        return [fault.reason for path, fault in faults if deleted or _is_complete(path)]
+        found = self._faults.items()
+        return [fault.reason for path, fault in found if deleted or _is_complete(path)]
 
     def load(self, step: int, path: str) -> bool:
         """Loads a checkpoint.
@@ -188,7 +188,7 @@ class CheckpointScorer:
 
     def _leave_out(self, reason: str) -> None:
         logging.warning("%s; left out until its files change", reason)
-        self._left_out[self._path] = _LeftOut(self._files, reason)
+        self._faults[self._path] = _Fault(self._files, reason)
 
     def _load_model(self, path: str) -> None:
         model = checkpoints.load_model(self._workdir, path, ema=self._ema).model
@@ -214,7 +214,7 @@ def _is_same(checkpoint: str, path: str) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class _LeftOut:
+class _Fault:
     """A checkpoint that could not be evaluated: its files at that time, and why."""
 
     files: dict[str, tuple[int, int]]

@@ -27,11 +27,8 @@ class Evaluation(Protocol):
     def check(self, *, may_be_missing: bool = False) -> None:
         """Checks that the run can be evaluated, before any work."""
 
-    def evaluate_new(self, checkpoint: str | None) -> bool:
+    def evaluate_new(self) -> bool:
         """Evaluates the checkpoints without results; raises `locks.Busy` if another process does.
-
-        Args:
-          checkpoint: the only one to look at.
 
         Returns:
           Whether it evaluated any.
@@ -40,7 +37,7 @@ class Evaluation(Protocol):
     def select(self) -> None:
         """Selects the best checkpoint."""
 
-    def left_out(self, checkpoint: str | None) -> list[str]:
+    def faults(self) -> list[str]:
         """What is wrong with the checkpoints that could not be evaluated."""
 
     def close(self) -> None:
@@ -86,22 +83,22 @@ class FollowedRun(contextlib.AbstractContextManager):
         """See `Evaluation.check`."""
         self._attempt(lambda run: run.check(may_be_missing=may_be_missing))
 
-    def evaluate_new(self, checkpoint: str | None) -> bool:
+    def evaluate_new(self) -> bool:
         """See `Evaluation.evaluate_new`."""
         if self._fault is not None and _state(self._workdir) == self._state:
             return False
-        return bool(self._attempt(lambda run: run.evaluate_new(checkpoint)))
+        return bool(self._attempt(lambda run: run.evaluate_new()))
 
     def select(self) -> None:
         """See `Evaluation.select`."""
         if self._fault is None:
             self._attempt(lambda run: run.select())
 
-    def left_out(self, checkpoint: str | None) -> list[str]:
+    def faults(self) -> list[str]:
         """What could not be evaluated, and why: the run, or some of its checkpoints."""
         if self._fault is not None:
             return [self._fault]
-        return self._run.left_out(checkpoint) if self._run else []
+        return self._run.faults() if self._run else []
 
     def _attempt(self, work: Callable[[Evaluation], _Result]) -> _Result | None:
         """Does some work on the run; None where another process is busy, or it cannot be done."""

@@ -75,14 +75,13 @@ def evaluate_workdirs(
     opened = _open_all(eval_sets, framed_tsvs or {}, settings)
     # All eval sets have the classes of the models, which `check` makes sure of.
     curve_mids = class_plots.find_classes(settings.plot_classes, opened[0].vocabulary)
-    selects = checkpoint is None and not ema
     make = functools.partial(
         _Run,
         eval_sets=opened,
         settings=settings,
         curve_mids=curve_mids,
         ema=ema,
-        selects=selects,
+        checkpoint=checkpoint,
     )
     follow = not run_once and checkpoint is None
     with contextlib.ExitStack() as stack:
@@ -94,14 +93,14 @@ def evaluate_workdirs(
         ]
         for run in runs:
             run.check(may_be_missing=follow)
-        _evaluate_all(runs, checkpoint, follow=follow, timeout_s=timeout_s)
-        if selects:
+        _evaluate_all(runs, follow=follow, timeout_s=timeout_s)
+        if checkpoint is None and not ema:
             for run in runs:
                 run.select()
-        left_out = [reason for run in runs for reason in run.left_out(checkpoint)]
-    if left_out:
-        more = f", and {len(left_out) - 1} more, told above" if len(left_out) > 1 else ""
-        raise LeftOutError(f"left out: {left_out[0]}{more}; all else is evaluated")
+        faults = [fault for run in runs for fault in run.faults()]
+    if faults:
+        more = f", and {len(faults) - 1} more, told above" if len(faults) > 1 else ""
+        raise LeftOutError(f"left out: {faults[0]}{more}; all else is evaluated")
 
 
 class LeftOutError(errors.InputError):
@@ -139,13 +138,7 @@ def _as_list(paths: str | Sequence[str]) -> list[str]:
     return [paths] if isinstance(paths, str) else list(paths)
 
 
-def _evaluate_all(
-    runs: Sequence["FollowedRun"],
-    checkpoint: str | None,
-    *,
-    follow: bool,
-    timeout_s: float | None,
-) -> None:
+def _evaluate_all(runs: Sequence[FollowedRun], *, follow: bool, timeout_s: float | None) -> None:
     """Evaluates checkpoints, as they appear, until all runs are finished or the time is over.
 
     `tf.train.checkpoints_iterator` would do this for one directory, but it yields the newest
@@ -157,7 +150,7 @@ def _evaluate_all(
         # Asked before the checkpoints are listed, so that one written in between is not missed.
         finished = not follow or all(run.is_finished() for run in runs)
         # A list rather than a generator: every run gets its turn.
-        if any([run.evaluate_new(checkpoint) for run in runs]):
+        if any([run.evaluate_new() for run in runs]):
             last_new = time.monotonic()
         elif finished and not any(run.is_busy for run in runs):
             return
@@ -179,13 +172,14 @@ class _Run:
         settings: EvaluationSettings,
         curve_mids: Sequence[str],
         ema: bool,
-        selects: bool,
+        checkpoint: str | None,  # the only one to look at, by its path or name
     ):
         self._workdir = workdir
         self._eval_sets = eval_sets
         self._settings = settings
         self._metric = settings.metric
-        self._selects = selects
+        self._checkpoint = checkpoint
+        self._selects = checkpoint is None and not ema
         self._has_begun = False
         self._results = Results(workdir, ema=ema)
         self._scorer = CheckpointScorer(workdir, ema=ema)
@@ -220,11 +214,8 @@ class _Run:
             self._is_held_out()
         self._has_begun = True
 
-    def evaluate_new(self, checkpoint: str | None = None) -> bool:
+    def evaluate_new(self) -> bool:
         """Evaluates the checkpoints that have no results yet; returns whether it evaluated any.
-
-        Args:
-          checkpoint: the only one to look at, by its path or name.
 
         Raises:
           errors.InputError: the run cannot be evaluated, or is gone.
@@ -232,38 +223,33 @@ class _Run:
         """
         if self._has_begun and not self._scorer.has_begun():
             raise errors.InputError(f"{self._workdir}: the run is gone")
-        named = checkpoint is not None
-        if not self._pending(checkpoint):
+        if not self._pending():
             return False
         self.check()  # the run may have begun only now
         names = {name for each in self._eval_sets for name in each.set_names()}
         self._writer.begin(self._scorer.run, names.union(self._results.table["set"]))
         with self._locked():
-            pending = self._pending(checkpoint)  # what another process has not done meanwhile
-            missing = [each for at in pending for each in self._missing(*at, named=named)]
-            total = sum(each.num_clips for each in missing)
+            pending = self._pending()  # what another process has not done meanwhile
+            total = sum(each.num_clips for at in pending for each in self._missing(*at))
             name = os.path.basename(os.path.normpath(self._workdir))
             with progress.Bar(f"evaluating {name}", total, unit="clip") as bar:
                 # A list rather than a generator: every checkpoint gets its turn.
-                return any([self._evaluate(*at, named=named, bar=bar) for at in pending])
+                return any([self._evaluate(*at, bar) for at in pending])
 
-    def left_out(self, checkpoint: str | None) -> list[str]:
-        """What is wrong with the checkpoints that could not be evaluated.
-
-        Args:
-          checkpoint: the only one to look at, which must then be there.
-        """
-        return self._scorer.left_out(deleted=checkpoint is not None)
+    def faults(self) -> list[str]:
+        """What is wrong with the checkpoints that could not be evaluated."""
+        # The only checkpoint to look at must be there.
+        return self._scorer.faults(deleted=self._checkpoint is not None)
 
     def _locked(self, *, wait: bool = False) -> contextlib.AbstractContextManager[None]:
         """Keeps other evaluations of the run out, so that each result is there once."""
         return locks.locked(self._results.directory, "evaluating this run", wait=wait)
 
-    def _pending(self, checkpoint: str | None) -> list[tuple[int, str]]:
+    def _pending(self) -> list[tuple[int, str]]:
         """The checkpoints that lack results, as (step, path), by what is in the workdir now."""
         self._results.read()
-        named = checkpoint is not None
-        return [at for at in self._scorer.available(checkpoint) if self._missing(*at, named=named)]
+        available = self._scorer.available(self._checkpoint)
+        return [(step, path) for step, path in available if self._missing(step, path)]
 
     def select(self) -> None:
         """Writes selection.json where the metric to select by was measured."""
@@ -328,18 +314,13 @@ class _Run:
         weighting = self._settings.negative_weighting
         return {each.name: each.measured_on(weighting) for each in self._eval_sets}
 
-    def _missing(self, step: int, path: str, *, named: bool) -> list[EvalSet]:
-        """The eval sets that a checkpoint has still to be evaluated on.
-
-        Args:
-          step: of the checkpoint.
-          path: of the checkpoint.
-          named: whether it was asked for by its name; what comparisons need is then made up for
-            where it is missing.
-        """
+    def _missing(self, step: int, path: str) -> list[EvalSet]:
+        """The eval sets that a checkpoint has still to be evaluated on."""
         if self._results.has_other_weights(step, self._scorer.digest(path)):
             return list(self._eval_sets)
         done = self._results.sets_of(step)
+        # Asked for by name, a checkpoint gets what comparisons need where it is missing.
+        named = self._checkpoint is not None
         return [
             eval_set
             for eval_set in self._eval_sets
@@ -348,17 +329,19 @@ class _Run:
             or (named and not self._writer.has_left_out(eval_set, step))
         ]
 
-    def _evaluate(self, step: int, path: str, *, named: bool, bar: progress.Bar) -> bool:
+    def _evaluate(self, step: int, path: str, bar: progress.Bar) -> bool:
         """Evaluates a checkpoint on the sets that it lacks; returns whether that was possible."""
         bar.note(f"step {step}")
         digest = self._scorer.digest(path)  # of the weights that are loaded, whatever comes later
         if not self._scorer.load(step, path):
             return False
-        for eval_set in self._missing(step, path, named=named):
+        for eval_set in self._missing(step, path):
             scores = self._scorer.score(eval_set, on_batch=bar.update)
             if scores is None:
                 return False
             self._write(scores, eval_set, step, digest=digest)
+        listed = [kept for kept, _ in checkpoints.list_checkpoints(self._workdir)]
+        self._writer.remove_left_out(kept_steps=[*listed, step])
         self._select_if_measured()
         return True
 
@@ -385,5 +368,3 @@ class _Run:
             self._results.record_dataset(eval_set.name, measured_on)
             # Written last and in one piece, so whatever results.csv lists is complete.
             self._results.replace(step, values)
-        listed = [kept for kept, _ in checkpoints.list_checkpoints(self._workdir)]
-        self._writer.remove_left_out(kept_steps=[*listed, step])
