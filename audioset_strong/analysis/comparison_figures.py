@@ -13,13 +13,13 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from audioset_strong.analysis import comparisons, figures, tables
+from audioset_strong.analysis.paper_table import TITLES
 from audioset_strong.core.drawing import new_figure
 from audioset_strong.evaluation import eval_metrics
 
 _CLASSES_SHOWN = 40
 _NAME_LENGTH = 40  # longer class names are cut
 _CHANGES = {comparisons.GAIN: "#009E73", comparisons.LOSS: "#CC3311", "": "#bbbbbb"}
-_TITLES = {row.name: row.title for row in tables.ROWS}
 
 
 def differences(compared: comparisons.Comparisons) -> matplotlib.figure.Figure:
@@ -57,7 +57,7 @@ def _draw_differences(
         if not np.isnan(row["paper"]):
             axis.plot(row["paper"], y, "D", color=figures.PAPER, mfc="none", markersize=9, zorder=4)
     axis.axvline(0, color="#888888", linewidth=1, zorder=1)
-    names = [f"{_TITLES[first]} over {_TITLES[second]}" for first, second in pairs]
+    names = [f"{TITLES[first]} over {TITLES[second]}" for first, second in pairs]
     axis.set_yticks(list(heights.values()), names)
     axis.set_ylim(-0.6, len(pairs) - 0.4)
     axis.grid(axis="x", alpha=0.3)
@@ -88,7 +88,7 @@ def per_class(
     axis.hlines(y, shown["second"], shown["first"], color=colours, linewidth=widths, zorder=1)
     for name, column in zip(pair, ("first", "second"), strict=True):
         colour = figures.COLOURS[name]
-        axis.plot(shown[column], y, "o", color=colour, label=_TITLES[name], zorder=2)
+        axis.plot(shown[column], y, "o", color=colour, label=TITLES[name], zorder=2)
     names = [textwrap.shorten(n, _NAME_LENGTH, placeholder=" ...") for n in shown["display_name"]]
     axis.set_yticks(y, names, parse_math=False)
     axis.set_ylim(-0.8, len(shown) - 0.2)
@@ -96,7 +96,7 @@ def per_class(
     d_prime = eval_metrics.metric_title(classes["metric"].iloc[0])
     axis.set_xlabel(f"{eval_metrics.display_name(set_name)} {d_prime}")
     shown_of = f", {len(shown)} of {len(classes)} classes" if len(shown) < len(classes) else ""
-    figure.suptitle(f"{_TITLES[pair[0]]} and {_TITLES[pair[1]]} by class{shown_of}")
+    figure.suptitle(f"{TITLES[pair[0]]} and {TITLES[pair[1]]} by class{shown_of}")
     handles = axis.get_legend_handles_labels()[0]
     counts = classes["change"].value_counts()
     handles += [

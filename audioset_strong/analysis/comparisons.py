@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from audioset_strong.analysis import sweep_figures, tables
+from audioset_strong.analysis.paper_table import TITLES
 from audioset_strong.core import errors, files
 from audioset_strong.evaluation import eval_metrics, left_out_files, paired
 from audioset_strong.evaluation.left_out_files import SetLeftOut
@@ -29,7 +30,6 @@ PAPER_PAIRS: dict[Pair, str] = {
 }
 GAIN, LOSS = "gain", "loss"
 FALSE_DISCOVERY_RATE = 0.05
-_TITLES = {row.name: row.title for row in tables.ROWS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,9 +87,9 @@ def parse_pairs(texts: Sequence[str], runs: Sequence[tables.EvaluatedRun]) -> li
     for text in texts:
         first, _, second = (name.strip() for name in text.partition(","))
         for name in (first, second):
-            if name not in _TITLES:
+            if name not in TITLES:
                 raise errors.InputError(
-                    f"--compare={text}: {name!r} is no row; give two of {', '.join(_TITLES)}, like "
+                    f"--compare={text}: {name!r} is no row; give two of {', '.join(TITLES)}, like "
                     "--compare=plus_strong,weak_1_8m"
                 )
             if name not in evaluated:
@@ -287,7 +287,7 @@ def lines(comparisons: Comparisons) -> list[Line]:
         runs = table.iloc[0]["first_runs"], table.iloc[0]["second_runs"]
         found.append(
             Line(
-                f"{_TITLES[first]} over {_TITLES[second]}",
+                f"{TITLES[first]} over {TITLES[second]}",
                 PAPER_PAIRS.get((first, second), ""),
                 f"{runs[0]}, {runs[1]}",
                 [_cell(table, *key) for key in itertools.product(tables.SETS, tables.METRICS)],

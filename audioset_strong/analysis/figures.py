@@ -13,7 +13,7 @@ from audioset_strong.analysis import table_notes, tables
 from audioset_strong.core.drawing import new_figure
 from audioset_strong.evaluation import eval_metrics
 
-METRIC_TITLES = {"d_prime": "d'", "lwlrap": "lwlrap"}
+METRIC_TITLES = {metric: eval_metrics.metric_title(metric) for metric in tables.METRICS}
 # One colour per row in every figure, also distinct to colour-blind readers: Okabe and Ito 2008,
 # https://jfly.uni-koeln.de/color/
 COLOURS = dict(

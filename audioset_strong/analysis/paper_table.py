@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from audioset_strong.evaluation import eval_metrics
+
 SETS = ("weak_eval", "strong_eval")
 METRICS = ("d_prime", "lwlrap")
 
@@ -54,6 +56,7 @@ ROWS = (
         paper_best={"strong_eval/d_prime": 1.4, "strong_eval/lwlrap": 0.48},
     ),
 )
+TITLES = {row.name: row.title for row in ROWS}
 
 
 def orders(table: pd.DataFrame) -> pd.DataFrame:
@@ -102,6 +105,6 @@ def orders_sentence(compared: pd.DataFrame) -> str:
         ["set", "metric"], sort=False
     ):
         pairs = ", ".join(f"{line.higher} > {line.lower}" for line in lines.itertuples(index=False))
-        name = {"d_prime": "d'"}.get(metric, metric)
-        reversed_ones.append(f"{set_name.replace('_', ' ')} {name}: {pairs}")
+        name = f"{set_name.replace('_', ' ')} {eval_metrics.metric_title(metric)}"
+        reversed_ones.append(f"{name}: {pairs}")
     return f"{sentence}; not {'; '.join(reversed_ones)}." if reversed_ones else f"{sentence}."

@@ -159,7 +159,7 @@ def _class_figures(
         if classes is None:
             continue
         name = f"per_class_{set_name}" + ("" if pair == pairs[0] else f"_{'_'.join(pair)}")
-        titles = [row.title for each in pair for row in tables.ROWS if row.name == each]
+        first, second = (paper_table.TITLES[each] for each in pair)
         tested = classes["p_value"].notna().sum()
         caption = "Classes in order of the change in d', shown by the lines."
         if tested:
@@ -167,7 +167,7 @@ def _class_figures(
                 f" Coloured: classes that gain or lose beyond chance, of {tested} that could be "
                 "tested. At most 5% of them are expected to be there by chance."
             )
-        title = f"{eval_metrics.display_name(set_name)} by class: {titles[0]} over {titles[1]}"
+        title = f"{eval_metrics.display_name(set_name)} by class: {first} over {second}"
         figure = comparison_figures.per_class(classes, pair, set_name=set_name)
         drawn[page.Picture(name, title, caption)] = figure
     return drawn

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from audioset_strong.analysis import figures, tables
+from audioset_strong.analysis import figures, paper_table, tables
 from audioset_strong.core import errors, files
 from audioset_strong.core.drawing import new_figure
 from audioset_strong.evaluation import eval_metrics, selection
@@ -98,7 +98,7 @@ def sweep_results(directory: str, table: pd.DataFrame, *, selected: Mapping) -> 
       selected: see `SweepResults.selection`.
     """
     row = files.place(directory if files.is_remote(directory) else os.path.abspath(directory)).name
-    title = next((known.title for known in tables.ROWS if known.name == row), row)
+    title = paper_table.TITLES.get(row, row)
     return SweepResults(directory, row, title, table, selected)
 
 

@@ -76,15 +76,14 @@ def groups(split_by: str, clip_ids: Sequence[str], paths: Sequence[str | None]) 
         if table
         else _from_paths(split_by, clip_ids, paths)
     )
+    videos = [metadata.split_clip_id(clip_id)[0] for clip_id in clip_ids]
     of_video: dict[str, str] = {}
-    for clip_id, group in zip(clip_ids, found, strict=True):
-        video, _ = metadata.split_clip_id(clip_id)
+    for video, group in zip(videos, found, strict=True):
         if group is not None and of_video.setdefault(video, group) != group:
             raise errors.InputError(
                 f"--split_by={split_by}: clips of video {video} are of the groups "
                 f"{of_video[video]!r} and {group!r}; a video must be of one"
             )
-    videos = (metadata.split_clip_id(clip_id)[0] for clip_id in clip_ids)
     return [of_video.get(video, video) for video in videos]
 
 

@@ -22,7 +22,7 @@ from audioset_strong.training import monitoring
 from audioset_strong.training.run_info import RunInfo
 from audioset_strong.training.workdirs import CHECKPOINT_DIR, EMA_DIR
 
-METRICS = {"d_prime": "d'", "lwlrap": "lwlrap"}  # that come first, and their names in titles
+METRICS = ("d_prime", "lwlrap")  # that come first
 
 
 def scalar_tag(set_name: str, metric: str) -> str:
@@ -75,7 +75,7 @@ def write_layout(set_names: Sequence[str], *, intervals: bool) -> None:
 
 
 def _chart(set_name: str, metric: str, *, intervals: bool) -> layout_pb2.Chart:
-    title = f"{eval_metrics.display_name(set_name)} {METRICS[metric]}"
+    title = _title(set_name, metric)
     tag = scalar_tag(set_name, metric)
     if not intervals:
         return _lines(title, tag)
@@ -86,6 +86,10 @@ def _chart(set_name: str, metric: str, *, intervals: bool) -> layout_pb2.Chart:
     )
     margin = layout_pb2.MarginChartContent(series=[series])
     return layout_pb2.Chart(title=f"{title}, 95% interval", margin=margin)
+
+
+def _title(set_name: str, metric: str) -> str:
+    return f"{eval_metrics.display_name(set_name)} {eval_metrics.metric_title(metric)}"
 
 
 def _lines(title: str, tag: str) -> layout_pb2.Chart:
@@ -111,12 +115,9 @@ def write_hparams(directory: str, run: RunInfo, set_names: Sequence[str]) -> Non
     }
     known = {name: value for name, value in facts.items() if value is not None}
     metrics = [
-        hparams_api.Metric(
-            scalar_tag(set_name, metric),
-            display_name=f"{eval_metrics.display_name(set_name)} {title}",
-        )
+        hparams_api.Metric(scalar_tag(set_name, metric), display_name=_title(set_name, metric))
         for set_name in set_names
-        for metric, title in METRICS.items()
+        for metric in METRICS
     ]
     hparams_api.hparams_config([hparams_api.HParam(name) for name in facts], metrics)
     hparams_api.hparams(known, trial_id=_line(directory))
