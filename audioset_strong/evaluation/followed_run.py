@@ -24,6 +24,9 @@ _Result = TypeVar("_Result")
 class Evaluation(Protocol):
     """The evaluation of one run. Each method may raise `errors.InputError` or `OSError`."""
 
+    def has_begun(self) -> bool:
+        """Whether there is anything of the run."""
+
     def check(self, *, may_be_missing: bool = False) -> None:
         """Checks that the run can be evaluated, before any work."""
 
@@ -63,6 +66,7 @@ class FollowedRun(contextlib.AbstractContextManager):
         """
         self._workdir, self._open_run, self._alone = workdir, open_run, alone
         self._run: Evaluation | None = None
+        self._had_begun = False
         self._fault: str | None = None
         self._state: list[object] = []  # of the workdir at the time of a fault
         self.is_busy = False
@@ -105,8 +109,9 @@ class FollowedRun(contextlib.AbstractContextManager):
         try:
             if self._run is None:
                 self._run = self._open_run()
-                if self._fault is not None:
-                    self._run.check()
+            self._check_not_gone(self._run)
+            if self._fault is not None:
+                self._run.check()
             result = work(self._run)
             self._fault, self.is_busy = None, False
             return result
@@ -125,6 +130,12 @@ class FollowedRun(contextlib.AbstractContextManager):
             self._run, self._fault, self.is_busy = None, fault, False
             self._state = _state(self._workdir)
         return None
+
+    def _check_not_gone(self, run: Evaluation) -> None:
+        has_begun = run.has_begun()
+        if self._had_begun and not has_begun:
+            raise errors.InputError(f"{self._workdir}: the run is gone")
+        self._had_begun = has_begun
 
 
 def _told(error: Exception, workdir: str) -> str:

@@ -180,7 +180,6 @@ class _Run:
         self._metric = settings.metric
         self._checkpoint = checkpoint
         self._selects = checkpoint is None and not ema
-        self._has_begun = False
         self._results = Results(workdir, ema=ema)
         self._scorer = CheckpointScorer(workdir, ema=ema)
         self._writer = result_writer.ResultWriter(
@@ -190,6 +189,10 @@ class _Run:
     def close(self) -> None:
         """Closes the event file."""
         self._writer.close()
+
+    def has_begun(self) -> bool:
+        """See `CheckpointScorer.has_begun`."""
+        return self._scorer.has_begun()
 
     def check(self, *, may_be_missing: bool = False) -> None:
         """Checks that the eval sets belong to this run, before anything is evaluated or written.
@@ -204,7 +207,7 @@ class _Run:
         """
         sets = self._measured_on()
         self._results.check_datasets(sets)
-        if may_be_missing and not self._scorer.has_begun():
+        if may_be_missing and not self.has_begun():
             logging.warning("%s: no run there yet; waiting for it", self._workdir)
             return
         self._scorer.check(self._eval_sets)
@@ -212,17 +215,14 @@ class _Run:
         held_out.check_not_trained_on(sets, datasets, workdir=self._workdir)
         if self._selects:
             self._is_held_out()
-        self._has_begun = True
 
     def evaluate_new(self) -> bool:
         """Evaluates the checkpoints that have no results yet; returns whether it evaluated any.
 
         Raises:
-          errors.InputError: the run cannot be evaluated, or is gone.
+          errors.InputError: the run cannot be evaluated.
           locks.Busy: another process is evaluating it.
         """
-        if self._has_begun and not self._scorer.has_begun():
-            raise errors.InputError(f"{self._workdir}: the run is gone")
         if not self._pending():
             return False
         self.check()  # the run may have begun only now

@@ -144,6 +144,18 @@ def of_workers(strategy: tf.distribute.Strategy, values: Sequence[float]) -> np.
     return total * len(mine) / strategy.num_replicas_in_sync  # each replica has added its worker's
 
 
+def leave_together(strategy: tf.distribute.Strategy) -> None:
+    """Waits for the other workers, all of which are about to end.
+
+    A worker that ended at once would take from a slower one what they have exchanged last.
+
+    Args:
+      strategy: of the run. All its workers must call this, as their last exchange.
+    """
+    with contextlib.suppress(errors.InputError):  # another worker has ended: so does this one
+        any_worker(strategy, False)
+
+
 @contextlib.contextmanager
 def ending_together(strategy: tf.distribute.Strategy) -> Iterator[None]:
     """Ends all workers when an error ends one of them within the block.

@@ -104,6 +104,7 @@ def train(
     resuming.check_workers(strategy, plan.start, run=plan.run, config_text=config_text)
     if plan.start.finished:
         logging.info("%s: already trained", workdir)
+        distribution.leave_together(strategy)
         return
     keras.utils.set_random_seed(settings.seed)
     state = plan.build_state(strategy)  # workers exchange its variables
@@ -209,6 +210,7 @@ class _Loop:
                     saved_step, saved_at = step, time.monotonic()
             if saved_step < step:
                 self._save(step, keep=False)
+        distribution.leave_together(self._strategy)
         if step < total:
             logging.warning("stopped at step %d of %d; run again to continue", step, total)
             raise SystemExit(128 + (stop.received or signal.SIGTERM))  # maybe another worker's
@@ -280,6 +282,7 @@ class _Loop:
             }
             with files.writing(path):
                 files.write_json(path, facts)
+        distribution.leave_together(self._strategy)  # all have computed the same values
         name, value = next((n, v) for n, v in values.items() if not np.isfinite(v))
         before = checkpoints.list_checkpoints(self._workdir)
         start = f" and --init_from={before[-1][1]}" if before else ""

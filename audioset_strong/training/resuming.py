@@ -144,11 +144,13 @@ def check_workers(
     mine = [start.step if start.checkpoint else -1, start.finished, settings]
     steps, finished, settings_of = distribution.of_workers(strategy, mine).astype(np.int64).T
     if len(set(settings_of)) > 1:
+        distribution.leave_together(strategy)
         raise errors.InputError(
             "workers were started with different settings or data; give all of them the same gin "
             "files, bindings and datasets"
         )
     if len(set(steps)) > 1 or len(set(finished)) > 1:
+        distribution.leave_together(strategy)
         raise errors.InputError(
             f"workers would start at different steps: {_in_words(steps, finished)}; give all of "
             "them the same --workdir, on a disk that they share"
