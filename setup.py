@@ -5,7 +5,7 @@ import pathlib
 import setuptools
 
 ROOT = pathlib.Path(__file__).resolve().parent
-TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("[a-z]*.py"))
+TOOLS = sorted({path.stem for path in (ROOT / "tools").glob("[a-z]*.py")} - {"main"})
 GIN_FILES = sorted(path.relative_to(ROOT / "gin").as_posix() for path in ROOT.glob("gin/**/*.gin"))
 
 setuptools.setup(
@@ -30,7 +30,8 @@ setuptools.setup(
     },
     entry_points={
         "console_scripts": [
-            f"audioset_strong_{tool} = audioset_strong.tools.{tool}:run" for tool in TOOLS
+            "audioset_strong = audioset_strong.tools.main:run",
+            *(f"audioset_strong_{tool} = audioset_strong.tools.{tool}:run" for tool in TOOLS),
         ]
     },
     install_requires=[

@@ -16,6 +16,7 @@ The flags belong to the module that calls, so `--help` shows them among its own.
 import atexit
 import contextlib
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,7 +24,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags
 
-from audioset_strong.core import choices, errors, quiet_import
+from audioset_strong.core import choices, commands, errors, quiet_import
 
 USER_ERROR_EXIT_CODE = 2
 # Flags that had other names before, in the commands that have the new one.
@@ -183,26 +184,28 @@ def run(main: Callable[[list[str]], object], *, positional: bool = False) -> Non
         # Registered first, so that it comes last of all that is done at exit.
         atexit.register(_leave_quickly)
     if any(argument in ("--help", "-help", "-h") for argument in arguments):
-        try:
-            print(_help(main), flush=True)
-        except BrokenPipeError:  # piped to `head` or `less`, which have read all that they want
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        write(_help(main))
         return
 
     def guarded(argv: Sequence[str]) -> None:
         if len(argv) > 1 and not positional:
-            _fail(f"unexpected argument {argv[1]!r}: this command takes flags only (--help)")
+            fail(f"unexpected argument {argv[1]!r}: this command takes flags only (--help)")
         # An exception rather than an immediate exit, so that child processes are ended too.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             main(list(argv))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            if not _reader_is_gone():
+                raise
+            sys.exit(128 + signal.SIGPIPE)
         except errors.InputError as error:
-            _fail(str(error))
+            fail(str(error))
         except RuntimeError as error:
             # gin raises it where a function is called whose required parameters are not bound.
             if not str(error).startswith("Required bindings for"):
                 raise
-            _fail(str(error))
+            fail(str(error))
         except KeyboardInterrupt:
             print("interrupted; finished work is kept", file=sys.stderr)
             sys.exit(128 + signal.SIGINT)
@@ -215,13 +218,34 @@ def run(main: Callable[[list[str]], object], *, positional: bool = False) -> Non
         raise
 
 
+def write(text: str) -> None:
+    """Prints a text on stdout, as far as whoever reads there wants it."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _reader_is_gone()
+
+
+def _reader_is_gone() -> bool:
+    """Whether stdout is piped to a program that has ended, as `head` does; drops what is left."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False  # the broken pipe was another
+    # Python would try once more at exit, and complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
+
+
 def _is_program() -> bool:
     """Whether the process was started to run one of the project's tools, and nothing else."""
     main_module = sys.modules["__main__"]
     spec = getattr(main_module, "__spec__", None)  # of `python -m audioset_strong.tools.train`
     name = os.path.basename(getattr(main_module, "__file__", None) or "")
-    return name.startswith("audioset_strong_") or (
-        spec is not None and spec.name.startswith("audioset_strong.tools.")
+    return (
+        name == commands.PREFIX
+        or name.startswith(f"{commands.PREFIX}_")
+        or (spec is not None and spec.name.startswith(f"{commands.PACKAGE}."))
     )
 
 
@@ -243,10 +267,10 @@ def _parse_flags(argv: list[str]) -> list[str]:
     except flags.UnrecognizedFlagError as error:
         new = _NEW_FLAGS.get(error.flagname)
         if new is None or new not in flags.FLAGS:
-            _fail(f"{error} (--help)")
-        _fail(f"--{error.flagname} is now --{new} (--help)")
+            fail(f"{error} (--help)")
+        fail(f"--{error.flagname} is now --{new} (--help)")
     except flags.Error as error:
-        _fail(f"{' '.join(str(error).split())} (--help)")
+        fail(f"{' '.join(str(error).split())} (--help)")
 
 
 def _help(main: Callable[[list[str]], object]) -> str:
@@ -258,7 +282,8 @@ def _help(main: Callable[[list[str]], object]) -> str:
     return f"{(module.__doc__ or '').strip()}\n\nFlags of {name}:\n{described}"
 
 
-def _fail(message: str) -> NoReturn:
+def fail(message: str) -> NoReturn:
+    """Ends the command with a line on stderr that tells the user what to correct."""
     # gin appends which configurables it was calling, which does not help to correct the mistake.
     message = message.partition("\n  In call to configurable")[0]
     print(f"error: {message}", file=sys.stderr)

@@ -1,0 +1,159 @@
+"""The commands as facts: their groups, what each does, and their flags; and completion for shells.
+
+A command is a module of `audioset_strong.tools`. Its first line of documentation is read without
+importing it, so that a list of all commands costs no time.
+"""
+
+import ast
+import dataclasses
+import importlib
+import importlib.util
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+
+PACKAGE = "audioset_strong.tools"
+PREFIX = "audioset_strong"  # of the scripts: audioset_strong_train is the command train
+GROUPS = {
+    "Begin": ("demo", "make_corpus"),
+    "Labels": ("import_labels", "label_stats", "frame_labels"),
+    "Data": ("convert", "index_dataset", "inspect_records", "plot_clip", "plot_augmentation"),
+    "Training": ("train", "sweep", "upgrade_run"),
+    "Evaluation": ("evaluate", "evaluate_events", "measure_scores", "report"),
+    "Use of a model": ("predict", "export"),
+}
+SHELLS = BASH, ZSH = ("bash", "zsh")
+
+
+def names() -> list[str]:
+    """All commands, by their groups."""
+    return [name for group in GROUPS.values() for name in group]
+
+
+def summary(name: str) -> str:
+    """What a command does, in one line."""
+    package = importlib.util.find_spec(PACKAGE)
+    assert package is not None
+    assert package.submodule_search_locations
+    path = pathlib.Path(package.submodule_search_locations[0], f"{name}.py")
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return text.partition("\n")[0]
+
+
+def overview() -> str:
+    """All commands with their summaries, in groups."""
+    width = max(map(len, names())) + 2
+    blocks = [
+        "\n".join([f"{title}:", *(f"  {name:{width}}{summary(name)}" for name in group)])
+        for title, group in GROUPS.items()
+    ]
+    return "\n\n".join(blocks)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """A flag of a command.
+
+    Attributes:
+      name: without dashes.
+      values: those that it may have; none where it takes any.
+      takes_value: whether it is written `--name=value`; otherwise `--name` and `--noname`.
+    """
+
+    name: str
+    values: tuple[str, ...] = ()
+    takes_value: bool = True
+
+
+def flags_of(name: str) -> list[Flag]:
+    """The flags of a command, by name.
+
+    Args:
+      name: of the command. Its module must not have been imported: absl has one register of flags
+        for a process, in which several commands cannot be together.
+    """
+    module = importlib.import_module(f"{PACKAGE}.{name}")
+    found = []
+    for flag in flags.FLAGS.get_key_flags_for_module(module):
+        values = getattr(flag.parser, "enum_values", None) or ()
+        found.append(Flag(flag.name, tuple(values), takes_value=not flag.boolean))
+        delattr(flags.FLAGS, flag.name)
+    return sorted(found, key=lambda flag: flag.name)
+
+
+def completion(shell: str, flags_of_commands: dict[str, Sequence[Flag]]) -> str:
+    """A script that makes a shell complete commands, flags, values and paths.
+
+    Args:
+      shell: one of `SHELLS`.
+      flags_of_commands: name of each command -> its flags.
+    """
+    commands = [*flags_of_commands, "completion"]
+    words, values = [], []
+    for name, its_flags in flags_of_commands.items():
+        written = [text for flag in its_flags for text in _as_written(flag)]
+        words.append(f"    {name}) words='{' '.join(written)}' ;;")
+        values += [
+            f"    {name}:--{flag.name}) words='{' '.join(flag.values)}' ;;"
+            for flag in its_flags
+            if flag.values
+        ]
+    scripts = " ".join([PREFIX, *(f"{PREFIX}_{name}" for name in flags_of_commands)])
+    head = "autoload -U +X bashcompinit && bashcompinit\n" if shell == ZSH else ""
+    return head + _COMPLETION.format(
+        commands=" ".join(commands),
+        flags="\n".join(words),
+        values="\n".join(values),
+        shells=" ".join(SHELLS),
+        scripts=scripts,
+    )
+
+
+def _as_written(flag: Flag) -> list[str]:
+    return [f"--{flag.name}="] if flag.takes_value else [f"--{flag.name}", f"--no{flag.name}"]
+
+
+# bash takes "--flag=value" for three words, zsh for one.
+_COMPLETION = """\
+_audioset_strong() {{
+  local current="${{COMP_WORDS[COMP_CWORD]}}" before="${{COMP_WORDS[COMP_CWORD-1]}}"
+  local command="${{COMP_WORDS[0]##*/}}" flag="" words=""
+  command="${{command#audioset_strong}}"
+  command="${{command#_}}"
+  COMPREPLY=()
+  if [ -z "$command" ]; then
+    if [ "$COMP_CWORD" -eq 1 ]; then
+      COMPREPLY=($(compgen -W '{commands}' -- "$current"))
+      return
+    fi
+    command="${{COMP_WORDS[1]}}"
+  fi
+  case "$current" in
+    =) flag="$before" current="" ;;
+    --*=*) flag="${{current%%=*}}" current="${{current#*=}}" ;;
+    *) if [ "$before" = "=" ]; then flag="${{COMP_WORDS[COMP_CWORD-2]}}"; fi ;;
+  esac
+  if [ -n "$flag" ]; then
+    case "$command:$flag" in
+{values}
+    esac
+  else
+    case "$command" in
+{flags}
+    completion) words='{shells}' ;;
+    esac
+  fi
+  if [ -z "$flag" ] && [ "$command" != completion ] && [ "${{current:0:1}}" != - ]; then
+    words=""
+  fi
+  if [ -n "$words" ]; then
+    COMPREPLY=($(compgen -W "$words" -- "$current"))
+    if [ -z "$flag" ] && [ "${{COMPREPLY[0]: -1}}" = "=" ]; then compopt -o nospace 2>/dev/null; fi
+  else
+    COMPREPLY=($(compgen -f -- "$current"))
+    compopt -o filenames 2>/dev/null
+  fi
+}}
+complete -F _audioset_strong {scripts}
+"""
