@@ -39,6 +39,7 @@ setuptools.setup(
         "adjustText>=1.0",
         "av>=12",
         "filelock>=3.14",
+        "flatbuffers>=24.3.25",
         "gin-config>=0.5",
         "jinja2>=3.1",
         "keras>=3.5,<4",

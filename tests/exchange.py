@@ -67,7 +67,7 @@ def read(directory: pathlib.Path, scratch: pathlib.Path) -> dict[str, np.ndarray
     for kind in tflite.KINDS:
         interpreter = tflite.interpreter(str(directory / "exported" / "tflite" / f"{kind}.tflite"))
         score = interpreter.get_signature_runner("serving_default")
-        values[f"tflite/{kind}"] = score(waveform=waveform[:15_600])["output_0"]
+        values[f"tflite/{kind}"] = score(waveform=waveform[:15_600])["scores"]
     values["resumed/weights"] = _weights(_train(directory, _begun(directory, scratch)))
     values["whole/weights"] = _weights(directory / "run")
     return values

@@ -42,6 +42,11 @@ class ExportedModel(waveform_scorer.WaveformScorer):
         super().__init__(network, front_end)
         self._class_map = tf.saved_model.Asset(class_map)
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "waveform")])
+    def serve(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The signature of the model: `WaveformScorer.__call__` with named outputs."""
+        return waveform_scorer.named(self(waveform))
+
     @tf.function(input_signature=[])
     def class_map_path(self) -> tf.Tensor:
         """Path of a CSV of index, mid, display_name."""
@@ -113,7 +118,7 @@ def _write(
     class_map = directory / CLASS_MAP_FILE
     vocabularies.write_class_list(class_map, loaded.vocabulary)
     exported = ExportedModel(network, front_end, class_map=str(class_map))
-    tf.saved_model.save(exported, str(directory), exported.__call__.get_concrete_function())
+    tf.saved_model.save(exported, str(directory), exported.serve.get_concrete_function())
     files.remove(class_map)  # the SavedModel has its own copy, in assets/
     network.save(directory / KERAS_FILE)
     weights = directory / workdirs.EXPORT_DIR / f"step-{loaded.step}"

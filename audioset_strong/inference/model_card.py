@@ -30,10 +30,11 @@ Labels in Audio Event Classification" (https://arxiv.org/abs/2105.07031).
 | chosen | {chosen} |
 | parameters | {parameters:,} |
 | classes | {classes} |
-| input | mono waveform, {sample_rate} Hz, float32 in [-1, 1], any length |
+| input | mono waveform, {sample_rate} Hz, float32 in [-1, 1], any length; divide 16-bit integers \
+by 32768 |
 | output | scores `[frames, {classes}]` in [0, 1], embeddings `[frames, {depth}]`, log-mel \
 `[n, {bands}]` |
-| frames | 0.96 s, one after the other; silence follows the end |
+| frames | 0.96 s, one after the other; silence follows the end; one with a NaN has NaN scores |
 | front end | {front_end} |
 | trained with | {versions} |
 | seed | {seed} |

@@ -2,8 +2,8 @@
 
 A model takes one patch, float32 `[front_end.patch_samples]` in [-1, 1] (by default 15,600 samples,
 0.975 s at 16 kHz), so that every shape in it is fixed, as delegates require. A recording is scored
-patch by patch, 0.96 s apart. The model returns what the SavedModel does: scores `[1, classes]`,
-embeddings `[1, depth]`, log-mel `[stft_frames, bands]`.
+patch by patch, 0.96 s apart. The model returns what the SavedModel does, by the same names and in the
+same order: scores `[1, classes]`, embeddings `[1, depth]`, log_mel `[stft_frames, bands]`.
 """
 
 import os
@@ -11,9 +11,11 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
+import flatbuffers
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.python.framework import convert_to_constants
 
 from audioset_strong.audio.features import FrontEnd
@@ -55,8 +57,23 @@ def convert(network: keras.Model, front_end: FrontEnd) -> dict[str, bytes]:
                 converter.optimizations = [tf.lite.Optimize.DEFAULT]
             if kind == FLOAT16:
                 converter.target_spec.supported_types = [tf.float16]
-            models[kind] = converter.convert()
+            models[kind] = _in_order(converter.convert())
     return models
+
+
+def _in_order(model: bytes) -> bytes:
+    """A model whose outputs come in the order of `waveform_scorer.OUTPUTS`.
+
+    The converter orders them by names of its own.
+    """
+    content = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+    (signature,) = content.signatureDefs
+    tensors = {output.name.decode(): output.tensorIndex for output in signature.outputs}
+    graph = content.subgraphs[signature.subgraphIndex]
+    graph.outputs = [tensors[name] for name in waveform_scorer.OUTPUTS]
+    builder = flatbuffers.Builder(len(model))
+    builder.Finish(content.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def interpreter(model: str | bytes) -> Any:
@@ -70,8 +87,8 @@ def interpreter(model: str | bytes) -> Any:
       model: the path of a model, or its content.
 
     Returns:
-      The interpreter. `get_signature_runner()(waveform=...)` gives "output_0", "output_1" and
-      "output_2": scores, embeddings and log-mel.
+      The interpreter. `get_signature_runner()(waveform=...)` gives "scores", "embeddings" and
+      "log_mel", which are also the order of `get_output_details()`.
 
     Raises:
       errors.InputError: TensorFlow is new and ai-edge-litert is not installed.
@@ -117,8 +134,7 @@ class _Patch(tf.Module):
 
     def _score(self, waveform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         log_mel = _log_mel(waveform, self._front_end)
-        logits, embeddings = self._network(log_mel[tf.newaxis], training=False)
-        return tf.sigmoid(logits), tf.cast(embeddings, tf.float32), log_mel
+        return (*waveform_scorer.score_patches(self._network, log_mel[tf.newaxis]), log_mel)
 
 
 class _Frozen(tf.Module):
@@ -127,7 +143,9 @@ class _Frozen(tf.Module):
     def __init__(self, function: Any, front_end: FrontEnd):
         super().__init__()
         self._function = function
-        self.score = _on_one_patch(lambda waveform: function(waveform), front_end)
+        self.score = _on_one_patch(
+            lambda waveform: waveform_scorer.named(function(waveform)), front_end
+        )
 
 
 def _log_mel(waveform: tf.Tensor, front_end: FrontEnd) -> tf.Tensor:

@@ -4,6 +4,8 @@ The interface is YAMNet's (https://github.com/tensorflow/models/tree/master/rese
 called with a waveform of any length it returns scores, embeddings and the log-mel spectrogram.
 """
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
@@ -14,6 +16,8 @@ from audioset_strong.training import checkpoints
 
 FRAME_S = framing.FRAME_MS / 1000  # length of the interval that a score describes
 EMBEDDING_LAYER = "embedding"
+# What an exported model's signature calls its three outputs, in this order.
+OUTPUTS = SCORES, EMBEDDINGS, LOG_MEL = ("scores", "embeddings", "log_mel")
 
 
 def num_frames(samples: int, hop_samples: int, *, patch_samples: int) -> int:
@@ -121,13 +125,13 @@ class WaveformScorer(tf.Module):
           hop_stft_frames: int32 scalar, STFT frames from the start of one frame to the next.
 
         Returns:
-          scores float32 `[frames, classes]`, embeddings float32 `[frames, depth]`.
+          scores float32 `[frames, classes]`, embeddings float32 `[frames, depth]`; see
+          `score_patches`.
         """
         length = self.front_end.stft_frames_per_patch
         starts = tf.range(0, tf.shape(log_mel)[0] - length + 1, hop_stft_frames)
         patches = tf.gather(log_mel, starts[:, tf.newaxis] + tf.range(length))
-        logits, embeddings = self._network(patches, training=False)
-        return tf.sigmoid(tf.cast(logits, tf.float32)), tf.cast(embeddings, tf.float32)
+        return score_patches(self._network, patches)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "waveform")])
     def __call__(self, waveform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -143,6 +147,32 @@ class WaveformScorer(tf.Module):
         hops = -(-tf.maximum(tf.size(waveform) - patch, 0) // hop)
         padded = tf.pad(waveform, [[0, hops * hop + patch - tf.size(waveform)]])
         return self.score(padded, tf.constant(self.front_end.stft_frames_per_patch))
+
+
+def score_patches(network: keras.Model, patches: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Runs a network on log-mel patches.
+
+    Args:
+      network: see `with_embedding`.
+      patches: float32 `[frames, stft_frames, bands]`.
+
+    Returns:
+      scores float32 `[frames, classes]` (sigmoid outputs), embeddings float32 `[frames, depth]`. A
+      patch with a NaN has NaN for all of them.
+    """
+    logits, embeddings = network(patches, training=False)
+    # A rectifier may make a number of NaN. What is written here TensorFlow Lite has built in.
+    unclear = tf.reduce_any(tf.not_equal(patches, patches), axis=[1, 2])[:, tf.newaxis]
+    nan = tf.constant(float("nan"))
+    return (
+        tf.where(unclear, nan, tf.sigmoid(tf.cast(logits, tf.float32))),
+        tf.where(unclear, nan, tf.cast(embeddings, tf.float32)),
+    )
+
+
+def named(outputs: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+    """The three outputs of a model by their names, for a signature."""
+    return dict(zip(OUTPUTS, outputs, strict=True))
 
 
 def with_embedding(network: keras.Model) -> keras.Model:

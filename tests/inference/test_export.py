@@ -88,9 +88,9 @@ def test_code_written_for_yamnet_works_by_changing_the_path(exported):
         class_names = [row["display_name"] for row in csv.DictReader(csvfile)]
     assert class_names[scores.numpy().mean(axis=0).argmax()] in datasets.VOCABULARY.names
     served = model.signatures["serving_default"](waveform=tf.constant(waveform))
-    np.testing.assert_allclose(served["output_0"], scores, atol=1e-6)
-    np.testing.assert_allclose(served["output_1"], embeddings, atol=1e-6)
-    np.testing.assert_allclose(served["output_2"], log_mel_spectrogram, atol=1e-6)
+    np.testing.assert_allclose(served["scores"], scores, atol=1e-6)
+    np.testing.assert_allclose(served["embeddings"], embeddings, atol=1e-6)
+    np.testing.assert_allclose(served["log_mel"], log_mel_spectrogram, atol=1e-6)
 
 
 def test_the_class_map_is_in_the_format_of_audioset(exported):
@@ -121,13 +121,42 @@ def test_tflite_gives_the_scores_of_the_python_model(exported, model, kind, tole
     for waveform in _sounds():
         expected = model.predict(waveform, 16_000)
         got = run(waveform=waveform)
-        assert got["output_0"].shape == (1, datasets.CLASSES)
-        np.testing.assert_allclose(got["output_0"], expected.scores, atol=tolerance)
+        assert got["scores"].shape == (1, datasets.CLASSES)
+        np.testing.assert_allclose(got["scores"], expected.scores, atol=tolerance)
         scale = np.abs(expected.embeddings).max()
-        np.testing.assert_allclose(got["output_1"], expected.embeddings, atol=tolerance * scale)
+        np.testing.assert_allclose(got["embeddings"], expected.embeddings, atol=tolerance * scale)
         # The front end is precise in all of them.
         log_mel = features.log_mel(waveform, _FRONT_END)
-        np.testing.assert_allclose(got["output_2"], log_mel, atol=2e-3)
+        np.testing.assert_allclose(got["log_mel"], log_mel, atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", tflite.KINDS)
+def test_outputs_of_tflite_come_in_order(exported, kind):
+    interpreter = tflite.interpreter(str(exported / "tflite" / f"{kind}.tflite"))
+    interpreter.allocate_tensors()
+    (entry,) = interpreter.get_input_details()
+    interpreter.set_tensor(entry["index"], next(_sounds()))
+    interpreter.invoke()
+    got = [interpreter.get_tensor(o["index"]) for o in interpreter.get_output_details()]
+    named = interpreter.get_signature_runner()(waveform=next(_sounds()))
+    for values, name in zip(got, ("scores", "embeddings", "log_mel"), strict=True):
+        np.testing.assert_array_equal(values, named[name])
+
+
+def test_a_frame_with_a_nan_has_nan_for_scores(exported):
+    waveform = next(_sounds(3 * 15_360 + 240))
+    saved_model = tf.saved_model.load(str(exported))
+    clean = saved_model(waveform)
+    waveform[20_000] = np.nan  # in the second of three frames
+    scores, embeddings, _ = saved_model(waveform)
+    for got, wanted in ((scores, clean[0]), (embeddings, clean[1])):
+        assert np.isnan(got[1]).all()
+        np.testing.assert_array_equal(got[::2], wanted[::2])
+    for kind in tflite.KINDS:
+        run = tflite.interpreter(str(exported / "tflite" / f"{kind}.tflite")).get_signature_runner()
+        named = run(waveform=waveform[15_360:30_960])
+        assert np.isnan(named["scores"]).all(), kind
+        assert np.isnan(named["embeddings"]).all(), kind
 
 
 @pytest.mark.parametrize("kind", tflite.KINDS)
@@ -245,8 +274,8 @@ def test_an_export_states_its_front_end_whatever_lies_beside_it(tmp_path):
     np.testing.assert_allclose(scores, original.predict(samples, 8000).scores, atol=1e-5)
     interpreter = tflite.interpreter(str(out / "tflite" / "float32.tflite"))
     outputs = interpreter.get_signature_runner("serving_default")(waveform=samples)
-    np.testing.assert_allclose(outputs["output_0"], scores, atol=1e-3)
-    np.testing.assert_allclose(outputs["output_2"], log_mel, atol=2e-3)
+    np.testing.assert_allclose(outputs["scores"], scores, atol=1e-3)
+    np.testing.assert_allclose(outputs["log_mel"], log_mel, atol=2e-3)
 
 
 def _older_export(directory, front_end):

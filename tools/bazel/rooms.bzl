@@ -40,7 +40,7 @@ ROOMS = {
     ),
     "inference": (
         ["audio", "core", "evaluation", "inputs", "labels", "records", "training"],
-        ["ai-edge-litert", "keras", "matplotlib", "numpy", "pandas", "soxr", "tensorflow"],
+        ["ai-edge-litert", "flatbuffers", "keras", "matplotlib", "numpy", "pandas", "soxr", "tensorflow"],
     ),
     "analysis": (
         ["audio", "core", "evaluation", "inputs", "labels", "records", "training"],
