@@ -3,9 +3,8 @@
 Example:
   evaluate_events.py --model=runs/plus_strong --eval_data=data/eval --output_dir=events
 
-Needs the package sed_scores_eval (pip install 'audioset_strong[events]'). Clips with strong labels
-are scored, one frame every --hop_s. Written to OUTPUT_DIR: results.csv (metric, value),
-per_class.csv and psd_roc.png.
+Needs the package sed_scores_eval (the extra events). Clips with strong labels are scored, one frame
+every --hop_s. Written to OUTPUT_DIR: results.csv (metric, value), per_class.csv and psd_roc.png.
 
 psds1 and psds2 take the standard deviation between classes off their mean, so that weak models get
 0. psds1_macro is without that penalty, and is what work on AudioSet's strong labels quotes.

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from audioset_strong.conversion import shard_writing
 from audioset_strong.conversion.plans import PlannedClip
 from audioset_strong.conversion.request import ConversionRequest
-from audioset_strong.core import errors, files
+from audioset_strong.core import errors, extras, files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ def run(shards: Iterable[BeamShard], runner: str, *, options: Sequence[str] = ()
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise errors.InputError(
-            f"runner {runner!r}: Apache Beam is missing; pip install 'audioset_strong[beam]'"
+            f"runner {runner!r}: Apache Beam is missing; {extras.advice('beam')}"
         ) from error
     stderr = io.StringIO()
     try:

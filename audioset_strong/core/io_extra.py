@@ -10,15 +10,12 @@ import importlib.util
 import warnings
 from typing import Any
 
-from audioset_strong.core import errors
+from audioset_strong.core import errors, extras
 
 NAME = "tensorflow_io"
 # The schemes of the file systems that it adds to `tf.io.gfile`.
 SCHEMES = ("az", "hdfs", "har", "http", "https", "oss", "s3", "viewfs")
-_ADVICE = (
-    "pip install 'audioset_strong[io]' (Python 3.10 to 3.12; it takes TensorFlow 2.17 instead of a "
-    "newer one)"
-)
+_LIMITS = "(Python 3.10 to 3.12; it takes TensorFlow 2.17 instead of a newer one)"
 
 
 def load(needed_for: str) -> Any:
@@ -36,7 +33,8 @@ def load(needed_for: str) -> Any:
     """
     module, problem = _load()
     if module is None:
-        raise errors.InputError(f"{needed_for} needs tensorflow-io, {problem}; {_ADVICE}")
+        advice = f"{extras.advice('io')} {_LIMITS}"
+        raise errors.InputError(f"{needed_for} needs tensorflow-io, {problem}; {advice}")
     return module
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from audioset_strong.core import errors
+from audioset_strong.core import errors, extras
 from audioset_strong.evaluation import joined_clips
 from audioset_strong.evaluation.joined_clips import EventClip, JoinedClips
 
@@ -66,8 +66,7 @@ def package(name: str) -> Any:
             return importlib.import_module(name)
     except ImportError as error:
         raise errors.InputError(
-            f"event metrics: sed_scores_eval is missing ({error}); "
-            "pip install 'audioset_strong[events]'"
+            f"event metrics: sed_scores_eval is missing ({error}); {extras.advice('events')}"
         ) from error
 
 

@@ -2,8 +2,8 @@
 
 A model takes one patch, float32 `[front_end.patch_samples]` in [-1, 1] (by default 15,600 samples,
 0.975 s at 16 kHz), so that every shape in it is fixed, as delegates require. A recording is scored
-patch by patch, 0.96 s apart. The model returns what the SavedModel does, by the same names and in the
-same order: scores `[1, classes]`, embeddings `[1, depth]`, log_mel `[stft_frames, bands]`.
+patch by patch, 0.96 s apart. The model returns what the SavedModel does, by the same names and in
+the same order: scores `[1, classes]`, embeddings `[1, depth]`, log_mel `[stft_frames, bands]`.
 """
 
 import os
@@ -19,7 +19,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.python.framework import convert_to_constants
 
 from audioset_strong.audio.features import FrontEnd
-from audioset_strong.core import errors, files
+from audioset_strong.core import errors, extras, files
 from audioset_strong.inference import waveform_scorer
 
 FLOAT32, FLOAT16, INT8 = "float32", "float16", "int8"
@@ -101,7 +101,7 @@ def interpreter(model: str | bytes) -> Any:
     except ImportError as error:
         raise errors.InputError(
             f"TensorFlow {tf.__version__} needs the package ai-edge-litert to run TensorFlow Lite "
-            f"models ({errors.first_line(error)}); pip install 'audioset_strong[tflite]'"
+            f"models ({errors.first_line(error)}); {extras.advice('tflite')}"
         ) from error
     return litert.Interpreter(**argument)
 

@@ -112,5 +112,5 @@ def test_a_runner_that_cannot_run_is_the_users_to_mend(request_, tmp_path):
 def test_without_beam_the_extra_is_named(request_, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     request = changed(request_, output_dir=str(tmp_path), runner="DirectRunner")
-    with pytest.raises(errors.InputError, match=r"pip install 'audioset_strong\[beam\]'"):
+    with pytest.raises(errors.InputError, match=r"pip install 'apache-beam"):
         converter.convert(request)

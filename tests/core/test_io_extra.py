@@ -13,7 +13,10 @@ from audioset_strong.core import errors, files, io_extra
 from tests.optional import hide_tensorflow_io, needs_tensorflow_io
 
 _ABSENT = "sys.modules['tensorflow_io'] = None"
-_INSTALL = "; pip install 'audioset_strong[io]' (Python 3.10 to 3.12; it takes TensorFlow 2.17 "
+_INSTALL = (
+    "; pip install 'tensorflow==2.17.*' 'tensorflow-io==0.37.1' (Python 3.10 to 3.12; it takes "
+    "TensorFlow 2.17 "
+)
 _CONVERSION = ("--weak_csv=weak.csv", "--class_labels=classes.csv", "--output_dir=data", "--name=x")
 _TRAINING = ("--workdir=run", "--gin_file=table1/strong_67k.gin")
 

@@ -423,7 +423,7 @@ def test_a_package_that_is_missing_is_told(monkeypatch):
 
     event_metrics.check_installed()
     monkeypatch.setattr(importlib, "import_module", without)
-    message = r"sed_scores_eval is missing .*pip install 'audioset_strong\[events\]'"
+    message = r"sed_scores_eval is missing .*pip install 'sed_eval"
     with pytest.raises(errors.InputError, match=message):
         event_metrics.check_installed()
     with pytest.raises(errors.InputError, match=message):
