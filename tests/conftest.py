@@ -1,8 +1,17 @@
 """Fixtures that tests of several packages share."""
 
+import gin
 import pytest
 
 from tests.processes import Server
+
+
+@pytest.fixture(autouse=True)
+def _no_bindings_of_other_tests():
+    """Leaves no gin binding to the next test, whose fixtures would train another model."""
+    gin.clear_config()
+    yield
+    gin.clear_config()
 
 
 @pytest.fixture(scope="module")

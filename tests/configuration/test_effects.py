@@ -1,6 +1,5 @@
 """Bindings that would do nothing are refused; those that a later choice replaced are not."""
 
-import gin
 import pytest
 
 from audioset_strong.configuration import gin_files, training_bindings
@@ -9,12 +8,6 @@ from audioset_strong.experiments import sweeps
 
 _MU = "weak_strong_mixture.mu = 0.5"
 _COSINE, _CONSTANT = (f"train.learning_rate = @{n}" for n in ("warmup_cosine", "constant_schedule"))
-
-
-@pytest.fixture(autouse=True)
-def _fresh_gin():
-    yield
-    gin.clear_config()
 
 
 def run_of(*bindings, files=("table1/strong_67k.gin",)):

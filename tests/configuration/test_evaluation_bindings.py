@@ -2,20 +2,12 @@
 
 import inspect
 
-import gin
 import pytest
 
 from audioset_strong.configuration import evaluation_bindings, gin_files
 from audioset_strong.core import errors
 from audioset_strong.evaluation import following, selection
 from audioset_strong.evaluation.settings import EvaluationSettings
-
-
-@pytest.fixture(autouse=True)
-def _no_bindings():
-    gin.clear_config()
-    yield
-    gin.clear_config()
 
 
 def arguments(*bindings, **given):

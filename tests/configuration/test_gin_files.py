@@ -7,12 +7,6 @@ from audioset_strong.configuration import gin_files, training_bindings  # noqa: 
 from audioset_strong.core import errors
 
 
-@pytest.fixture(autouse=True)
-def _fresh_gin():
-    yield
-    gin.clear_config()
-
-
 @pytest.mark.parametrize(
     ("files", "params", "message"),
     [

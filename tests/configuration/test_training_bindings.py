@@ -26,12 +26,6 @@ _REQUIRED = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _fresh_gin():
-    yield
-    gin.clear_config()
-
-
 def parsed_run(bindings):
     gin_files.parse([], bindings)
     return training_bindings.training_run("data")

@@ -2,7 +2,6 @@
 
 import ast
 
-import gin
 import pytest
 
 from audioset_strong.configuration import evaluation_bindings, gin_files, training_bindings
@@ -30,12 +29,6 @@ _TRUTH, _WHOLE, _NUMBER, _STRING = (
     "a number",
     "a string in quotes",
 )
-
-
-@pytest.fixture(autouse=True)
-def _fresh_gin():
-    yield
-    gin.clear_config()
 
 
 def run_with(*bindings):

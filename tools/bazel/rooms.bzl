@@ -75,7 +75,7 @@ BENCHMARKS = (
 # tests/*.py without the tests, and every conftest.py.
 TEST_HELPERS = (
     ["api", "audio", "conversion", "core", "evaluation", "inference", "inputs", "labels", "models", "records", "tools", "training"],
-    ["av", "keras", "numpy", "pandas", "pytest", "soundfile", "tensorboard", "tensorflow"],
+    ["av", "gin-config", "keras", "numpy", "pandas", "pytest", "soundfile", "tensorboard", "tensorflow"],
 )
 
 # The folders of tests, each for all of its test_*.py. A tool or a room that a test names in a
