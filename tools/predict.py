@@ -15,7 +15,8 @@ after the recording, below --output_dir:
   text      what is printed                           (NAME.txt)
   png       spectrogram and timelines                 (NAME.png)
 
-A recording that cannot be read does not stop the others; it is listed at the end.
+A recording that cannot be read does not stop the others; it is listed at the end. A name that
+begins with a dash is written with ./ before it, or after --.
 """
 
 from absl import flags

@@ -265,6 +265,9 @@ def _parse_flags(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as error:
+        for argument in argv[1:]:
+            if argument.startswith("-") and os.path.lexists(argument):
+                fail(f"{argument!r} is taken for a flag; write './{argument}', or -- before it")
         new = _NEW_FLAGS.get(error.flagname)
         if new is None or new not in flags.FLAGS:
             fail(f"{error} (--help)")

@@ -90,12 +90,22 @@ def predict(
     broken = []
     lengths = [streams.known_seconds(path) for path in bases]
     total = None if None in lengths else round(sum(filter(None, lengths)))
+    scored_s = 0.0
+
+    def advance(seconds: float) -> None:
+        nonlocal scored_s
+        # The total is rounded once, and so is what is done, however many recordings there are.
+        bar.update(round(scored_s + seconds) - round(scored_s))
+        scored_s += seconds
+
     with progress.Bar("predicting", total or None, unit="s") as bar:
         for path, base in bases.items():
             bar.note(files.printable(os.path.basename(path)))
             try:
                 with files.writing(directory), _writers(model, request, base, names) as opened:
-                    result = _predict_one(model, path, request=request, opened=opened, bar=bar)
+                    result = _predict_one(
+                        model, path, request=request, opened=opened, on_seconds=advance
+                    )
                     for writer in opened:
                         writer.finish(result)
             except decoding.AudioError as error:
@@ -169,7 +179,7 @@ def _predict_one(
     *,
     request: PredictionRequest,
     opened: Sequence[writers.Writer],
-    bar: progress.Bar,
+    on_seconds: Callable[[float], None],
 ) -> writers.Result:
     hop_s = request.hop_s
     detector = event_detection.Detector(
@@ -192,7 +202,7 @@ def _predict_one(
         detector.add(chunk.scores)
         for writer in opened:
             writer.add(times, chunk)
-        bar.update(int(chunk.seconds) - int(seconds))
+        on_seconds(chunk.seconds - seconds)
         seconds = chunk.seconds
     clip_scores = total / counted if request.top_by == MEAN else highest
     order = np.argsort(-clip_scores, kind="stable")[: request.top_k]

@@ -99,6 +99,16 @@ def test_mistakes_in_the_flags_are_one_line_and_exit_code_2(tmp_path, arguments,
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_whose_name_begins_with_a_dash_is_told_how_to_write(tmp_path):
+    (tmp_path / "-abc.wav").touch()
+    predict = ("-m", "audioset_strong.tools.predict", "--model=none")
+    done = _python(tmp_path, *predict, "-abc.wav")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: '-abc.wav' is taken for a flag; write './-abc.wav', or -- before it\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("tool", "old", "new"),
     [("plot_clip", "--data_dir", "--dataset"), ("convert", "--clips", "--clip_list")],

@@ -8,7 +8,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from audioset_strong.core import errors
+from audioset_strong.core import errors, progress
 from audioset_strong.inference import event_detection, recordings, writers
 from audioset_strong.labels import vocabularies
 from tests import audio_files, processes
@@ -245,3 +245,12 @@ def test_the_binaries_print_what_is_in_recordings_and_list_the_broken_ones(workd
             (line,) = failing.stderr.strip().split("\n")
             assert line.startswith("error: ")
             assert message in line
+
+
+def test_the_bar_ends_at_the_length_of_all_recordings(model, tmp_path, monkeypatch):
+    status = tmp_path / "status.json"
+    monkeypatch.setenv(progress.STATUS_FILE_VARIABLE, str(status))
+    paths = [_recording(tmp_path / f"{number}.wav", seconds=1.9) for number in range(4)]
+    recordings.predict(model, paths, request=_request(model))
+    told = json.loads(status.read_text())
+    assert (told["done"], told["total"]) == (8, 8)  # 7.6 s
