@@ -6,7 +6,9 @@ from audioset_strong.core import lazy
 
 if TYPE_CHECKING:
     from audioset_strong.labels import (
-        audacity,
+        annotation_files,
+        annotation_json,
+        annotations,
         framed_labels,
         framing,
         metadata,
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "audacity",
+    "annotation_files",
+    "annotation_json",
+    "annotations",
     "framed_labels",
     "framing",
     "metadata",

@@ -1,5 +1,6 @@
 """Own recordings and label tracks become a dataset, by way of metadata files."""
 
+import json
 import os
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 
 from audioset_strong.conversion import converter, importing
 from audioset_strong.core import errors
+from audioset_strong.labels import annotation_files
 from audioset_strong.records import dataset_info, shard_reading
-from tests import audio_files
+from tests import audio_files, label_studio
 from tests.datasets import conversion_request
 
 
@@ -115,11 +117,11 @@ def test_labels_named_as_in_a_class_list_get_its_mids(tmp_path):
         ),
         (
             {"yard.wav": (1.0, "0\t2\ta\n")},
-            "yard: label 'a' lasts from 0 to 2 s, but the recording ends at 1 s",
+            "yard.txt, line 1: label 'a' lasts from 0 to 2 s, but the recording yard ends at 1 s",
         ),
         (
             {"yard.wav": (1.0, "0\t1\ta\n1.02\t1.06\tb\n")},
-            "yard: label 'b' lasts from 1.02 to 1.06 s, but the recording ends at 1 s",
+            "yard.txt, line 2: label 'b' lasts from 1.02 to 1.06 s, but the recording yard ends",
         ),
         (
             {"yard.wav": (1.0, "0\t1\ta\n0.5\t0.5\tb\n")},
@@ -183,13 +185,13 @@ def test_the_label_tracks_that_predict_wrote_are_taken_back(tmp_path):
     (tmp_path / "labels" / "yard.mp3.txt").write_text("0\t1\tbark\n")
     assert _import(tmp_path).recordings == 2
     (tmp_path / "labels" / "hall.txt").write_text("0\t1\tbark\n")
-    with pytest.raises(errors.InputError, match=r"hall.wav has another label track, .*hall.txt"):
+    with pytest.raises(errors.InputError, match=r"hall.wav has other labels, .*hall.txt; keep"):
         _import(tmp_path)
 
 
 def test_point_labels_are_sounds_of_a_given_length(tmp_path):
     _write(tmp_path, {"yard.wav": (12.0, "1\t1\tclick\n9.95\t9.95\tclick\n11.99\t11.99\tclick\n")})
-    _import(tmp_path, point_seconds=0.1)
+    _import(tmp_path, options=annotation_files.ReadOptions(point_seconds=0.1))
     rows = (tmp_path / "out" / "strong.tsv").read_text().splitlines()[1:]
     assert rows == [
         "yard_0\t1.0\t1.1\t/own/click",
@@ -197,8 +199,9 @@ def test_point_labels_are_sounds_of_a_given_length(tmp_path):
         "yard_10000\t0.0\t0.05\t/own/click",
         "yard_10000\t1.99\t2.0\t/own/click",
     ]
-    with pytest.raises(errors.InputError, match=r"point_seconds 0.0: must lie in"):
-        _import(tmp_path, point_seconds=0.0)
+    for seconds in (0.0, float("nan"), 11.0):
+        with pytest.raises(errors.InputError, match=rf"point_seconds {seconds}: must lie in"):
+            annotation_files.ReadOptions(point_seconds=seconds)
 
 
 def test_a_name_that_is_not_utf_8_is_refused_before_any_work(tmp_path):
@@ -214,3 +217,64 @@ def test_a_length_that_the_header_guesses_is_not_believed(tmp_path):
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "yard.txt").write_text("0\t16\tsound\n")
     assert _import(tmp_path).clips == 2
+
+
+def test_one_file_labels_many_recordings(tmp_path):
+    """A DCASE table says nothing of absence; a list of classes that were looked for does."""
+    _write(tmp_path, {"yard.wav": (12.0, None), "sub/hall.flac": (9.0, None), "x.wav": (1.0, None)})
+    rows = ("yard.wav\t9\t11\tbark\n", "hall.wav\t0\t1\tbell\n", "gone.wav\t0\t1\tbell\n")
+    (tmp_path / "labels").mkdir()
+    table = tmp_path / "labels" / "all.tsv"
+    table.write_text("filename\tonset\toffset\tevent_label\n" + "".join(rows))
+    imported = _import(tmp_path)
+    assert (imported.recordings, imported.all_recordings, imported.missing) == (2, 3, ("gone.wav",))
+    assert (imported.clips, imported.segments, imported.negatives) == (3, 3, 0)
+    (tmp_path / "looked_for.txt").write_text("# of the day\nbark\nhorn\n")
+    imported = importing.import_labels(
+        str(tmp_path / "audio"),
+        str(table),
+        output_dir=str(tmp_path / "out"),
+        looked_for=str(tmp_path / "looked_for.txt"),
+    )
+    assert imported.classes.names == ("bark", "bell", "horn")
+    _, clips = _convert(tmp_path)
+    assert {name: (clip.segments, clip.negatives) for name, clip in clips.items()} == {
+        "yard_0": (((9000, 10_000, 0),), (2,)),
+        "yard_10000": (((0, 1000, 0),), (2,)),
+        "hall_0": (((0, 1000, 1),), (0, 2)),
+    }
+
+
+def test_no_annotation_is_left_out_in_silence(tmp_path, caplog):
+    _write(tmp_path, {"yard.wav": (3.0, None)})
+    (tmp_path / "labels").mkdir()
+    table = tmp_path / "labels" / "all.tsv"
+    header = "filename\tonset\toffset\tevent_label\n"
+    table.write_text(f"{header}lawn.wav\t0\t1\tbark\n")
+    with pytest.raises(errors.InputError, match=r"no annotation of a recording in .*of lawn.wav"):
+        _import(tmp_path)
+    table.write_text(f"{header}yard.wav\t0\t1\tbark\n")
+    (tmp_path / "labels" / "b.tsv").write_text(f"{header}yard.wav\t0\t1\tbark\n")
+    with pytest.raises(errors.InputError, match=r"b.tsv, line 2: .*yard.wav has other labels, .*2"):
+        _import(tmp_path)
+    (tmp_path / "labels" / "b.tsv").unlink()
+    (tmp_path / "labels" / "notes.json").write_text("{}")
+    with pytest.raises(errors.InputError, match=r"notes.json: neither JAMS nor an export"):
+        _import(tmp_path)
+    tasks = [
+        label_studio.task(1, {"audio": "yard.wav"}, label_studio.annotation(skipped=True)),
+    ]
+    (tmp_path / "labels" / "notes.json").write_text(json.dumps(tasks))
+    with caplog.at_level("WARNING"):
+        assert _import(tmp_path).segments == 1
+    assert "1 skipped annotations left out" in caplog.text
+
+
+def test_a_class_list_tells_what_was_looked_for(tmp_path):
+    path = tmp_path / "classes.csv"
+    path.write_text("mid,display_name\n/m/0bt9lr,Dog\n/m/09x0r,Speech\n")
+    assert importing.read_class_names(str(path)) == {"Dog", "Speech"}
+    path.write_text("/m/0bt9lr\tDog\n/m/09x0r\tSpeech\n")
+    assert importing.read_class_names(str(path)) == {"Dog", "Speech"}
+    path.write_text("Dog\n\n#no\n Door  bell \n")
+    assert importing.read_class_names(str(path)) == {"Dog", "Door bell"}
