@@ -20,6 +20,7 @@ import soxr
 from absl import logging
 
 from audioset_strong.audio import ffmpeg, pcm, readers
+from audioset_strong.audio.archives import members
 from audioset_strong.audio.ffmpeg import (
     SILENT,
     TOO_SHORT,
@@ -31,13 +32,15 @@ from audioset_strong.audio.ffmpeg import (
 from audioset_strong.core import choices, files, io_extra, workers
 
 DECODERS = LIBSNDFILE, TENSORFLOW_IO = choices.DECODERS
-# What a file contains: the clip alone, the whole video, or either, decided by its length.
-CLIP, VIDEO, EITHER = "clip", "video", "either"
+# What a file contains: the clip alone, the whole video, or either, decided by its length. What is
+# known of a WHOLE file is known of all of it, so a longer one than the clip must not be cut.
+CLIP, VIDEO, EITHER, WHOLE = "clip", "video", "either", "whole"
 MIN_RATE, MAX_RATE = ffmpeg.MIN_RATE, ffmpeg.MAX_RATE
 
 _LONGER_S = 1.0  # a file of EITHER that is longer than the clip by more than this is the video
 _MAX_SECONDS = 24 * 3600  # that are decoded into one array
 MAX_ABSOLUTE = 64.0  # float files may exceed 1 a little; damaged ones exceed any bound
+_DOUBT = "taken for the clip, since it is no longer; but it states no length that bears this out"
 _SHORTFALL_S = 0.1  # encoders may drop this much; the manifest mentions more
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
@@ -54,13 +57,14 @@ def load(
     """Decodes a file, or a part of it, mixes it down to mono and resamples it.
 
     Args:
-      path: an audio or video file, local or of a file system that `tf.io.gfile` knows.
+      path: an audio or video file, local or of a file system that `tf.io.gfile` knows, or a
+        `members.MemberPath`.
       sample_rate: of the result, in Hz.
       start_s: where to begin, in seconds; ignored where the file contains the clip alone.
       duration_s: how much to decode, in seconds; all by default. The result is shorter where the
         file ends earlier.
       contents: CLIP, VIDEO, or EITHER, which means the video if the file is over a second longer
-        than `duration_s`.
+        than `duration_s`; or WHOLE, the clip, of which such a file is refused.
       decoder: one of DECODERS. TENSORFLOW_IO gives the same samples to 1e-5; files that it cannot
         decode safely are decoded as with LIBSNDFILE, see `readers`.
 
@@ -70,7 +74,8 @@ def load(
 
     Raises:
       AudioError: the file cannot be decoded, holds implausible samples, or has no audio at that
-        time; or it is cut off, so that its length does not tell which of EITHER it is.
+        time; or it is cut off, so that its length does not tell which of EITHER it is; or it is
+        too long to be WHOLE.
       errors.InputError: the decoder, or the path's file system, needs tensorflow-io, and there is
         none.
     """
@@ -90,10 +95,13 @@ def _load(
 ) -> tuple[np.ndarray, str]:
     """(what `load` returns, what was wrong with the file, in words)."""
     check_decoder(decoder)
-    if not files.is_remote(path) and not os.path.exists(path):
+    is_loose = not (files.is_remote(path) or isinstance(path, members.MemberPath))
+    if is_loose and not os.path.exists(path):
         raise AudioError(UNDECODABLE, "No such file or directory")
     audio = readers.AudioFile(path)
     begin_s = _begin_s(audio, start_s, duration_s, contents)
+    # The beginning of a video that was cut off looks like this, too.
+    doubt = _DOUBT if contents == EITHER and begin_s < start_s and not audio.has_length else ""
     end_s = math.inf if duration_s is None else begin_s + duration_s
     blocks = None
     if decoder == TENSORFLOW_IO:
@@ -112,7 +120,7 @@ def _load(
         )
     if not pieces:
         raise AudioError(TOO_SHORT, "no audio in the file")
-    return np.concatenate(pieces), audio.damage
+    return np.concatenate(pieces), audio.damage or doubt
 
 
 def _in_brackets(words: str) -> str:
@@ -272,7 +280,7 @@ def _tensorflow_io_blocks(
         raise ValueError(f"{kind} is not decoded by tensorflow-io here")
     if audio.exact_s is None:
         raise ValueError("the length in the header is not certain")
-    samples = decoders[kind](tf.io.read_file(audio.path))
+    samples = decoders[kind](tf.constant(audio.content()))
     if samples.shape != shape:
         raise ValueError(f"{samples.shape[0]} samples where the header says {shape[0]}")
     begin = round(begin_s * rate)
@@ -289,7 +297,12 @@ def _begin_s(
     audio: readers.AudioFile, start_s: float, duration_s: float | None, contents: str
 ) -> float:
     """Where a clip begins in a file, in seconds; raises AudioError if that cannot be told."""
-    if contents == CLIP or start_s == 0:
+    if contents == WHOLE and duration_s and audio.lasts_beyond(duration_s + _LONGER_S):
+        raise AudioError(
+            UNDECODABLE,
+            f"longer than {duration_s:g} s, and nothing says which part its labels are of",
+        )
+    if contents in (CLIP, WHOLE) or start_s == 0:
         return 0.0
     if contents == VIDEO or (duration_s and audio.lasts_beyond(duration_s + _LONGER_S)):
         return start_s

@@ -71,6 +71,7 @@ class Decoding:
       damage: what was wrong with what was decoded, in words; "" if nothing was.
       complaints: of FFmpeg.
       end_s: where the sound that was decoded ends, in seconds.
+      has_length: whether the header states a length; known at the end of the file.
     """
 
     source: str | bytes
@@ -78,6 +79,7 @@ class Decoding:
     damage: str = ""
     complaints: list[str] = dataclasses.field(default_factory=list)
     end_s: float = 0.0
+    has_length: bool = False
 
     def blocks(self, begin_s: float, end_s: float) -> Iterator[Block]:
         """The samples of a part of the recording, without a gap.
@@ -182,6 +184,7 @@ class Decoding:
             self._note(f"damaged ({self.complaints[-1]})", clock)
             return
         claim_s = _claimed_s(container, stream)
+        self.has_length = claim_s > 0
         if claim_s - self.end_s > _CLAIM_S:
             self._note(f"cut off, the header claims {claim_s:.3f} s", clock)
 

@@ -1,71 +1,85 @@
 """Finds the audio file of each clip in the layouts that downloads of AudioSet commonly have."""
 
 import glob
-import itertools
 import os
 import re
 import string
-import unicodedata
 from collections.abc import Iterator, Sequence
 
 from absl import logging
 
+from audioset_strong.audio import naming
+from audioset_strong.audio.archives import catalogues, members
+from audioset_strong.audio.naming import EXTENSIONS, one_form
 from audioset_strong.core import errors, files
 
-_SOUND = (".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav")
-_VIDEO = (".mka", ".mkv", ".mov", ".mp4", ".webm")
-EXTENSIONS = frozenset((*_SOUND, *_VIDEO))
+_ROW_BITS = 40  # of the number of a member in its archive
 _START_AND_END = re.compile(r"_\d+(?:\.\d+)?_(\d+(?:\.\d+)?)$")
 
 
 class AudioIndex:
-    """The files of audio directories, listed once and looked up by clip.
+    """The files of folders and archives, listed once and looked up by clip.
 
     Recognised names, in any subfolder, are YTID_START, YTID_START_END and YTID, each also with a
     "Y" before the video id. START is in ms, or in seconds as 30, 30.0 or 30.000; END is ignored.
-    Hidden files and folders are passed over; `one_form` says which names are alike.
+    Hidden files and folders are passed over; `naming.one_form` says which names are alike. The
+    path of a member of an archive is ARCHIVE/NAME.
     """
 
-    def __init__(self, directories: Sequence[str], pattern: str | None = None):
-        """Lists the directories.
+    def __init__(
+        self,
+        places: Sequence[str],
+        pattern: str | None = None,
+        *,
+        labels: bool = False,
+        kept_in: str | None = None,
+    ):
+        """Lists folders and archives.
 
         Args:
-          directories: directories, glob patterns of directories or files, or paths of any file
-            system that `tf.io.gfile` knows (gs://, s3://, ...). Of files with the same name the
-            first one counts, in the order of the directories, then of the paths.
+          places: folders, archives (see `catalogues`), glob patterns of folders, archives or files,
+            of any file system that `tf.io.gfile` knows (gs://, s3://, ...). Archives in a folder
+            are listed, too. Of files with the same name the first one counts, in the order of the
+            places, then of the paths.
           pattern: how the files are named, if not in a recognised way: a format string of ytid,
             start_ms, end_ms (integers), start_s and end_s (floats), such as
-            "{ytid:.2}/{ytid}_{start_s:.0f}.wav". With a slash it is the path below the directory,
-            otherwise the name in any subfolder; without an extension it matches all of them.
+            "{ytid:.2}/{ytid}_{start_s:.0f}.wav". With a slash it is the path below the folder or
+            in the archive, otherwise the name in any subfolder; without an extension it matches
+            all of them.
+          labels: whether the labels in archives are wanted, see `labelled`.
+          kept_in: directory in which the lists of large archives are kept, or None.
 
         Raises:
-          errors.InputError: a directory that is missing or unreadable, no audio file in any of
-            them, or a pattern of another form.
+          errors.InputError: a place that is missing or unreadable, no audio in any of them, an
+            archive that cannot be read, or a pattern of another form.
         """
-        self._pattern = None
-        extensions = EXTENSIONS
+        self._pattern, only = None, ""
         if pattern is not None:
-            self._pattern, extension = _split_pattern(pattern)
-            extensions = frozenset([extension]) if extension else EXTENSIONS
+            self._pattern, only = _split_pattern(pattern)
         by_path = pattern is not None and "/" in pattern
-        self._paths: dict[str, str] = {}  # by the name without extension, or the path below root
-        self._by_start: dict[str, str] = {}  # by the name without end and extension
-        shadowed = []
-        for root, path in itertools.chain.from_iterable(map(listed_files, directories)):
-            stem, extension = os.path.splitext(path)
-            if extension.lower() not in extensions:
+        # By the name without extension, or the path below the folder: a path; or the number of an
+        # archive and that of a member, which take less memory, in one.
+        self._paths: dict[str, str | int] = {}
+        self._by_start: dict[str, str | int] = {}  # by the name without end and extension
+        self._archives: list[tuple[str, members.Catalogue]] = []
+        shadowed: list[tuple[str, str]] = []
+        for name, found in self._listed(places, labels=labels, kept_in=kept_in):
+            stem, extension = naming.split_extension(name)
+            if only and extension != only:
                 continue
-            key = one_form(stem[len(root) :].strip("/") if by_path else os.path.basename(stem))
+            key = one_form(stem if by_path else os.path.basename(stem))
             if key in self._paths:
-                shadowed.append((path, self._paths[key]))
+                pair = self._path(found), self._path(self._paths[key])
+                if _absolute(pair[0]) != _absolute(pair[1]):  # in places that overlap they are one
+                    shadowed.append(pair)
                 continue
-            self._paths[key] = path
+            self._paths[key] = found
             if match := _START_AND_END.search(key):
-                self._by_start.setdefault(key[: match.start(1)], path)
+                self._by_start.setdefault(key[: match.start(1)], found)
         if not self._paths:
+            looked_for = [only] if only else [*sorted(EXTENSIONS), *catalogues.SUFFIXES]
             raise errors.InputError(
-                f"no audio file in {', '.join(directories)} "
-                f"(looked for {', '.join(sorted(extensions))})"
+                f"no audio file in {', '.join(places)} (looked for {', '.join(looked_for)})"
             )
         if shadowed:
             logging.warning(
@@ -77,6 +91,60 @@ class AudioIndex:
 
     def __len__(self) -> int:
         return len(self._paths)
+
+    def _listed(
+        self, places: Sequence[str], *, labels: bool, kept_in: str | None
+    ) -> Iterator[tuple[str, str | int]]:
+        """(name below its folder or in its archive, what `_paths` holds) of each audio file."""
+        listed: set[str] = set()  # archives
+        for place in places:
+            for root, path in listed_files(place):
+                if not catalogues.is_archive(path):
+                    if naming.split_extension(path)[1]:
+                        yield path[len(root) :].strip("/"), path
+                    continue
+                if _absolute(path) in listed:
+                    continue
+                listed.add(_absolute(path))
+                meant = catalogues.is_archive(place)  # not only lying in a folder
+                if not meant and path.lower().endswith(catalogues.COMPRESSED_TARS):
+                    logging.warning("%s: passed over, since it is compressed as a whole", path)
+                    continue
+                catalogue = catalogues.catalogue(path, labels=labels, kept_in=kept_in)
+                if catalogue is None:
+                    if meant:
+                        raise errors.InputError(f"{path}: there is no audio in it")
+                    logging.warning("%s: passed over, there is no audio in it", path)
+                    continue
+                number = len(self._archives) << _ROW_BITS
+                self._archives.append((path, catalogue))
+                for row, name in enumerate(catalogue.names):
+                    yield name, number | row
+
+    def _path(self, found: str | int) -> str:
+        """The path of a file or member."""
+        if isinstance(found, str):
+            return found
+        archive, catalogue, row = self._member(found)
+        path = os.path.join(archive, catalogue.names[row].lstrip("/"))
+        return members.MemberPath(path, archive, catalogue.places, row)
+
+    def _member(self, number: int) -> tuple[str, members.Catalogue, int]:
+        """(the archive, what is in it, which of that a member is)."""
+        archive, catalogue = self._archives[number >> _ROW_BITS]
+        return archive, catalogue, number & ((1 << _ROW_BITS) - 1)
+
+    def labelled(self) -> Iterator[tuple[str, members.Labels, members.Catalogue]]:
+        """(name without extension, labels, catalogue) of each member, archive by archive.
+
+        Members that are ignored, since an earlier file has the same name, have no part in it.
+        """
+        for found in self._paths.values():
+            if isinstance(found, int):
+                _, catalogue, row = self._member(found)
+                name = naming.split_extension(catalogue.names[row])[0]
+                labels = catalogue.labels[row] if catalogue.labels else None
+                yield os.path.basename(name), labels, catalogue
 
     def find(self, ytid: str, start_ms: int, end_ms: int) -> tuple[str, bool] | None:
         """The file of a clip.
@@ -91,30 +159,27 @@ class AudioIndex:
           contain the clip or the whole video. None where there is no file.
         """
         ytid = one_form(ytid)
+        found = self._found(ytid, start_ms, end_ms)
+        return (self._path(found[0]), found[1]) if found else None
+
+    def _found(self, ytid: str, start_ms: int, end_ms: int) -> tuple[str | int, bool] | None:
         if self._pattern is not None:
-            path = self._paths.get(one_form(_fill(self._pattern, ytid, start_ms, end_ms)))
-            return (path, "{start_" in self._pattern) if path else None
+            found = self._paths.get(one_form(_fill(self._pattern, ytid, start_ms, end_ms)))
+            return None if found is None else (found, "{start_" in self._pattern)
         for prefix in ("", "Y"):
             for start in _spellings(start_ms):
                 stem = f"{prefix}{ytid}_{start}"
-                path = self._paths.get(stem) or self._by_start.get(f"{stem}_")
-                if path:
-                    return path, True
-        path = self._paths.get(ytid) or self._paths.get(f"Y{ytid}")
-        return (path, False) if path else None
+                found = self._paths.get(stem)
+                if found is None:
+                    found = self._by_start.get(f"{stem}_")
+                if found is not None:
+                    return found, True
+        found = self._paths.get(ytid, self._paths.get(f"Y{ytid}"))
+        return None if found is None else (found, False)
 
 
-def one_form(name: str) -> str:
-    """A file name as the ids of clips write it.
-
-    Accents are in Unicode's form NFC: file systems keep names as they were typed, or in form NFD.
-    Blanks, which clip ids cannot hold, are underscores.
-
-    >>> one_form("my dog")
-    'my_dog'
-    """
-    name = name.replace(" ", "_")
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
+def _absolute(path: str) -> str:
+    return path if files.is_remote(path) else os.path.abspath(path)
 
 
 def _spellings(ms: int) -> tuple[str, ...]:
@@ -138,9 +203,7 @@ def _fill(pattern: str, ytid: str, start_ms: int, end_ms: int) -> str:
 
 def _split_pattern(pattern: str) -> tuple[str, str]:
     """(pattern without extension, extension or ""); raises `InputError` for invalid fields."""
-    stem, extension = os.path.splitext(pattern)
-    if extension.lower() not in EXTENSIONS:
-        stem, extension = pattern, ""
+    stem, extension = naming.split_extension(pattern)
     try:
         fields = [field for _, field, _, _ in string.Formatter().parse(stem)]
         _fill(stem, "ytid", 0, 0)
@@ -151,11 +214,11 @@ def _split_pattern(pattern: str) -> tuple[str, str]:
         ) from error
     if "ytid" not in fields:
         raise errors.InputError(f"audio_pattern {pattern!r}: must contain {{ytid}}")
-    return stem.lstrip("/"), extension.lower()
+    return stem.lstrip("/"), extension
 
 
 def listed_files(directory: str) -> Iterator[tuple[str, str]]:
-    """Lists the files below a directory, or below all matches of a glob pattern.
+    """Lists a file, the files below a directory, or those below all matches of a glob pattern.
 
     Names that begin with a dot are passed over: macOS keeps a file ._NAME beside each NAME on disks
     of other systems.
@@ -186,10 +249,12 @@ def listed_files(directory: str) -> Iterator[tuple[str, str]]:
         where = getattr(error, "filename", None) or directory
         raise errors.InputError(f"{where}: cannot be listed ({files.reason(error)})") from error
     if not roots:
-        raise errors.InputError(f"{directory}: no such directory (--audio_dir)")
+        raise errors.InputError(f"{directory}: no such directory or file")
 
 
 def _glob(pattern: str) -> list[str]:
+    if os.path.isfile(pattern):
+        return [pattern]
     return glob.glob(pattern, recursive=True) if glob.has_magic(pattern) else []
 
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 import soundfile
 
 from audioset_strong.audio import ffmpeg, pcm, structure
+from audioset_strong.audio.archives import members
 from audioset_strong.audio.ffmpeg import AudioError, Block
 from audioset_strong.core import errors, files
 
@@ -30,23 +31,27 @@ class AudioFile:
       exact_s: its length in seconds, if that is known without decoding; otherwise None.
       damage: what was wrong with what was decoded, in words; "" if nothing was.
       end_s: where the sound that was decoded last ends, in seconds.
+      has_length: whether the file states how long it is; known when it was decoded to its end.
     """
 
     def __init__(self, path: str):
         """Looks at a file, without decoding it.
 
         Args:
-          path: an audio or video file, local or of a file system that `tf.io.gfile` knows.
+          path: an audio or video file, local or of a file system that `tf.io.gfile` knows, or a
+            `members.MemberPath`. Of a file that is not local, or a member, all bytes are read.
 
         Raises:
-          AudioError: its header claims a rate or channels that no recording has.
+          AudioError: it cannot be read from its archive, or its header claims a rate or channels
+            that no recording has.
           errors.InputError: the path's file system needs tensorflow-io, and there is none.
         """
         self.path = path
         self.exact_s: float | None = None
         self.damage = ""
         self.end_s = 0.0
-        self._remote = files.read_bytes(path) if files.is_remote(path) else None
+        self.has_length = False
+        self._content = _content(path)
         self._found: structure.Findings | None = None
         self._opened: soundfile.SoundFile | None = None  # for the first pass
         self._complaints: list[str] = []
@@ -55,15 +60,20 @@ class AudioFile:
             ffmpeg.check_format(file.samplerate, file.channels)
             if self._structure(file.format).exact:
                 self.exact_s = file.frames / file.samplerate
+                self.has_length = True
         except (AudioError, errors.InputError):
             raise
         except Exception as error:  # damaged bytes make decoders raise anything
             self._complaints.append(f"libsndfile: {ffmpeg.complaint(error)}")
 
+    def content(self) -> bytes:
+        """All bytes of the file."""
+        return files.read_bytes(self.path) if self._content is None else self._content
+
     def soundfile(self) -> soundfile.SoundFile:
         """The file, opened by libsndfile, which raises whatever it likes."""
-        if self._remote is not None:
-            return soundfile.SoundFile(io.BytesIO(self._remote))
+        if self._content is not None:
+            return soundfile.SoundFile(io.BytesIO(self._content))
         return soundfile.SoundFile(os.fsencode(self.path))  # a name need not be UTF-8
 
     def blocks(self, begin_s: float = 0.0, end_s: float = math.inf) -> Iterator[Block]:
@@ -124,7 +134,7 @@ class AudioFile:
         self.damage = self._found.cut_off if self._found and end_s > self.end_s else ""
 
     def _ffmpeg_blocks(self, begin_s: float, end_s: float) -> Iterator[Block]:
-        source = self.path if self._remote is None else self._remote
+        source = self.path if self._content is None else self._content
         decoding = ffmpeg.Decoding(source, self._structure)
         try:
             yield from decoding.blocks(begin_s, end_s)
@@ -133,6 +143,7 @@ class AudioFile:
         except Exception as error:  # damaged bytes make decoders raise anything
             decoding.complaints.append(ffmpeg.complaint(error))
         self.end_s, self.damage = decoding.end_s, decoding.damage
+        self.has_length = decoding.has_length
         complaints = [*self._complaints, *(f"FFmpeg: {words}" for words in decoding.complaints[:1])]
         if not self.end_s and decoding.complaints:
             raise AudioError(ffmpeg.UNDECODABLE, "; ".join(complaints))
@@ -142,8 +153,8 @@ class AudioFile:
     def _structure(self, kind: str) -> structure.Findings:
         """What the structure of the file tells; it is followed once."""
         if self._found is None:
-            if self._remote is not None:
-                self._found = structure.follow(self._remote, kind.lower())
+            if self._content is not None:
+                self._found = structure.follow(self._content, kind.lower())
             elif not os.path.getsize(self.path):  # which cannot be mapped
                 self._found = structure.Findings()
             else:
@@ -153,3 +164,15 @@ class AudioFile:
                 ):
                     self._found = structure.follow(data, kind.lower())
         return self._found
+
+
+def _content(path: str) -> bytes | None:
+    """The bytes of a file that decoders cannot open by its path; None for other files."""
+    if isinstance(path, members.MemberPath):
+        from audioset_strong.audio.archives import catalogues  # takes a while, as pyarrow does
+
+        try:
+            return catalogues.read(path)
+        except members.DamagedMemberError as error:
+            raise AudioError(ffmpeg.UNDECODABLE, str(error)) from error
+    return files.read_bytes(path) if files.is_remote(path) else None

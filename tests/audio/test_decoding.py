@@ -9,6 +9,7 @@ import soundfile
 
 from audioset_strong.audio import decoding, pcm, readers
 from tests.audio_files import PYAV, SOUNDFILE, lag, melody, snr_db, tone, write
+from tests.broken_audio import pcm16, wav
 from tests.optional import needs_tensorflow_io
 
 RATE = 16_000
@@ -86,6 +87,29 @@ def test_a_file_about_as_long_as_the_clip_is_the_clip(tmp_path):
             )
             == 0
         )
+
+
+def test_a_video_without_a_length_that_was_cut_off_is_not_taken_for_the_clip_in_silence(tmp_path):
+    """Cut off at 6.5 s, nothing tells it from a clip of 6 s."""
+    whole = pcm16(melody(20, RATE))
+    path = tmp_path / "x.wav"
+    settings = {"duration_s": 6.0, "min_seconds": 0.1, "sample_rate": RATE}
+    for size, samples, told in (
+        (0, whole[: int(6.5 * RATE)], True),
+        (2 * 6 * RATE, whole[: 6 * RATE], False),  # the clip, and its header says so
+        (0, whole, False),  # the video
+    ):
+        path.write_bytes(wav(samples, size))
+        pcm, status, reason = decoding.decode_clip(
+            str(path), decoding.EITHER, start_s=8.0, **settings
+        )
+        assert (len(pcm), status) == (6 * RATE, "written")
+        assert ("it states no length" in reason) == told
+        assert bool(reason) == told
+    for contents, start_s in ((decoding.EITHER, 0.0), (decoding.CLIP, 8.0)):
+        path.write_bytes(wav(whole[: 6 * RATE], 0))
+        _, _, reason = decoding.decode_clip(str(path), contents, start_s=start_s, **settings)
+        assert reason == ""
 
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
