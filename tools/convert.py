@@ -1,7 +1,7 @@
 """Converts audio files and AudioSet metadata to TFRecord shards.
 
 Example, the strongly labelled training clips with both kinds of labels:
-  convert.py --audio_dir=audio/train --weak_csv=unbalanced_train_segments.csv \\
+  convert.py --audio=audio/train --weak_csv=unbalanced_train_segments.csv \\
     --strong_tsv=audioset_train_strong.tsv --select=strong \\
     --class_labels=class_labels_indices.csv --class_labels=mid_to_display_name.tsv \\
     --output_dir=data --name=train_strong
@@ -16,16 +16,24 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from audioset_strong.core import choices, cli
+from audioset_strong.core import choices, cli, workers
 
 if TYPE_CHECKING:
     from audioset_strong.audio.features import FrontEnd
 
-_AUDIO_DIR = flags.DEFINE_multi_string(
-    "audio_dir",
+_AUDIO = flags.DEFINE_multi_string(
+    "audio",
     [],
-    "Directory with audio files, searched with its subfolders; a glob pattern; or anything that "
+    "Folder with audio files and archives, searched with its subfolders; an archive (.parquet, "
+    ".tar, .zip; .h5, .hdf5 and .hdf with the extra hdf5); a glob pattern; or any of these that "
     "tf.io.gfile reads (gs://; s3://, az:// and hdfs:// with the extra io). May be repeated.",
+)
+flags.DEFINE_alias("audio_dir", "audio")  # its name when there were only folders
+_LABELS_FROM_ARCHIVE = flags.DEFINE_bool(
+    "labels_from_archive",
+    False,
+    "Take the weak labels from the archives, instead of from a --weak_csv: a column labels of "
+    "Parquet, JSON files beside the members of tar and zip, the target of HDF5.",
 )
 _AUDIO_PATTERN = flags.DEFINE_string(
     "audio_pattern",
@@ -50,11 +58,13 @@ _SELECT = flags.DEFINE_enum(
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir",
     None,
-    "Parent of the dataset: local, or anything that tf.io.gfile writes, as --audio_dir.",
+    "Parent of the dataset: local, or anything that tf.io.gfile writes, as --audio.",
     required=True,
 )
 _NAME = flags.DEFINE_string("name", None, "Name of the dataset.", required=True)
-_NUM_SHARDS = flags.DEFINE_integer("num_shards", 16, "Shards to write.")
+_NUM_SHARDS = flags.DEFINE_integer(
+    "num_shards", None, "Shards to write; by default as many as make about 1 GB each."
+)
 _SAMPLE_RATE = flags.DEFINE_integer(
     "sample_rate", None, "Sample rate of the records in Hz; 16000 by default."
 )
@@ -103,6 +113,8 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace another conversion o
 def main(argv: list[str]) -> None:
     """Converts, then prints a summary."""
     del argv
+    if not _RUNNER.value:  # both take seconds, so they import at the same time
+        workers.start_fork_server("audioset_strong.conversion.shard_writing")
     from audioset_strong.conversion import converter, request
     from audioset_strong.labels.metadata_files import MetadataFiles
     from audioset_strong.records import manifest
@@ -110,12 +122,13 @@ def main(argv: list[str]) -> None:
     rate = request.DEFAULT_SAMPLE_RATE if _SAMPLE_RATE.value is None else _SAMPLE_RATE.value
     infos = converter.convert(
         request.ConversionRequest(
-            audio_dirs=tuple(_AUDIO_DIR.value),
+            audio_dirs=tuple(_AUDIO.value),
             metadata=MetadataFiles(**_METADATA()),
             output_dir=_OUTPUT_DIR.value,
             name=_NAME.value,
             select=_SELECT.value,
             audio_pattern=_AUDIO_PATTERN.value,
+            labels_from_archive=_LABELS_FROM_ARCHIVE.value,
             num_shards=_NUM_SHARDS.value,
             sample_rate=rate,
             encoding=_ENCODING.value,
@@ -140,6 +153,8 @@ def main(argv: list[str]) -> None:
         )
         statuses = ", ".join(f"{count} {status}" for status, count in info.statuses.items())
         print(f"  {statuses}: see {_OUTPUT_DIR.value}/{info.name}/{manifest.FILE_NAME}")
+        for source, count in info.archive_labels.items():
+            print(f"  weak labels of {count} clips from archives: {source}")
         if info.files_on_both_sides:
             print(f"  {info.files_on_both_sides} audio files have clips in the other split, too")
 

@@ -1,8 +1,8 @@
 """Conversion: audio and metadata -> TFRecord shards with their info and a manifest of every clip.
 
 The plan says what goes into each shard, so shards can be written in any order, anywhere, and by
-runs that are killed: the next run writes only the shards without a stamp. Manifest, index and info
-are made when all of them exist.
+runs that are killed: the next run writes only the shards without a stamp, out of the pieces that
+are there and those that are missing. Manifest, index and info are made when all shards exist.
 """
 
 import contextlib
@@ -15,15 +15,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from absl import logging
 
-from audioset_strong.conversion import finishing, plans, shard_writing, splitting
+from audioset_strong.conversion import (
+    beam_options,
+    finishing,
+    plans,
+    shard_layout,
+    shard_writing,
+    splitting,
+    work_directory,
+)
 from audioset_strong.conversion.request import ConversionRequest
 from audioset_strong.core import errors, files, locks, progress
 from audioset_strong.labels import ontology, vocabularies
 from audioset_strong.records import clip_index, clip_records, dataset_info, manifest
 
-_PLAN = "plan.json"  # in the work directory: the fingerprint of the conversion that was begun
 # The files of a whole dataset; without the first there is none.
 _WHOLE = (dataset_info.FILE_NAME, manifest.FILE_NAME, clip_index.FILE_NAME)
+_OLDER_NUM_SHARDS = 16  # of a conversion by an older version that was told no number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +63,8 @@ def convert(request: ConversionRequest) -> list[dataset_info.DatasetInfo]:
         directory that holds something else; later, no clip that can be converted, or a full disk.
     """
     request.check()
+    if request.runner:
+        beam_options.check(request.runner, request.beam_options)
     vocabulary = request.metadata.vocabulary()
     ancestors = []
     if request.metadata.ontology:
@@ -65,6 +75,17 @@ def convert(request: ConversionRequest) -> list[dataset_info.DatasetInfo]:
         listed = vocabularies.Vocabulary.from_files(request.metadata.class_labels)
         described = vocabularies.list_counts(plan.out_of_vocabulary, listed.name)
         logging.warning("left out, since they are not in the vocabulary: %s", described)
+
+    def fingerprint_of(request: ConversionRequest) -> str:
+        return plans.fingerprint(request, vocabulary, plan=plan, ancestors=ancestors)
+
+    fingerprint = fingerprint_of(request)
+    older = dataclasses.replace(request, num_shards=_OLDER_NUM_SHARDS)
+    there = _stored_fingerprint(os.path.join(request.output_dir, request.name))
+    if request.num_shards is None and there and not there.endswith(fingerprint):
+        older_fingerprint = fingerprint_of(older)
+        if there.endswith(older_fingerprint):
+            request, fingerprint = older, older_fingerprint
     info = dataset_info.DatasetInfo(
         name=request.name,
         split=dataset_info.ALL,
@@ -75,10 +96,11 @@ def convert(request: ConversionRequest) -> list[dataset_info.DatasetInfo]:
         command=request.command,
         sources={path: _sha256(path) for path in request.metadata.paths()},
         labels_outside=dict(sorted(plan.out_of_vocabulary.items())),
-        fingerprint=plans.fingerprint(request, vocabulary, plan=plan, ancestors=ancestors),
+        fingerprint=fingerprint,
         ancestors=ancestors,
         front_end=request.log_mel_front_end,
         split_by=request.split_by or "",
+        archive_labels=dict(plan.archive_labels),
     )
     parts = _parts(request, plan, info)
     for part in parts:
@@ -141,23 +163,19 @@ def _write_dataset(
     if finished:
         logging.info("%s: already converted", directory)
         with files.writing(directory):  # a run that was killed at the very end left it behind
-            files.remove_tree(_work_directory(directory))
+            work_directory.remove(directory, info.fingerprint)
         return finished
-    num_shards = min(request.num_shards, len(part.clips))
-    path_stem = os.path.join(directory, info.name)
-    shards = {
-        f"{path_stem}-{i:05d}-of-{num_shards:05d}.tfrecord": part.clips[i::num_shards]
-        for i in range(num_shards)
-    }
-    with _claimed(directory, info):
+    shards = shard_layout.layout(directory, info.name, part.clips, plan=plan, request=request)
+    with _claimed(directory, info, overwrite=request.overwrite):
         pending = _pending(directory, shards)
         done = len(part.clips) - sum(map(len, pending.values()))
         with progress.Bar(
             f"converting {info.name}", len(part.clips), unit="clip", initial=done
         ) as bar:
             write = _write_with_beam if request.runner else _write_locally
-            write(request, plan, shards=pending, num_classes=len(info.vocabulary), bar=bar)
+            write(request, plan, info=info, shards=pending, bar=bar)
         with files.writing(directory):
+            _remove_temporaries(directory, info.name)  # of workers that died
             first_reason = finishing.finish(
                 directory, info, shards=list(shards), others=part.other_rows
             )
@@ -168,19 +186,19 @@ def _write_dataset(
             )
         info.save(directory)
         with files.writing(directory):
-            files.remove_tree(_work_directory(directory))
+            work_directory.remove(directory, info.fingerprint)
     return info
 
 
 def _pending(directory: str, shards: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The shards that are not written yet, or have no stamp."""
     existing = set(files.names(directory))
-    stamps = set(files.names(_work_directory(directory)))
+    stamps = set(files.names(work_directory.of(directory)))
     return {
         path: indices
         for path, indices in shards.items()
         if os.path.basename(path) not in existing
-        or os.path.basename(shard_writing.stamp_path(path)) not in stamps
+        or os.path.basename(work_directory.stamp_path(path)) not in stamps
     }
 
 
@@ -188,8 +206,8 @@ def _write_locally(
     request: ConversionRequest,
     plan: plans.Plan,
     *,
+    info: dataset_info.DatasetInfo,
     shards: Mapping[str, np.ndarray],
-    num_classes: int,
     bar: progress.Bar,
 ) -> None:
     """Writes shards with local processes.
@@ -197,30 +215,31 @@ def _write_locally(
     Args:
       request: the settings.
       plan: all clips.
+      info: of the dataset.
       shards: path -> indices of its clips in the plan; all in one directory.
-      num_classes: size of the vocabulary.
       bar: counts the clips.
     """
     if not shards:
         return
+    directory = _directory(request, info)
+    with files.writing(directory):
+        scratch = work_directory.scratch(directory, info.fingerprint)
     chunks = (
         chunk
-        for indices in shards.values()
-        for chunk in shard_writing.chunks(plan.clip(i) for i in indices)
+        for path, indices in shards.items()
+        for chunk in shard_writing.chunks(path, (plan.clip(i) for i in indices))
     )
     num_workers = request.num_workers or len(os.sched_getaffinity(0))
-    with (
-        shard_writing.scratch(os.path.dirname(next(iter(shards)))) as scratch,
-        contextlib.closing(
-            shard_writing.convert_chunks(chunks, request, num_workers=num_workers, scratch=scratch)
-        ) as pieces,
-    ):
+    with contextlib.closing(
+        shard_writing.convert_chunks(chunks, request, num_workers=num_workers, scratch=scratch)
+    ) as pieces:
         counted = _counted(pieces, request.sample_rate, bar=bar)
         for path, indices in shards.items():
             shard_writing.write_shard(
                 path,
                 itertools.islice(counted, shard_writing.num_chunks(len(indices))),
-                num_classes=num_classes,
+                fingerprint=info.fingerprint,
+                num_classes=len(info.vocabulary),
                 sample_rate=request.sample_rate,
             )
 
@@ -229,23 +248,26 @@ def _write_with_beam(
     request: ConversionRequest,
     plan: plans.Plan,
     *,
+    info: dataset_info.DatasetInfo,
     shards: Mapping[str, np.ndarray],
-    num_classes: int,
     bar: progress.Bar,
 ) -> None:
     """Writes shards with an Apache Beam runner; parameters as of `_write_locally`."""
-    from audioset_strong.conversion import beam_runner
+    from audioset_strong.conversion import beam_runner  # imports Apache Beam
 
     beam_shards = (
         beam_runner.BeamShard(
             path=path if files.is_remote(path) else os.path.abspath(path),
             clips=[plan.clip(i) for i in indices],
             request=request,
-            num_classes=num_classes,
+            num_classes=len(info.vocabulary),
+            fingerprint=info.fingerprint,
+            working_directory=os.getcwd(),
         )
         for path, indices in shards.items()
     )
-    beam_runner.run(beam_shards, request.runner or "", options=request.beam_options)
+    if shards:
+        beam_runner.run(beam_shards, request.runner or "", options=request.beam_options)
     bar.update(sum(map(len, shards.values())))
 
 
@@ -271,16 +293,13 @@ def _finished(directory: str, fingerprint: str) -> dataset_info.DatasetInfo | No
     return stored if stored.fingerprint == fingerprint else None
 
 
-def _work_directory(directory: str) -> str:
-    return os.path.join(directory, shard_writing.WORK_DIR)
-
-
-def _begun(directory: str) -> str | None:
-    """The fingerprint of the conversion that was begun in a directory."""
-    try:
-        return files.read_json(os.path.join(_work_directory(directory), _PLAN))["fingerprint"]
-    except FileNotFoundError:
-        return None
+def _stored_fingerprint(directory: str) -> str | None:
+    """The fingerprint of the conversion that was begun or finished in a directory."""
+    with contextlib.suppress(errors.InputError):  # there is no info, or it is damaged
+        return dataset_info.DatasetInfo.load(directory).fingerprint
+    with contextlib.suppress(OSError, errors.InputError):  # told later
+        return work_directory.begun(directory)
+    return None
 
 
 def _check_target(directory: str, info: dataset_info.DatasetInfo, *, overwrite: bool) -> None:
@@ -289,7 +308,7 @@ def _check_target(directory: str, info: dataset_info.DatasetInfo, *, overwrite: 
         existing = files.names(directory)
         if overwrite or not existing or _finished(directory, info.fingerprint):
             return
-        begun = _begun(directory)
+        begun = work_directory.begun(directory)
         if begun == info.fingerprint:
             return
         if begun or dataset_info.FILE_NAME in existing:
@@ -297,35 +316,37 @@ def _check_target(directory: str, info: dataset_info.DatasetInfo, *, overwrite: 
                 f"{directory} holds another conversion (other metadata, audio files or settings, "
                 "or shards are missing); take another --name or --output_dir, or --overwrite it"
             )
-        if existing != [shard_writing.WORK_DIR]:
+        if existing != [work_directory.NAME]:
             raise errors.InputError(
                 f"{directory} holds something else; take another --name or --output_dir"
             )
 
 
 @contextlib.contextmanager
-def _claimed(directory: str, info: dataset_info.DatasetInfo) -> Iterator[None]:
+def _claimed(directory: str, info: dataset_info.DatasetInfo, *, overwrite: bool) -> Iterator[None]:
     """Keeps other processes out of a directory, and clears it of any other conversion.
 
     The lock file is in the work directory, and disappears with it when the conversion is complete.
     """
-    work = _work_directory(directory)
+    work = work_directory.of(directory)
     with files.writing(directory):
         files.make_directory(work)
     with locks.locked(work, busy=f"converting into {directory}"):
+        _check_target(directory, info, overwrite=overwrite)  # another one may have ended just now
         with files.writing(directory):
             _remove_temporaries(directory, info.name)
-            if _begun(directory) != info.fingerprint:
+            if work_directory.begun(directory) != info.fingerprint:
                 _clear(directory, info.name)
-                files.write_json(os.path.join(work, _PLAN), {"fingerprint": info.fingerprint})
+                work_directory.begin(directory, info.fingerprint)
         yield
 
 
 def _remove_temporaries(directory: str, name: str) -> None:
-    """Removes the half-written files of a run that was killed."""
+    """Removes the half-written files of a run or a worker that was killed."""
     ours = (f"{name}-", *_WHOLE)
-    work = _work_directory(directory)
-    paths = [os.path.join(work, file) for file in files.names(work)]
+    work = work_directory.of(directory)
+    folders = [work] if files.is_remote(work) else [folder for folder, *_ in os.walk(work)]
+    paths = [os.path.join(folder, file) for folder in folders for file in files.names(folder)]
     paths += [
         os.path.join(directory, file) for file in files.names(directory) if file.startswith(ours)
     ]
@@ -342,10 +363,13 @@ def _clear(directory: str, name: str) -> None:
         *(file for file in existing if file.startswith(f"{name}-") and file.endswith(".tfrecord")),
     ):
         files.remove(os.path.join(directory, file))
-    work = _work_directory(directory)
+    work = work_directory.of(directory)
     for file in files.names(work):
-        if file != locks.LOCK:
-            files.remove(os.path.join(work, file))
+        path = os.path.join(work, file)
+        if os.path.isdir(path):  # of pieces, which are local
+            files.remove_tree(path)
+        elif file != locks.LOCK:
+            files.remove(path)
 
 
 def _sha256(path: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from audioset_strong.conversion import shard_writing
+from audioset_strong.conversion import shard_writing, work_directory
 from audioset_strong.core import files
 from audioset_strong.records import clip_index, dataset_info, manifest
 
@@ -41,7 +41,7 @@ def finish(
     first_reason = ""
     with manifest.writing(directory) as write_row:
         for path in shards:  # one stamp at a time: all of them need not fit into memory
-            stamp = files.read_json(shard_writing.stamp_path(path))
+            stamp = files.read_json(work_directory.stamp_path(path))
             for row in stamp["rows"]:
                 write_row(row)
             statuses.update(status for _, status, *_ in stamp["rows"])

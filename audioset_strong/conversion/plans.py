@@ -8,8 +8,7 @@ import collections
 import dataclasses
 import hashlib
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,13 @@ import pandas as pd
 from absl import logging
 
 from audioset_strong.audio import decoding, features, finding
-from audioset_strong.conversion import splitting
-from audioset_strong.conversion.request import DEFAULT_SAMPLE_RATE, ConversionRequest
-from audioset_strong.core import choices, errors, files
+from audioset_strong.conversion import archive_labels, clip_audio, splitting
+from audioset_strong.conversion.request import (
+    DEFAULT_SAMPLE_RATE,
+    SHARD_BYTES,
+    ConversionRequest,
+)
+from audioset_strong.core import choices, errors
 from audioset_strong.labels import metadata, metadata_files, vocabularies
 from audioset_strong.records import clip_records
 
@@ -37,7 +40,7 @@ class PlannedClip:
       start_ms, end_ms: times of the clip in its video.
       weak_labels, segments, negatives: as in `clip_records.Clip`.
       file: path of the audio, or None.
-      contents: what that file contains: `decoding.CLIP`, `decoding.VIDEO` or `decoding.EITHER`.
+      contents: what that file contains, such as `decoding.CLIP`.
     """
 
     clip_id: str
@@ -66,6 +69,7 @@ class Plan:
         nothing to convert for them.
       out_of_vocabulary: mid -> number of its labels, which are left out because the vocabulary
         lacks the mid.
+      archive_labels: where in archives weak labels were -> number of clips.
       groups: of clips that a split keeps together; None where those are the videos.
     """
 
@@ -79,6 +83,7 @@ class Plan:
     contents: list[str]
     not_in_metadata: list[str]
     out_of_vocabulary: collections.Counter[str]
+    archive_labels: Mapping[str, int]
     groups: list[str] | None = None
 
     def held_out(self, share: float) -> np.ndarray:
@@ -152,18 +157,21 @@ def make_plan(request: ConversionRequest, vocabulary: vocabularies.Vocabulary) -
       errors.InputError: bad metadata or directories, or nothing to convert.
     """
     tables = request.metadata.read()
-    weak = _NO_ROWS if tables.weak is None else tables.weak
+    index = clip_audio.index(request)
+    weak, archive = _weak_labels(request, index, tables)
     strong = _NO_ROWS if tables.strong is None else tables.strong
     negatives, rated = _explicit_negatives(tables)
     _check_ends(request, weak)
-    clip_ids, not_in_metadata = _select(request, set(weak["clip_id"]), set(strong["clip_id"]))
+    clip_ids, not_in_metadata = _select(
+        request, set(weak["clip_id"].tolist()), set(strong["clip_id"].tolist())
+    )
     indexer = _Indexer(clip_ids, vocabulary.mids)
     videos = [metadata.split_clip_id(clip_id) for clip_id in clip_ids]
     start_ms = np.array([start for _, start in videos], np.int64)
     end_ms = _end_times(start_ms, indexer.clips, weak)
-    paths, contents = _find_audio(request, videos, end_ms.tolist())
+    paths, contents = clip_audio.find(request, index, videos, end_ms.tolist())
     weak_labels = weak[["clip_id", "labels"]].explode("labels").rename(columns={"labels": "mid"})
-    not_converted = rated[~rated.isin(indexer.clips)].nunique()
+    not_converted = np.count_nonzero(indexer.clips.get_indexer(rated.unique()) < 0)
     if not_converted:
         logging.info(
             "explicit negatives of %d clips are ignored: these clips are not converted",
@@ -177,9 +185,10 @@ def make_plan(request: ConversionRequest, vocabulary: vocabularies.Vocabulary) -
         segments=indexer.rows(strong, strong["clip_id"], columns=("start_ms", "end_ms")),
         negatives=indexer.rows(negatives, rated),
         files=paths,
-        contents=contents,
+        contents=_contents(clip_ids, contents, archive),
         not_in_metadata=not_in_metadata,
         out_of_vocabulary=indexer.out_of_vocabulary,
+        archive_labels=archive.sources if archive else {},
         groups=splitting.groups(request.split_by, clip_ids, paths) if request.split_by else None,
     )
 
@@ -207,13 +216,19 @@ def fingerprint(
         clip_records.SCHEMA_VERSION,
         request.encoding,
         request.decoder,
-        request.num_shards,
+        request.num_shards or SHARD_BYTES,
         request.min_seconds,
         request.validation_share,
         *_settings_beside_the_defaults(request),
     )
     lists = (vocabulary.mids, vocabulary.names, plan.clip_ids, plan.files, plan.contents)
-    for part in (settings, *lists, plan.not_in_metadata, ancestors, _sizes_and_times(plan.files)):
+    for part in (
+        settings,
+        *lists,
+        plan.not_in_metadata,
+        ancestors,
+        clip_audio.sizes_and_times(plan.files),
+    ):
         digest.update(json.dumps(part).encode())
     if plan.groups is not None:
         digest.update(json.dumps(plan.groups).encode())
@@ -266,7 +281,37 @@ class _Indexer:
         self.out_of_vocabulary.update(outside.value_counts().to_dict())
         kept = (owner >= 0) & (label >= 0)
         values = [table[column].to_numpy(np.int64)[kept] for column in columns]
-        return _Ragged(owner[kept], [*values, label[kept]], self.clips.isin(known))
+        return _Ragged(owner[kept], [*values, label[kept]], self._among(known))
+
+    def _among(self, clip_ids: pd.Series) -> np.ndarray:
+        """Which of the clips a column lists; bool `[clips]`. `isin` takes several times as long."""
+        listed = np.zeros(len(self.clips), bool)
+        owner = self.clips.get_indexer(clip_ids)
+        listed[owner[owner >= 0]] = True
+        return listed
+
+
+def _weak_labels(
+    request: ConversionRequest, index: finding.AudioIndex, tables: metadata_files.LabelTables
+) -> tuple[pd.DataFrame, archive_labels.ArchiveLabels | None]:
+    """(weak labels; those of archives, with their sources)."""
+    if not request.labels_from_archive:
+        return _NO_ROWS if tables.weak is None else tables.weak, None
+    others = (tables.strong, tables.framed, tables.negatives)
+    named = {clip_id for table in others if table is not None for clip_id in table["clip_id"]}
+    named.update(request.metadata.clip_ids() or ())
+    found = archive_labels.read(index, request.metadata, named)
+    return found.table, found
+
+
+def _contents(
+    clip_ids: Sequence[str], contents: list[str], archive: archive_labels.ArchiveLabels | None
+) -> list[str]:
+    """What the file of each clip contains, where labels of whole members are taken into account."""
+    if archive is None:
+        return contents
+    pairs = zip(clip_ids, contents, strict=True)
+    return [decoding.WHOLE if clip_id in archive.whole else kind for clip_id, kind in pairs]
 
 
 def _explicit_negatives(tables: metadata_files.LabelTables) -> tuple[pd.DataFrame, pd.Series]:
@@ -328,67 +373,3 @@ def _end_times(start_ms: np.ndarray, clips: pd.Index, weak: pd.DataFrame) -> np.
     owner = clips.get_indexer(timed["clip_id"])
     end_ms[owner[owner >= 0]] = timed["end_ms"].to_numpy(np.int64)[owner >= 0]
     return end_ms
-
-
-def _find_audio(
-    request: ConversionRequest, videos: Sequence[tuple[str, int]], end_ms: Sequence[int]
-) -> tuple[list[str | None], list[str]]:
-    """(path of each clip's file or None, what each file contains)."""
-    index = finding.AudioIndex(request.audio_dirs, request.audio_pattern)
-    paths: list[str | None] = []
-    contents = []
-    for (ytid, start), end in zip(videos, end_ms, strict=True):
-        path, named_by_start = index.find(ytid, start, end) or (None, False)
-        paths.append(path)
-        contents.append(decoding.CLIP if named_by_start else decoding.EITHER)
-    if not any(paths):
-        raise errors.InputError(
-            f"none of the {len(paths)} clips has a file among the {len(index)} in "
-            f"{', '.join(request.audio_dirs)}; files are found by names such as YTID_30000.wav"
-            + (f", here by --audio_pattern={request.audio_pattern}" * bool(request.audio_pattern))
-        )
-    _check_names(videos, paths)
-    # A file cannot be each of several clips; it can be the video of which they are parts.
-    uses = collections.Counter(
-        path for path, kind in zip(paths, contents, strict=True) if kind == decoding.EITHER
-    )
-    contents = [
-        decoding.VIDEO if path and uses[path] > 1 else kind
-        for path, kind in zip(paths, contents, strict=True)
-    ]
-    return paths, contents
-
-
-def _check_names(videos: Sequence[tuple[str, int]], paths: Sequence[str | None]) -> None:
-    """Raises if a file NAME_10 or NAME_10_20 may be of a video, or a clip of the video NAME."""
-    ytids = {ytid for ytid, _ in videos}
-    doubtful = {
-        ytid for ytid in ytids if any(name != ytid and name in ytids for name in _beginnings(ytid))
-    }
-    if not doubtful:
-        return
-    for (ytid, start_ms), path in zip(videos, paths, strict=True):
-        stem = finding.one_form(os.path.splitext(os.path.basename(path or ""))[0])
-        if stem in doubtful and stem != ytid:
-            raise errors.InputError(
-                f"{path}: rename it, it may be the recording {stem}, or the clip of {ytid} at "
-                f"{start_ms / 1000:g} s"
-            )
-
-
-def _beginnings(ytid: str) -> tuple[str, str]:
-    """A name without its last part, and without its last two."""
-    return ytid.rpartition("_")[0], ytid.rsplit("_", 2)[0]
-
-
-def _sizes_and_times(paths: Sequence[str | None]) -> list[tuple[int, int]]:
-    """(bytes, ns of the last change) of each local file."""
-    found = []
-    for path in paths:
-        if path and not files.is_remote(path):
-            try:
-                status = os.stat(path)
-                found.append((status.st_size, status.st_mtime_ns))
-            except OSError:  # such as a dangling link; the clip's manifest row says why
-                found.append((-1, -1))
-    return found

@@ -9,6 +9,8 @@ from audioset_strong.core import choices, errors
 from audioset_strong.labels.metadata_files import MetadataFiles
 from audioset_strong.records import clip_records
 
+SHARD_BYTES = 10**9  # about, where no number of shards is given
+MAX_SHARDS = 99_999  # their names have five digits
 DEFAULT_SAMPLE_RATE = features.DEFAULT_FRONT_END.sample_rate
 
 
@@ -17,7 +19,7 @@ class ConversionRequest:
     """What to convert; the fields are the flags of `tools/convert.py`.
 
     Attributes:
-      audio_dirs: where the audio files are, see `finding.AudioIndex`.
+      audio_dirs: folders, archives and glob patterns of the audio files, see `finding.AudioIndex`.
       metadata: the metadata files. Weak and strong files name the clips; framed files and negatives
         are read for the explicit negatives of these clips. The class lists make the vocabulary. The
         ontology is for label smearing: what it implies for the classes goes into the dataset's
@@ -28,7 +30,9 @@ class ConversionRequest:
       select: which clips: those named by "all" (any) of the files, by a "weak" or a "strong" file,
         or by "both" kinds.
       audio_pattern: how the audio files are named, see `finding.AudioIndex`.
-      num_shards: of the dataset.
+      labels_from_archive: take the weak labels from the archives, not from weak CSVs, see
+        `archive_labels`.
+      num_shards: of the dataset; None for shards of about 1 GB, see `shard_layout`.
       sample_rate: of the records' audio, in Hz.
       encoding: of the audio, see `clip_records.ENCODINGS`.
       front_end: the settings of the log-mel for the encoding "log_mel", None for the default front
@@ -52,7 +56,8 @@ class ConversionRequest:
     name: str
     select: str = choices.ALL
     audio_pattern: str | None = None
-    num_shards: int = 16
+    labels_from_archive: bool = False
+    num_shards: int | None = None
     sample_rate: int = DEFAULT_SAMPLE_RATE
     encoding: str = clip_records.PCM16
     front_end: features.FrontEnd | None = None
@@ -81,9 +86,8 @@ class ConversionRequest:
           errors.InputError: naming the setting, its value, and what would be right.
         """
         if not self.audio_dirs:
-            raise errors.InputError("no --audio_dir given")
-        if not (self.metadata.weak_csvs or self.metadata.strong_tsvs):
-            raise errors.InputError("no clips named: give --weak_csv or --strong_tsv")
+            raise errors.InputError("no --audio given")
+        self._check_labels()
         self.metadata.check()
         known_values = {
             "select": choices.SELECTIONS,
@@ -97,8 +101,8 @@ class ConversionRequest:
         decoding.check_decoder(self.decoder)
         if not self.name or os.path.basename(self.name) != self.name or self.name[0] == ".":
             raise errors.InputError(f"name {self.name!r}: must be the name of a directory")
-        if not 1 <= self.num_shards <= 99_999:
-            raise errors.InputError(f"num_shards {self.num_shards}: must lie in [1, 99999]")
+        if self.num_shards is not None and not 1 <= self.num_shards <= MAX_SHARDS:
+            raise errors.InputError(f"num_shards {self.num_shards}: must lie in [1, {MAX_SHARDS}]")
         if self.num_workers < 0:
             raise errors.InputError(f"num_workers {self.num_workers}: must not be negative")
         if not 0.0 <= self.validation_share < 1.0:
@@ -112,6 +116,23 @@ class ConversionRequest:
         if not self.clip_timeout_s > 0:
             raise errors.InputError(f"clip_timeout_s {self.clip_timeout_s}: must be positive")
         self._check_sample_rate()
+
+    def _check_labels(self) -> None:
+        if self.labels_from_archive and self.metadata.weak_csvs:
+            raise errors.InputError(
+                "--labels_from_archive takes the place of "
+                f"--weak_csv={self.metadata.weak_csvs[0]}: give one of them"
+            )
+        if self.labels_from_archive and self.audio_pattern is not None:
+            raise errors.InputError(
+                "--labels_from_archive: with an --audio_pattern, names do not tell which clip a "
+                "member is; give a --weak_csv"
+            )
+        sources = self.metadata.weak_csvs, self.metadata.strong_tsvs, self.labels_from_archive
+        if not any(sources):
+            raise errors.InputError(
+                "no clips named: give --weak_csv or --strong_tsv, or --labels_from_archive"
+            )
 
     def _check_sample_rate(self) -> None:
         rate = self.sample_rate

@@ -8,12 +8,16 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 from typing import IO
 
 from audioset_strong.core import errors
 
 _PACKAGE = __package__.partition(".")[0]
+_CONTEXT = multiprocessing.get_context("forkserver")
+_lock = threading.Lock()  # threads of this process may start workers at the same time
+_server_errors: IO[bytes] | None = None  # what the fork server and its children write to stderr
 _START_S = 300.0  # by which a worker has started even on a busy machine
 
 
@@ -48,6 +52,24 @@ def shadowed() -> bool:
     )
 
 
+def start_fork_server(preload: str) -> None:
+    """Starts the process that `fork_server` gives, if it does not run; its imports take seconds.
+
+    Args:
+      preload: name of the module that it imports, meanwhile.
+    """
+    global _server_errors
+    with _lock:
+        if _server_errors is not None:
+            return
+        # The server imports without regard to what this process found. Without it, each worker
+        # imports by itself, from the right place.
+        _CONTEXT.set_forkserver_preload([] if shadowed() else [preload])
+        _server_errors = tempfile.TemporaryFile()  # noqa: SIM115  (as long as the server)
+        with _stderr_to(_server_errors):
+            forkserver.ensure_running()
+
+
 def fork_server(preload: str, initializer: Callable[[], None]) -> BaseContext:
     """A context whose workers are forks of a process that has imported a module, and no more.
 
@@ -61,25 +83,28 @@ def fork_server(preload: str, initializer: Callable[[], None]) -> BaseContext:
     Raises:
       errors.InputError: a worker ends with an error before it has done anything, or hangs.
     """
-    context = multiprocessing.get_context("forkserver")
-    # The server imports without regard to what this process found. Without it, each worker imports
-    # by itself, from the right place.
-    context.set_forkserver_preload([] if shadowed() else [preload])
-    with tempfile.TemporaryFile() as log:
-        with _stderr_to(log):
-            worker = context.Process(target=initializer, daemon=True)
-            worker.start()
-        worker.join(_START_S)
-        code = worker.exitcode
-        if code is None:
-            worker.kill()
-        if code != 0:
-            log.seek(0)
-            lines = log.read().decode(errors="replace").strip().splitlines()
-            problem = "no sign of life" if code is None else f"exit code {code}"
-            words = "; ".join([problem, *lines[-1:]])
-            raise errors.InputError(f"worker processes cannot start ({words})")
-    return context
+    # The workers of dask are daemons, which may have no children, lest these outlive them. Ours do
+    # not, with `exit_with_parent`.
+    multiprocessing.current_process().daemon = False
+    start_fork_server(preload)
+    worker = _CONTEXT.Process(target=initializer, daemon=True)
+    worker.start()
+    worker.join(_START_S)
+    code = worker.exitcode
+    if code is None:
+        worker.kill()
+    if code != 0:
+        problem = "no sign of life" if code is None else f"exit code {code}"
+        words = "; ".join([problem, *_written(_server_errors)[-1:]])
+        raise errors.InputError(f"worker processes cannot start ({words})")
+    return _CONTEXT
+
+
+def _written(file: IO[bytes] | None) -> list[str]:
+    if file is None:
+        return []
+    # The processes that write to it share its position.
+    return os.pread(file.fileno(), 2**20, 0).decode(errors="replace").strip().splitlines()
 
 
 @contextlib.contextmanager

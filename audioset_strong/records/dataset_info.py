@@ -50,6 +50,8 @@ class DatasetInfo:
         encodings. Datasets written before this field existed have the default front end.
       split_by: what the split kept together, see `splitting.groups`; "" for videos.
       files_on_both_sides: number of audio files with clips both in training and in validation.
+      archive_labels: where in archives of audio weak labels were -> number of clips, of both sides
+        of a split and whether converted or not; empty where weak labels are from CSVs.
 
     Raises:
       errors.InputError: a front end that does not fit the encoding or the sample rate.
@@ -80,6 +82,7 @@ class DatasetInfo:
     front_end: features.FrontEnd | None = None
     split_by: str = ""
     files_on_both_sides: int = 0
+    archive_labels: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.encoding != clip_records.LOG_MEL:

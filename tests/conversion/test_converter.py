@@ -8,15 +8,23 @@ import os
 import pathlib
 import resource
 import signal
+import tempfile
 import threading
 import time
 
 import numpy as np
+import pebble
 import pytest
 import tensorflow as tf
 
 from audioset_strong.audio import features
-from audioset_strong.conversion import converter, plans, shard_writing, splitting
+from audioset_strong.conversion import (
+    converter,
+    plans,
+    shard_layout,
+    shard_writing,
+    splitting,
+)
 from audioset_strong.core import errors, locks
 from audioset_strong.records import dataset_info, inspection, shard_reading
 from tests import processes
@@ -468,6 +476,62 @@ def test_a_conversion_to_another_file_system_goes_on_where_it_was(whole, small, 
     assert gfile_contents("ram://goes/on/small") == whole
 
 
+@pytest.mark.parametrize("place", ["{tmp_path}", "ram://pieces/are/kept"])
+def test_the_pieces_of_a_shard_that_was_not_finished_are_kept(
+    whole, small, tmp_path, monkeypatch, place
+):
+    """Also where they are in the temporary directory, since the output is elsewhere."""
+    monkeypatch.setattr(shard_writing, "_CHUNK", 2)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    request = changed(small, output_dir=place.format(tmp_path=tmp_path))
+    write_shard, schedule = shard_writing.write_shard, pebble.ProcessPool.schedule
+    made: list[str] = []
+
+    def counted(pool, function, arguments, **settings):
+        made.append(os.path.basename(arguments[0]))
+        return schedule(pool, function, arguments, **settings)
+
+    def killed_at_the_second_piece(path, pieces, **settings):
+        next(pieces), next(pieces)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pebble.ProcessPool, "schedule", counted)
+    monkeypatch.setattr(shard_writing, "write_shard", killed_at_the_second_piece)
+    with pytest.raises(KeyboardInterrupt):
+        converter.convert(request)
+    # Two were taken, and one of those is cut short, as after a loss of power.
+    kept = [path for path in tmp_path.rglob("*.piece") if path.name in made[:2]]
+    assert sorted(path.name for path in kept) == made[:2]
+    os.truncate(kept[0], kept[0].stat().st_size // 2)
+    made.clear()
+    monkeypatch.setattr(shard_writing, "write_shard", write_shard)
+    converter.convert(request)
+    assert kept[0].name in made
+    assert kept[1].name not in made
+    assert len(made) == len(set(made))
+    assert gfile_contents(os.path.join(request.output_dir, "small")) == whole
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_by_default_the_number_of_shards_follows_the_size(small, tmp_path, monkeypatch):
+    # 24 clips of 10 s at 16 kHz are 7.68 MB, and FLAC counts like the samples in it.
+    monkeypatch.setattr(shard_layout, "SHARD_BYTES", 10**6)
+    sizes = {"pcm16": 8, "flac": 8, "log_mel": 4}  # 64 bands of 2 bytes every 10 ms
+    for encoding, shards in sizes.items():
+        request = changed(small, output_dir=str(tmp_path), num_shards=None, encoding=encoding)
+        (info,) = converter.convert(changed(request, name=encoding))
+        assert len(info.shards) == shards
+    assert len(converter.convert(changed(request, name="four", num_shards=4))[0].shards) == 4
+
+
+def test_what_an_older_version_began_without_a_number_goes_on_in_sixteen_shards(small, tmp_path):
+    (older,) = converter.convert(changed(small, output_dir=str(tmp_path), num_shards=16))
+    plain = changed(small, output_dir=str(tmp_path), num_shards=None)
+    assert converter.convert(plain) == [older]
+    assert len(converter.convert(changed(plain, overwrite=True, encoding="flac"))[0].shards) == 1
+
+
 @needs_tensorflow_io
 def test_tensorflow_io_makes_the_same_dataset_in_worker_processes(whole, small, tmp_path):
     request = changed(small, output_dir=str(tmp_path), decoder="tensorflow_io")
@@ -690,7 +754,7 @@ def test_a_disk_that_is_full_for_the_workers_is_named_too(server, small, tmp_pat
     )
     assert process.wait() == 2
     line = process.stderr.splitlines()[-1]
-    assert line.startswith(f"error: {tmp_path}/small/small-00000-of-00016.tfrecord: cannot be wri")
+    assert line.startswith(f"error: {tmp_path}/small/small-00000-of-00001.tfrecord: cannot be wri")
     assert not list((tmp_path / "small").glob("*.tfrecord"))
 
 
@@ -810,7 +874,7 @@ def test_nothing_to_write_is_an_error_that_leaves_the_manifest(small, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"audio_dirs": ()}, "no --audio_dir given"),
+        ({"audio_dirs": ()}, "no --audio given"),
         ({"audio_dirs": ("/nowhere",)}, "/nowhere: no such directory"),
         ({"class_labels": ()}, "no class list given"),
         ({"class_labels": ("/nowhere.csv",)}, "/nowhere.csv: cannot be read"),
@@ -860,7 +924,7 @@ def test_the_binary_reports_a_users_mistake_in_one_line(server, small, tmp_path)
     other = write_lines(tmp_path / "other.csv", "a,table,of,something,else")
     (tmp_path / "empty").mkdir()
     mistakes = [
-        ({"audio_dir": "/nowhere"}, "/nowhere: no such directory (--audio_dir)"),
+        ({"audio_dir": "/nowhere"}, "/nowhere: no such directory or file"),
         ({"audio_dir": str(tmp_path / "empty")}, "no audio file in"),
         ({"weak_csv": other}, f"{other}, line 1"),
         ({"strong_tsv": small.metadata.weak_csvs[0]}, f"{small.metadata.weak_csvs[0]}, line"),

@@ -6,6 +6,10 @@ import pytest
 
 from audioset_strong.core import errors, workers
 
+# What conversions preload: a process has one fork server, so the workers of all later tests come
+# from the one that is started here, and would each import TensorFlow otherwise.
+PRELOAD = "audioset_strong.conversion.shard_writing"
+
 
 def dies():
     raise RuntimeError("no such device")
@@ -24,12 +28,12 @@ def exits():
 )
 def test_a_worker_that_dies_at_birth_is_told(initializer, message):
     with pytest.raises(errors.InputError, match=message) as raised:
-        workers.fork_server("json", initializer)
+        workers.fork_server(PRELOAD, initializer)
     assert "\n" not in str(raised.value)
 
 
 def test_workers_that_start_are_started(capfd):
-    assert workers.fork_server("json", workers.exit_with_parent).get_start_method() == "forkserver"
+    assert workers.fork_server(PRELOAD, workers.exit_with_parent).get_start_method() == "forkserver"
     assert capfd.readouterr().err == ""
 
 

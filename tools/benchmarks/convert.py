@@ -1,10 +1,11 @@
 """Measures conversion: clips/s of each format on one core and on two, beside the bare cost.
 
-Also measures the cost of each encoding, the memory of conversions of several sizes, and the index
-of audio files.
+Also measures the rate from archives beside that from the same loose files, the memory of archives
+of several sizes, the cost of each encoding, the memory of conversions of several sizes, and the
+index of audio files.
 
 Example:
-  convert.py --clips=300 --index_files=2000000
+  python -m tools.benchmarks.convert --clips=300 --index_files=2000000
 
 "Bare" is a loop in one process of what cannot be left out: soundfile (PyAV for m4a), the mean of
 the channels (added up, because mean(axis=1) takes longer than everything else), soxr, and a
@@ -20,6 +21,7 @@ import multiprocessing
 import os
 import pathlib
 import resource
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,21 +31,34 @@ import numpy as np
 from absl import flags
 
 from audioset_strong.core import cli
+from tools.benchmarks import packing
 
 _CLIPS = flags.DEFINE_integer("clips", 300, "Clips of each format.", lower_bound=100)
 _FORMATS = flags.DEFINE_list("formats", ["wav", "flac", "mp3", "m4a"], "Formats to measure.")
 _MEMORY_CLIPS = flags.DEFINE_list(
     "memory_clips", ["1000", "10000"], "Numbers of clips for which to measure peak memory."
 )
+_ARCHIVE_FORMATS = flags.DEFINE_list(
+    "archive_formats", ["wav", "flac"], "Formats to measure in archives; empty to skip this."
+)
+_ARCHIVE_KINDS = flags.DEFINE_list(
+    "archive_kinds", ["parquet", "tar", "zip", "h5"], "Kinds of archives to measure."
+)
+_ARCHIVE_GB = flags.DEFINE_list(
+    "archive_gb", ["0.25", "1"], "Sizes of tar and Parquet files for which to measure peak memory."
+)
 _INDEX_FILES = flags.DEFINE_integer("index_files", 200_000, "File names to index; 0 to skip this.")
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Runs of each measurement; the fastest is printed.")
 
 _SECONDS = 10
 _SUBTYPES = {".mp3": "MPEG_LAYER_III", ".ogg": "VORBIS"}  # of formats that do not hold 16 bits
-_DISTINCT = 10  # files of each format; the others are links to them
+_SAMPLED = 100  # clips of a large archive, to measure memory
+_DISTINCT = 10  # files of each format; the others are links to them, or copies
 
 
-def _write_audio(directory: str, suffix: str, clips: int, seconds: float) -> None:
+def _write_audio(
+    directory: str, suffix: str, clips: int, seconds: float, *, copies: bool = False
+) -> None:
     """Writes noise and tones at 44.1 kHz in stereo, with names of clips."""
     import av
     import soundfile
@@ -56,7 +71,11 @@ def _write_audio(directory: str, suffix: str, clips: int, seconds: float) -> Non
     for i in range(clips):
         path = folder / f"video{i:06d}_0{suffix}"
         if i >= _DISTINCT:
-            path.symlink_to(folder / f"video{i % _DISTINCT:06d}_0{suffix}")
+            original = folder / f"video{i % _DISTINCT:06d}_0{suffix}"
+            if copies:
+                shutil.copyfile(original, path)
+            else:
+                path.symlink_to(original)
             continue
         tones = sum(np.sin(2 * np.pi * f * time_s) for f in rng.uniform(100, 8000, 5))
         stereo = 0.05 * np.stack([tones, tones]) + 0.02 * rng.standard_normal((2, len(time_s)))
@@ -95,28 +114,44 @@ def _bare(directory: str, clips: int, cores: int) -> tuple[float, float]:
         return clips / (time.perf_counter() - begin), (time.process_time() - cpu) / clips
 
 
-def _converter(directory: str, clips: int, cores: int) -> tuple[float, float]:
-    """(clips per second, CPU seconds of all processes per clip)."""
-    from audioset_strong.audio import decoding
-    from audioset_strong.conversion import plans, shard_writing
+def _converter(place: str, clips: int, cores: int) -> tuple[float, float]:
+    """(clips per second, CPU seconds of all processes per clip) from a folder or an archive."""
+    rate, cpu, _, _ = _converted(place, clips, cores)
+    return rate, cpu
+
+
+def _archive_memory(place: str, clips: int, cores: int) -> tuple[float, float]:
+    """Peak MB of the parent and of a worker, for some clips from all over an archive."""
+    _, _, parent, worker = _converted(place, clips, cores, every=max(clips // _SAMPLED, 1))
+    return parent, worker
+
+
+def _converted(
+    place: str, clips: int, cores: int, *, every: int = 1
+) -> tuple[float, float, float, float]:
+    """(clips/s, CPU seconds of all processes per clip, peak MB of the parent and of a worker)."""
+    from audioset_strong.audio import decoding, finding
+    from audioset_strong.conversion import plans, shard_writing, work_directory
     from audioset_strong.conversion.request import ConversionRequest
     from audioset_strong.labels.metadata_files import MetadataFiles
 
     request = ConversionRequest(audio_dirs=(), metadata=MetadataFiles(), output_dir="", name="")
+    index = finding.AudioIndex([place])
     planned = [
         plans.PlannedClip(
-            clip_id=path.stem,
+            clip_id=f"video{i:06d}_0",
             start_ms=0,
             end_ms=10_000,
             weak_labels=(1,),
             segments=None,
             negatives=None,
-            file=str(path),
+            file=(index.find(f"video{i:06d}", 0, 10_000) or ("", True))[0],
             contents=decoding.CLIP,
         )
-        for path in sorted(pathlib.Path(directory).iterdir())[:clips]
+        for i in range(0, clips, every)
     ]
     clock = []
+    peak_kb = 0
 
     def cpu_seconds() -> float:
         spent = resource.getrusage(resource.RUSAGE_SELF)
@@ -126,27 +161,41 @@ def _converter(directory: str, clips: int, cores: int) -> tuple[float, float]:
             ended += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         return ended
 
+    def peak() -> int:
+        texts = [
+            pathlib.Path(f"/proc/{child.pid}/status").read_text()
+            for child in multiprocessing.active_children()
+        ]
+        return max(int(text.partition("VmHWM:")[2].split()[0]) for text in texts if "VmHWM" in text)
+
     def timed(pieces: Iterator[shard_writing.Piece]) -> Iterator[shard_writing.Piece]:
+        nonlocal peak_kb
         done = 0
         for piece in pieces:
             done += len(piece.clips)
             clock.append((time.perf_counter(), cpu_seconds(), done))
+            peak_kb = max(peak_kb, peak())
             yield piece
 
-    folder = pathlib.Path(directory).parent
-    (folder / shard_writing.WORK_DIR).mkdir(exist_ok=True)
-    with shard_writing.scratch(str(folder)) as scratch:
-        chunks = shard_writing.chunks(planned)
-        pieces = shard_writing.convert_chunks(chunks, request, num_workers=cores, scratch=scratch)
-        shard_writing.write_shard(
-            f"{directory}.shard",
-            timed(pieces),
-            num_classes=527,
-            sample_rate=request.sample_rate,
-        )
+    folder = pathlib.Path(place).parent
+    os.makedirs(work_directory.of(str(folder)), exist_ok=True)
+    work_directory.begin(str(folder), "benchmark")
+    scratch = work_directory.scratch(str(folder), "benchmark")
+    shard = f"{place}.shard"
+    chunks = shard_writing.chunks(shard, planned)
+    pieces = shard_writing.convert_chunks(chunks, request, num_workers=cores, scratch=scratch)
+    shard_writing.write_shard(
+        shard,
+        timed(pieces),
+        fingerprint="benchmark",
+        num_classes=527,
+        sample_rate=request.sample_rate,
+    )
     # From the time when each worker has done its first piece to the end of the last piece.
     (begin, cpu_begin, before), (end, cpu_end, done) = clock[cores - 1], clock[-1]
-    return (done - before) / (end - begin), (cpu_end - cpu_begin) / (done - before)
+    rate, cpu = (done - before) / (end - begin), (cpu_end - cpu_begin) / (done - before)
+    own_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return rate, cpu, own_kb / 1024, peak_kb / 1024
 
 
 def _encoding(directory: str, clips: int, cores: int) -> list[tuple[str, float, float, float]]:
@@ -252,6 +301,41 @@ def _write_names(directory: str, files: int) -> None:
         os.mknod(folders[i % 256] / f"video{i:06d}_30000_40000.flac")
 
 
+def _print_archives(root: str, measure: Callable[..., Any]) -> None:
+    """Prints the rates from archives, and the memory of archives of several sizes."""
+    clips = _CLIPS.value
+    print("\nformat   where    cores   clips/s  of loose  CPU ms a clip")
+    for name in _ARCHIVE_FORMATS.value:
+        directory = os.path.join(root, f"packed_{name}")
+        _write_audio(directory, f".{name}", clips, _SECONDS, copies=True)
+        packed = [packing.pack(directory, kind, clips) for kind in _ARCHIVE_KINDS.value]
+        for cores in (1, 2):
+            best = dict.fromkeys([directory, *packed], (0.0, 0.0))
+            for _ in range(_REPEATS.value):
+                for place in best:
+                    best[place] = max(best[place], measure(_converter, place, clips, cores))
+            for place, (rate, cpu) in best.items():
+                where = os.path.splitext(place)[1][1:] or "loose"
+                print(
+                    f"{name:<8} {where:<8} {cores:>5} {rate:>9.1f} "
+                    f"{rate / best[directory][0]:>9.2f} {cpu * 1000:>14.2f}"
+                )
+        for place in packed:
+            os.remove(place)
+        shutil.rmtree(directory)
+    directory = os.path.join(root, "large")
+    _write_audio(directory, ".flac", _DISTINCT, _SECONDS)
+    size = sum(path.stat().st_size for path in pathlib.Path(directory).iterdir()) / _DISTINCT
+    print("\narchive      GB   peak MB of the parent, of a worker")
+    for kind in ("tar", "parquet"):
+        for gigabytes in map(float, _ARCHIVE_GB.value):
+            count = round(gigabytes * 1e9 / size)
+            place = packing.pack(directory, kind, count)
+            parent, worker = measure(_archive_memory, place, count, 1)
+            print(f"{kind:<8} {gigabytes:>6g} {parent:>12.0f} {worker:>12.0f}")
+            os.remove(place)
+
+
 def _bound(function: Callable, directory: str, clips: int, cores: int) -> Any:
     """Calls a measurement in a process that is bound to this many cores."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
@@ -284,6 +368,8 @@ def main(argv: list[str]) -> None:
                     f"{name:<8} {case:<12} {cores:>5} {rate:>9.1f} {rate / best[0][0]:>9.2f} "
                     f"{cpu * 1000:>15.2f}"
                 )
+        if _ARCHIVE_FORMATS.value or _ARCHIVE_GB.value:
+            _print_archives(root, measure)
         print("\nencoding  kB a clip  CPU ms to write it  CPU ms to read a window")
         directory = os.path.join(root, "encodings")
         _write_audio(directory, ".flac", 100, _SECONDS)
