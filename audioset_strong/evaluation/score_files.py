@@ -161,6 +161,24 @@ class ScoreFile:
         self._warn_of_unused("clips", len(self.clip_ids) - len(scores.clip_ids))
         return scores
 
+    def frame_scores(self, clip_ids: Sequence[str], mids: Sequence[str]) -> tuple[np.ndarray, bool]:
+        """The scores of some clips and classes, without labels.
+
+        Args:
+          clip_ids: the clips.
+          mids: the classes.
+
+        Returns:
+          float `[clips, frames, classes]`, and whether they are logits. Values are not checked.
+
+        Raises:
+          errors.InputError: a clip or class that the file has no scores of.
+        """
+        columns = self._indices(mids, self._column, "classes")
+        rows = self._indices(clip_ids, self._row, "clips")
+        frames = range(self._scores.shape[1])
+        return self._scores[np.ix_(rows, frames, columns)], self._are_logits
+
     def _warn_of_unused(self, noun: str, count: int) -> None:
         if count > 0:
             logging.warning("%s: %d %s are not in the dataset: left out", self.path, count, noun)
