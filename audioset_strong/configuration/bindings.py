@@ -17,6 +17,8 @@ from audioset_strong.core import errors
 
 # What can be bound, by its name in gin files.
 ORIGINALS: dict[str, Any] = {}
+# Those parameters of each that cannot be bound, because whoever calls it gives them.
+GIVEN: dict[str, tuple[str, ...]] = {}
 
 
 def register(original: Any, name: str, *, module: str, denylist: Sequence[str] = ()) -> Any:
@@ -32,6 +34,7 @@ def register(original: Any, name: str, *, module: str, denylist: Sequence[str] =
       What gin calls in its place, with the bindings applied.
     """
     ORIGINALS[name] = original
+    GIVEN[name] = tuple(denylist)
     return gin.external_configurable(original, name, module=module, denylist=list(denylist))
 
 

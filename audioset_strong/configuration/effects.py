@@ -32,7 +32,7 @@ def check(given: Sequence[Statement], roots: Sequence[str]) -> None:
                     f"{statement}: has no effect, because no binding has %{statement.name}"
                 )
         elif not _reaches(statement, used):
-            _check_superseded(statement, holding, roots)
+            _check_superseded(statement, holding, [*roots, *sorted({one.name for one in used})])
 
 
 def _used(holding: Mapping[str, Statement], roots: Sequence[str]) -> set[Reference]:
@@ -86,14 +86,16 @@ def _is_used_macro(macro: Statement, holding: Mapping[str, Statement]) -> bool:
 
 
 def _check_superseded(
-    statement: Statement, holding: Mapping[str, Statement], roots: Sequence[str]
+    statement: Statement, holding: Mapping[str, Statement], called: Sequence[str]
 ) -> None:
     """Refuses a binding of a function that is not used, unless another one was chosen later."""
     reference = Reference(statement.scope, statement.name)
-    for root in roots:
-        for parameter in inspect.signature(bindings.ORIGINALS[root]).parameters.values():
-            name = f"{root}.{parameter.name}"
-            if not value_types.chooses(root, parameter.name, statement.name):
+    for caller in called:
+        if caller not in bindings.ORIGINALS:
+            continue
+        for parameter in inspect.signature(bindings.ORIGINALS[caller]).parameters.values():
+            name = f"{caller}.{parameter.name}"
+            if not value_types.chooses(caller, parameter.name, statement.name):
                 continue
             choice = holding.get(name)
             if choice is None:

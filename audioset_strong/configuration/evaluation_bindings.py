@@ -13,7 +13,16 @@ from audioset_strong.evaluation.settings import EvaluationSettings
 
 @dataclasses.dataclass(frozen=True)
 class _Bindable(EvaluationSettings):
-    """All that `evaluate_workdirs.*` binds: the settings, and the arguments beside them."""
+    """All that `evaluate_workdirs.*` binds: the settings, and the arguments beside them.
+
+    Attributes:
+      eval_sets: name -> dataset directory or directories; see `--eval_data`, `--validation_data`.
+      framed_tsvs: name of an eval set -> framed TSVs that replace its strong labels.
+      ema: whether to evaluate the moving average of the weights.
+      checkpoint: the only checkpoint to evaluate, by its path or its name such as "step-500".
+      run_once: whether to stop after evaluating the checkpoints that are there.
+      timeout_s: seconds without a new checkpoint after which following ends; None waits on.
+    """
 
     eval_sets: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict)
     framed_tsvs: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict)

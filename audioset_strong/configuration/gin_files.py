@@ -156,7 +156,7 @@ def _parse_file(name: str, including: tuple[str, ...], levels: Iterator[int]) ->
     if name in including:
         raise errors.InputError(f"gin file {name} includes itself ({' > '.join(including)})")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # with or without a byte-order mark
     except (OSError, UnicodeDecodeError) as error:
         raise errors.InputError(f"gin file {name}: cannot be read ({error})") from error
     # An odd number of parts: text, included name, text, included name, ..., text.

@@ -6,9 +6,11 @@
 | `train_patches` | `StreamSettings` |
 | `Augmentation`, `FrontEnd`, `SigmoidCrossEntropy` | the classes of that name |
 | `single_source`, `weak_strong_mixture` | for `train.sources` |
+| `mu_schedule` | for `weak_strong_mixture.mu` |
 | `resnet` | for `train.model` |
 | `adam` | for `train.optimizer` |
 | `constant_schedule`, `warmup_cosine`, `step_schedule` | for `train.learning_rate` |
+| `autopool`, `attention_pooling`, `max_pooling`, `mean_pooling` | for `train.pooling` |
 """
 
 import dataclasses
@@ -24,7 +26,7 @@ from audioset_strong.inputs.training_sources import Source
 from audioset_strong.inputs.training_stream import StreamSettings
 from audioset_strong.labels import framing
 from audioset_strong.models import resnet
-from audioset_strong.training import losses, optimizers, schedules
+from audioset_strong.training import losses, optimizers, pooling, schedules
 from audioset_strong.training.settings import TrainSettings
 
 _EXAMPLE = "a --gin_file such as table1/strong_67k.gin"
@@ -70,12 +72,17 @@ _FUNCTIONS: dict[Any, Any] = {
     for original, module, denylist in (
         (training_sources.single_source, "training_sources", ["data_dir"]),
         (training_sources.weak_strong_mixture, "training_sources", ["data_dir"]),
+        (training_sources.mu_schedule, "training_sources", []),
         (resnet.resnet, "models", ["num_classes", "input_shape", "class_priors"]),
         (optimizers.adam, "optimizers", ["learning_rate"]),
         (schedules.constant_schedule, "schedules", ["total_steps"]),
         (schedules.warmup_cosine, "schedules", ["total_steps"]),
         (schedules.step_schedule, "schedules", ["total_steps"]),
         (losses.SigmoidCrossEntropy, "losses", []),
+        (pooling.autopool, "pooling", ["num_classes", "depth"]),
+        (pooling.attention_pooling, "pooling", ["num_classes", "depth"]),
+        (pooling.max_pooling, "pooling", ["num_classes", "depth"]),
+        (pooling.mean_pooling, "pooling", ["num_classes", "depth"]),
     )
 }
 
@@ -122,6 +129,8 @@ def check_functions(run: TrainingRun) -> None:
     with bindings.one_line():
         run.settings.loss()
         run.settings.optimizer(run.settings.learning_rate(1000))
+        if run.settings.pooling:
+            run.settings.pooling(num_classes=1, depth=1)
 
 
 def augmentation() -> Augmentation:

@@ -43,11 +43,11 @@ def check(given: Sequence[Statement]) -> None:
     for statement in holding.values():
         if not statement.parameter:
             continue
-        annotation = _annotation(statement.name, statement.parameter)
+        annotation = annotation_of(statement.name, statement.parameter)
         value = statements.resolved(statement.value, holding)
         if not fits(value, annotation):
             raise errors.InputError(
-                f"{statement.key} = {value!r}: must {_verb(annotation)} {_wanted(annotation)}"
+                f"{statement.key} = {value!r}: must {_verb(annotation)} {wanted(annotation)}"
             )
 
 
@@ -101,17 +101,26 @@ def chooses(name: str, parameter: str, chosen: str) -> bool:
       chosen: name of the function that it might take.
     """
     annotation = _hints(_original(name)).get(parameter)
-    if typing.get_origin(annotation) is not collections.abc.Callable:
-        return False
-    return fits(Reference("", chosen), annotation)
+    union = typing.get_origin(annotation) in _UNIONS
+    options = typing.get_args(annotation) if union else (annotation,)
+    return any(
+        typing.get_origin(option) is collections.abc.Callable
+        and fits(Reference("", chosen), option)
+        for option in options
+    )
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _annotation(name: str, parameter: str) -> Any:
-    """The annotation of a parameter; `object` where its function has none."""
+def annotation_of(name: str, parameter: str) -> Any:
+    """The annotation of a parameter; `object` where its function has none.
+
+    Args:
+      name: of the function or class that has the parameter, in gin files.
+      parameter: its name.
+    """
     return _hints(_original(name)).get(parameter, object)
 
 
@@ -151,20 +160,23 @@ def _verb(annotation: Any) -> str:
     return "name" if typing.get_origin(annotation) is collections.abc.Callable else "be"
 
 
-def _wanted(annotation: Any) -> str:
+def wanted(annotation: Any) -> str:
     """An annotation in words.
 
-    >>> _wanted(float | None), _wanted(Sequence[str])
+    >>> wanted(float | None), wanted(Sequence[str])
     ('a number or None', 'a list of strings')
+
+    Args:
+      annotation: as `typing.get_type_hints` gives it.
     """
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in _UNIONS:
-        return " or ".join(_wanted(each) for each in arguments)
+        return " or ".join(wanted(each) for each in arguments)
     if origin is collections.abc.Callable:
         fitting = _functions(arguments[-1])
         return "a function" + (f", like {' or '.join(fitting)}" if fitting else "")
     if origin is tuple and arguments[-1] is not ...:
-        return f"({', '.join(_wanted(each) for each in arguments)})"
+        return f"({', '.join(wanted(each) for each in arguments)})"
     if origin in _SEQUENCES:
         return f"a list of {_plural(arguments[0])}"
     if origin is collections.abc.Mapping:

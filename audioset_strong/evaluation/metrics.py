@@ -11,11 +11,12 @@ sets they come 15 to 22 times faster (142,000 frames of 456 classes, 18,000 clip
 measured with tools/benchmarks/metrics.py on two shared cores).
 
 Sources:
-  d' and lwlrap: Hershey et al. 2021, "The benefit of temporally-strong labels in audio event
-    classification", section 3.2, https://arxiv.org/abs/2105.07031
-  AUC as a Mann-Whitney statistic: Hanley and McNeil 1982,
-    https://doi.org/10.1148/radiology.143.1.7063747
-  lwlrap: Fonseca et al. 2019, https://arxiv.org/abs/1906.02975
+
+- d' and lwlrap: Hershey et al. 2021, "The benefit of temporally-strong labels in audio event
+  classification", section 3.2, https://arxiv.org/abs/2105.07031
+- AUC as a Mann-Whitney statistic: Hanley and McNeil 1982,
+  https://doi.org/10.1148/radiology.143.1.7063747
+- lwlrap: Fonseca et al. 2019, https://arxiv.org/abs/1906.02975
 """
 
 import dataclasses

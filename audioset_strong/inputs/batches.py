@@ -21,6 +21,8 @@ class Patches(TypedDict, total=False):
       log_mel: float32 `[96, 64]`, from log-mel records.
       labels: bool `[classes]`.
       known_labels: bool `[classes]`, on demand; see `TrainBatch`.
+      missing: bool `[classes]`, only where a source has a teacher that finds labels missing:
+        whether this one may be, and so does not count.
       augment_seed: int64, on demand; see `TrainBatch`.
     """
 
@@ -32,6 +34,7 @@ class Patches(TypedDict, total=False):
     log_mel: tf.Tensor
     labels: tf.Tensor
     known_labels: tf.Tensor
+    missing: tf.Tensor
     augment_seed: tf.Tensor
 
 
@@ -45,12 +48,15 @@ class TrainBatch(TypedDict, total=False):
       log_mel: float32 `[batch, 96, 64]`; absent where features are computed on the device.
       pcm: int16 `[batch, 15600]`; only where features are computed on the device.
       labels: float32 `[batch, classes]`, 0 or 1, or between them after mixup.
-      label_weights: float32 `[batch, classes]`, 0 where a class does not count in the loss, and for
-        all classes of a clip that is damaged and skipped.
+      label_weights: float32 `[batch, classes]`, 0 where a class does not count in the loss: where
+        the source masks it, where its label may be missing, and for all classes of a clip that is
+        damaged and skipped.
       known_labels: bool `[batch, classes]`, on demand: classes that are positive, explicitly
         negative, or complementarily negative because the class sounds elsewhere in the clip.
       augment_seed: int64 `[batch]`; only where features are computed on the device, with
         augmentation.
+      pooled: bool `[batch]`; only in bags: whether an example is one of the windows of a clip that
+        lie next to each other, for their scores to be pooled.
     """
 
     clip_id: tf.Tensor
@@ -62,6 +68,7 @@ class TrainBatch(TypedDict, total=False):
     label_weights: tf.Tensor
     known_labels: tf.Tensor
     augment_seed: tf.Tensor
+    pooled: tf.Tensor
 
 
 class GridBatch(TypedDict):

@@ -33,6 +33,9 @@ def training_stream(
     balanced: bool = False,
     mask_unlabelled_classes: bool = False,
     propagate_to_ancestors: bool = False,
+    teacher: str | None = None,
+    missing_share: float = 0.0,
+    frame_quantile: float = 0.5,
     known_labels: bool = False,
     front_end: FrontEnd = DEFAULT_FRONT_END,
     augmentation: Augmentation = NO_AUGMENTATION,
@@ -54,7 +57,8 @@ def training_stream(
 
     Args:
       datasets: a dataset directory (what convert.py wrote), or several.
-      policy: how windows are labelled: "weak", "diffuse" or "strong", see `policies`.
+      policy: how windows are labelled: "weak", "diffuse", "strong" or "pseudo_strong", see
+        `policies`.
       batch_size: examples in a batch.
       seed: fixes the whole stream.
       start_step: batches already consumed.
@@ -62,6 +66,9 @@ def training_stream(
       balanced: whether clips with rare classes come more often, see `Source`.
       mask_unlabelled_classes: whether classes that no clip is labelled with do not count.
       propagate_to_ancestors: whether a label implies those of its ancestors in the ontology.
+      teacher: name of a model that has scored the datasets, see `Source`.
+      missing_share: share of the clips without a class in which it does not count, see `Source`.
+      frame_quantile: of pseudo-strong labels, see `Source`.
       known_labels: whether batches say which labels are known.
       front_end: how log-mel is computed; it must fit the datasets.
       augmentation: of the examples; nothing by default.
@@ -85,6 +92,9 @@ def training_stream(
         propagate_to_ancestors=propagate_to_ancestors,
         video_fraction=video_fraction,
         balanced=balanced,
+        teacher=teacher,
+        missing_share=missing_share,
+        frame_quantile=frame_quantile,
     )
     return _stream.train_patches(
         [source],

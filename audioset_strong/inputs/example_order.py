@@ -26,12 +26,16 @@ class Examples:
       row: of the clip among `IndexedClips`.
       epoch: of the source.
       copy: tells apart the windows that a clip gives in an epoch.
+      part: which of `parts` equal parts of the clip the window begins in; None for anywhere.
+      parts: number of these parts; None as well.
     """
 
     source: tf.Tensor
     row: tf.Tensor
     epoch: tf.Tensor
     copy: tf.Tensor
+    part: tf.Tensor | None = None
+    parts: tf.Tensor | None = None
 
 
 class ExampleOrder:
@@ -40,21 +44,35 @@ class ExampleOrder:
     An epoch of a source is a permutation of its clips, another in each epoch. In balanced sampling
     it has as many examples, drawn from equal parts of the clips' summed rates, one from each part:
     a clip comes as often as its rate says, up to one.
+
+    In bags, examples come in rows of `windows_per_bag`, all of one source. Where its labels are of
+    whole clips they are windows of one clip, one from each of as many equal parts of it. Else they
+    are of different clips.
     """
 
     def __init__(
-        self, opened: OpenedSources, mixing: Mixing, *, seed: int, patches_per_clip: int = 1
+        self,
+        opened: OpenedSources,
+        mixing: Mixing,
+        *,
+        seed: int,
+        patches_per_clip: int = 1,
+        windows_per_bag: int = 1,
     ):
         """Takes what the order depends on.
 
         Args:
           opened: the sources of positive weight.
-          mixing: chooses among them.
+          mixing: chooses among them; it counts bags.
           seed: of the order.
           patches_per_clip: windows that each clip gives in an epoch. `CLIPS_PER_BLOCK` clips take
             turns until each has given all of its windows.
+          windows_per_bag: examples in a row that are of one source; if over 1, `patches_per_clip`
+            must be 1.
         """
         self._mixing, self._seed, self._copies = mixing, seed, patches_per_clip
+        self._bag = windows_per_bag
+        self._of_clip = np.array([one.source.label_policy.of_clip for one in opened.sources])
         self._balanced = np.array([one.source.balanced for one in opened.sources])
         sizes = [one.examples for one in opened.sources]
         with tf.device("CPU:0"):
@@ -76,11 +94,15 @@ class ExampleOrder:
         """Consecutive examples of the run, in-graph.
 
         Args:
-          first: int64 scalar, the number of the first one.
-          count: how many.
+          first: int64 scalar, the number of the first one; of a bag.
+          count: how many; of whole bags.
         """
-        source, position = self._mixing.choose(first, count)
+        source, position, window = self._choose(first, count)
         turn, copy = self._turns(position)
+        part = parts = None
+        if self._bag > 1:
+            parts = tf.where(tf.gather(self._of_clip, source), tf.constant(self._bag, tf.int64), 1)
+            part = copy = window
         size = tf.gather(self._size, source)
         epoch, place = turn // size, turn % size
         key = permutations.key_of([self._seed, source, epoch])
@@ -95,9 +117,26 @@ class ExampleOrder:
             drawn = tf.searchsorted(self._shares, point, side="right", out_type=tf.int64)
             balanced = tf.gather(self._balanced, source)
             clip = tf.where(balanced, drawn, clip)
-            copy = tf.where(balanced, place * self._copies + copy, copy)
+            copies = self._copies * self._bag
+            copy = tf.where(balanced, place * copies + copy, copy)
         row = tf.cast(tf.gather(self._rows, clip), tf.int64)
-        return Examples(source, row, epoch, copy)
+        return Examples(source, row, epoch, copy, part, parts)
+
+    def _choose(self, first: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """(source, the how-manieth of its turns, which window of a bag) of consecutive examples.
+
+        Windows of one clip are one turn of their source, and count from 0; others have a turn each,
+        and are all number 0.
+        """
+        if self._bag == 1:
+            source, position = self._mixing.choose(first, count)
+            return source, position, tf.zeros_like(position)
+        source, bag = self._mixing.choose(first // self._bag, count // self._bag)
+        source, bag = (tf.repeat(each, self._bag) for each in (source, bag))
+        window = tf.tile(tf.range(self._bag, dtype=tf.int64), [count // self._bag])
+        of_clip = tf.gather(self._of_clip, source)
+        position = tf.where(of_clip, bag, bag * self._bag + window)
+        return source, position, tf.where(of_clip, window, 0)
 
     def _turns(self, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """(the how-manieth clip that the source takes, which of its windows), of its examples."""

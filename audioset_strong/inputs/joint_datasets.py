@@ -101,11 +101,12 @@ def check_compatible(datasets: Sequence[str], infos: Sequence[DatasetInfo]) -> N
             )
 
 
-def fingerprint(datasets: Sequence[str]) -> str:
+def fingerprint(datasets: Sequence[str], also: Sequence[str] = ()) -> str:
     """A hash of what the datasets are, wherever they lie: of their `dataset_info.json`.
 
     Args:
       datasets: dataset directories.
+      also: hashes of what is used beside them.
 
     Returns:
       16 hexadecimal digits.
@@ -113,6 +114,8 @@ def fingerprint(datasets: Sequence[str]) -> str:
     digest = hashlib.sha256()
     for directory in datasets:
         digest.update(files.read_bytes(os.path.join(directory, dataset_info.FILE_NAME)))
+    for each in also:
+        digest.update(each.encode())
     return digest.hexdigest()[:16]
 
 

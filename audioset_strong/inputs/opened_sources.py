@@ -9,6 +9,7 @@ import tensorflow as tf
 from audioset_strong.core import errors, files
 from audioset_strong.inputs import hashing, joint_datasets
 from audioset_strong.inputs.indexed_clips import IndexedClips
+from audioset_strong.inputs.taught_labels import TaughtLabels
 from audioset_strong.inputs.training_sources import Source
 from audioset_strong.records.dataset_info import DatasetInfo
 
@@ -43,12 +44,14 @@ class OpenedSource:
       rate_shares: float64 `[examples]`, rising to 1: the share that the clips up to each have in
         all rates of balanced sampling. Empty without it.
       labels: of the whole source.
+      taught: what its teacher says of its clips; None where it has none.
     """
 
     source: Source
     rows: np.ndarray
     rate_shares: np.ndarray
     labels: SourceLabels
+    taught: TaughtLabels | None = None
 
     @property
     def examples(self) -> int:
@@ -93,8 +96,8 @@ def open_sources(sources: Sequence[Source], *, skip_damaged: bool = False) -> Op
 
     Raises:
       errors.InputError: weights that are no shares, a policy that needs labels which no clip has,
-        datasets that do not fit together, an index that does not fit its shards, or a fraction that
-        leaves no clip. The message names the source.
+        datasets that do not fit together, an index that does not fit its shards, a teacher that has
+        not scored them, or a fraction that leaves no clip. The message names the source.
     """
     _check_weights(sources)
     infos_of = [_read_infos(source) for source in sources]
@@ -102,14 +105,17 @@ def open_sources(sources: Sequence[Source], *, skip_damaged: bool = False) -> Op
     infos = tuple(info for infos in infos_of for info in infos)
     joint_datasets.check_compatible(datasets, infos)
     labels = [_labels_of(*pair) for pair in zip(sources, infos_of, strict=True)]
-    used = [i for i, source in enumerate(sources) if source.weight > 0]
+    used = [i for i, source in enumerate(sources) if source.mean_weight > 0]
     clips = IndexedClips.open(
         [path for i in used for path in sources[i].datasets],
         [info for i in used for info in infos_of[i]],
         skip_damaged=skip_damaged,
     )
     return OpenedSources(
-        sources=tuple(_open(sources[i], labels[i], clips) for i in used),
+        sources=tuple(
+            _open(sources[i], labels[i], clips, TaughtLabels.open(sources[i], clips, infos_of[i]))
+            for i in used
+        ),
         clips=clips,
         datasets=datasets,
         infos=infos,
@@ -166,14 +172,17 @@ def class_priors(sources: Sequence[Source]) -> np.ndarray:
     """
     total, priors = 0.0, np.zeros(())
     for source in sources:
-        if source.weight > 0:
+        weight = source.mean_weight
+        if weight > 0:
             labels = read_labels(source)
-            priors = priors + source.weight * (labels.counts + 1) / (labels.labelled_clips + 2)
-            total += source.weight
+            priors = priors + weight * (labels.counts + 1) / (labels.labelled_clips + 2)
+            total += weight
     return priors / total
 
 
-def _open(source: Source, labels: SourceLabels, clips: IndexedClips) -> OpenedSource:
+def _open(
+    source: Source, labels: SourceLabels, clips: IndexedClips, taught: TaughtLabels | None
+) -> OpenedSource:
     rows = clips.rows_of(source.datasets)
     rows = rows[clips.columns[source.label_policy.needs.known][rows]]
     if source.video_fraction < 1.0:
@@ -191,7 +200,9 @@ def _open(source: Source, labels: SourceLabels, clips: IndexedClips) -> OpenedSo
             f"video_fraction = {source.video_fraction} of {source.name}: no clip is left; take a "
             "larger one"
         )
-    return OpenedSource(source=source, rows=rows, rate_shares=rate_shares, labels=labels)
+    return OpenedSource(
+        source=source, rows=rows, rate_shares=rate_shares, labels=labels, taught=taught
+    )
 
 
 def _within_fraction(clips: IndexedClips, rows: np.ndarray, fraction: float) -> np.ndarray:
@@ -226,7 +237,7 @@ def _balanced_rates(
 def _check_weights(sources: Sequence[Source]) -> None:
     if not sources:
         raise errors.InputError("no source to train on")
-    weights = [source.weight for source in sources]
+    weights = [source.mean_weight for source in sources]
     if min(weights) < 0 or not np.isfinite(weights).all() or sum(weights) <= 0:
         raise errors.InputError(
             f"source weights {weights}: none may be negative and one must be positive"

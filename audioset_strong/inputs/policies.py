@@ -1,6 +1,7 @@
 """The label policies: which labels a window of a clip is trained with.
 
-The paper compares three over the same clips (section 4, Table 1). To add one, write its function
+The paper compares three over the same clips (section 4, Table 1). A fourth, pseudo-strong labels,
+asks a teacher where weak labels hold. To add one, write its function
 and enter it into `POLICIES`: everything else that depends on a policy asks its `Policy`.
 """
 
@@ -14,6 +15,7 @@ from audioset_strong.inputs import clip_labels
 from audioset_strong.inputs.clip_labels import Clips
 
 WEAK, DIFFUSE, STRONG = "weak", "diffuse", "strong"
+PSEUDO_STRONG = "pseudo_strong"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +87,26 @@ def strong_labels(clips: Clips, windows: Windows) -> tf.Tensor:
     return frames[:, 0]
 
 
+def pseudo_strong_labels(clips: Clips, windows: Windows) -> tf.Tensor:
+    """The weak labels, where in the clip a teacher hears them: see `teacher_scores.pseudo_strong`.
+
+    As in "Pseudo strong labels for large scale weakly supervised audio tagging", Dinkel et al.
+    2022, https://arxiv.org/abs/2204.13430; but labels that the clip does not have are never added.
+
+    Args:
+      clips: what is known about each, see `clip_labels.Clips`, with what the teacher says, see
+        `TaughtLabels`.
+      windows: of the clips.
+
+    Returns:
+      bool `[batch, classes]`.
+    """
+    taught = {
+        f"segment_{name}": clips[f"taught_{name}"] for name in ("label", "start_ms", "end_ms")
+    }
+    return strong_labels(clips | taught, windows)
+
+
 @dataclasses.dataclass(frozen=True)
 class LabelKind:
     """A kind of annotation, and the names under which records and datasets keep it.
@@ -118,17 +140,25 @@ class Policy:
       label: from parsed clips and their windows to labels, bool `[batch, classes]`.
       needs: the annotation that the labels come from. Clips without it are skipped; it decides
         how often clips come in balanced sampling, and it is counted for class masks and priors.
+      of_clip: whether the labels are those of the whole clip, so that windows can be pooled, see
+        `training.pooling`; else the framing rule decides which of them each window has.
       complementary_negatives: whether a class that sounds elsewhere in the clip, but not in the
         window, is known to be negative there (section 3.2).
+      needs_teacher: whether the labels are those that a teacher finds, see `TaughtLabels`.
     """
 
     label: Callable[[Clips, Windows], tf.Tensor]
     needs: LabelKind
+    of_clip: bool = False
     complementary_negatives: bool = False
+    needs_teacher: bool = False
 
 
 POLICIES = {
-    WEAK: Policy(weak_labels, WEAK_LABELS),
-    DIFFUSE: Policy(diffuse_labels, STRONG_LABELS),
+    WEAK: Policy(weak_labels, WEAK_LABELS, of_clip=True),
+    DIFFUSE: Policy(diffuse_labels, STRONG_LABELS, of_clip=True),
     STRONG: Policy(strong_labels, STRONG_LABELS, complementary_negatives=True),
+    PSEUDO_STRONG: Policy(
+        pseudo_strong_labels, WEAK_LABELS, complementary_negatives=True, needs_teacher=True
+    ),
 }

@@ -42,6 +42,9 @@ class StreamSettings:
     Attributes:
       patches_per_clip: windows taken of a clip in each epoch; no two of them get into one batch,
         unless the source is balanced or has fewer than 1,024 clips.
+      windows_per_bag: examples come in rows of so many, all of one source. Of sources whose labels
+        are of whole clips (weak, diffuse) they are windows of one clip, spread over it, whose
+        scores `training.pooling` pools; of others they are of different clips.
       exact_shares: whether every batch has the sources' shares, instead of on average.
       features_on_device: whether batches hold samples, for `to_model_input` to be called on them
         where the model is.
@@ -61,6 +64,7 @@ class StreamSettings:
     """
 
     patches_per_clip: int = 1
+    windows_per_bag: int = 1
     exact_shares: bool = False
     features_on_device: bool = False
     checksums: bool = False
@@ -70,7 +74,14 @@ class StreamSettings:
     data_service: str | None = None
 
     def __post_init__(self) -> None:
-        errors.check_whole_number("train_patches.patches_per_clip", self.patches_per_clip)
+        for name in ("patches_per_clip", "windows_per_bag"):
+            errors.check_whole_number(f"train_patches.{name}", getattr(self, name))
+        if self.patches_per_clip > 1 and self.windows_per_bag > 1:
+            raise errors.InputError(
+                f"train_patches.windows_per_bag = {self.windows_per_bag}: cannot be combined with "
+                f"train_patches.patches_per_clip = {self.patches_per_clip}; a clip gives its "
+                "windows together already"
+            )
         if not self.cache_gb > 0:
             raise errors.InputError(
                 f"train_patches.cache_gb = {self.cache_gb!r}: must be a positive number"
@@ -143,6 +154,7 @@ def train_patches(
         their indices, the front end or the augmentation.
     """
     errors.check_whole_number("batch_size", batch_size)
+    _check_bags(settings, augmentation, batch_size, share)
     example_order.check_batch_size(batch_size, settings.patches_per_clip)
     framing.check_rule(framing_rule, "framing_rule")
     augmentation.check_fits(front_end)
@@ -150,6 +162,9 @@ def train_patches(
     if not isinstance(opened, OpenedSources):
         opened = open_sources(opened, skip_damaged=settings.skip_corrupt_records)
     joint_datasets.check_front_end(opened.datasets, opened.infos, front_end)
+    for one in opened.sources:
+        if one.taught:
+            one.taught.check_front_end(front_end)
     if opened.encoding == clip_records.LOG_MEL:
         _check_log_mel(settings, augmentation)
     sampler = WindowSampler(
@@ -163,26 +178,35 @@ def train_patches(
             augmented=augmentation.enabled,
         ),
     )
+    bag = settings.windows_per_bag
     order = ExampleOrder(
         opened,
         mixing.Mixing(
             [one.source.weight for one in opened.sources],
-            block=batch_size if settings.exact_shares else mixing.LARGE_BLOCK,
+            block=batch_size // bag if settings.exact_shares else mixing.LARGE_BLOCK,
             seed=seed,
+            together=bag,
         ),
         seed=seed,
         patches_per_clip=settings.patches_per_clip,
+        windows_per_bag=bag,
     )
     part = batch_size // share.replicas
     class_masks = windows.class_masks(opened)
+    of_clip = [one.source.label_policy.of_clip for one in opened.sources]
 
     def batch(number: tf.Tensor) -> TrainBatch:
         step, replica = number // share.count, share.first + number % share.count
         patches = sampler.patches(order.examples(step * batch_size + replica * part, part))
-        made = cast(TrainBatch, {k: value for k, value in patches.items() if k != "sound"})
+        inside = ("sound", "missing")
+        made = cast(TrainBatch, {k: value for k, value in patches.items() if k not in inside})
         made["labels"] = tf.cast(patches["labels"], tf.float32)
         weights = tf.gather(class_masks, patches["source"])
+        if "missing" in patches:
+            weights = tf.where(patches["missing"], 0.0, weights)
         made["label_weights"] = tf.where(patches["sound"][:, tf.newaxis], weights, 0.0)
+        if bag > 1:
+            made["pooled"] = tf.gather(of_clip, patches["source"])
         if settings.features_on_device:
             return made
         return to_model_input(made, front_end=front_end, augmentation=augmentation)
@@ -263,6 +287,25 @@ def _reader(opened: OpenedSources, settings: StreamSettings, front_end: FrontEnd
         checksums=settings.checksums or settings.skip_corrupt_records,
         skip_damaged=settings.skip_corrupt_records,
     ).read
+
+
+def _check_bags(
+    settings: StreamSettings, augmentation: Augmentation, batch_size: int, share: BatchShare
+) -> None:
+    """Every replica gets whole bags, in which nothing but one clip is heard."""
+    name, bag = "train_patches.windows_per_bag", settings.windows_per_bag
+    if bag == 1:
+        return
+    if batch_size % (share.replicas * bag):
+        raise errors.InputError(
+            f"{name} = {bag}: must divide the {batch_size // share.replicas} examples that a "
+            "replica has of each batch"
+        )
+    if augmentation.mixup_alpha > 0:
+        raise errors.InputError(
+            f"{name} = {bag}: cannot be combined with Augmentation.mixup_alpha = "
+            f"{augmentation.mixup_alpha}, which mixes clips; leave one of the two out"
+        )
 
 
 def _check_log_mel(settings: StreamSettings, augmentation: Augmentation) -> None:

@@ -183,8 +183,9 @@ def resolve(checkpoint_or_workdir: str) -> tuple[str, str]:
     """The (workdir, checkpoint path) that a user means by one path.
 
     Args:
-      checkpoint_or_workdir: a checkpoint (".../checkpoints/step-500", with or without ".index"), a
-        workdir, which stands for the checkpoint that its evaluation selected, or an exported model.
+      checkpoint_or_workdir: a checkpoint (".../checkpoints/step-500", with or without ".index"); a
+        workdir, which stands for the checkpoint that its evaluation selected; a sweep, which stands
+        for the workdir of its selected point; or an exported model.
 
     Returns:
       The directory that describes the model, and the path of the checkpoint.
@@ -195,14 +196,17 @@ def resolve(checkpoint_or_workdir: str) -> tuple[str, str]:
     path = checkpoint_or_workdir.removesuffix(".index").rstrip("/")
     if files.exists(path + ".index"):
         return os.path.dirname(os.path.dirname(path)) or ".", path
+    selection = os.path.join(path, SELECTION_FILE)
     if not files.exists(os.path.join(path, MODEL_FILE)):
+        chosen = files.read_json(selection) if files.exists(selection) else {}
+        if "workdir" in chosen:
+            return resolve(os.path.join(path, chosen["workdir"]))
         raise errors.InputError(
             f"{checkpoint_or_workdir}: neither a checkpoint nor a workdir (no {MODEL_FILE})"
         )
     exported = _list(path, _STEP, EXPORT_DIR)
     if exported:
         return path, exported[-1][1]
-    selection = os.path.join(path, SELECTION_FILE)
     if not files.exists(selection):
         raise errors.InputError(
             f"{checkpoint_or_workdir}: no checkpoint is selected yet (no {SELECTION_FILE}); run "

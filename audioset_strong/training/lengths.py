@@ -86,7 +86,7 @@ def epoch_examples(sources: Sequence[Source], clips: Mapping[str, int]) -> float
     """
     shares: dict[str, float] = {}
     for source in sources:
-        for path in source.datasets if source.weight > 0 else ():
+        for path in source.datasets if source.mean_weight > 0 else ():
             shares[path] = max(shares.get(path, 0.0), source.video_fraction)
     return max(sum(share * clips[path] for path, share in shares.items()), 1.0)
 

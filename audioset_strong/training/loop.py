@@ -101,6 +101,7 @@ def train(
             strategy=strategy,
         )
         plan = planning.make(workdir, settings, train_input, init_from=init_from, extend=extend)
+    train_input = plan.train_input
     resuming.check_workers(strategy, plan.start, run=plan.run, config_text=config_text)
     if plan.start.finished:
         logging.info("%s: already trained", workdir)
@@ -111,7 +112,7 @@ def train(
     with contextlib.ExitStack() as stack:
         with distribution.ending_together(strategy):
             run, initialized = plan.restore(state)
-            loop = _Loop(workdir, plan, state=state, train_input=train_input)
+            loop = _Loop(workdir, plan, state=state)
             if loop.chief:
                 stack.enter_context(_taken(workdir, config_text, extend=extend))
                 if plan.start.begun:
@@ -158,8 +159,8 @@ def _log_size(state: TrainState, plan: Plan) -> None:
 class _Loop:
     """Runs the steps of a run, a few at a time, with checkpoints in between."""
 
-    def __init__(self, workdir: str, plan: Plan, *, state: TrainState, train_input: TrainInput):
-        settings = plan.settings
+    def __init__(self, workdir: str, plan: Plan, *, state: TrainState):
+        settings, train_input = plan.settings, plan.train_input
         self._workdir, self._settings, self._state = workdir, settings, state
         self._length = plan.length
         self._input, self._strategy = train_input, train_input.strategy
@@ -174,6 +175,7 @@ class _Loop:
             clip_norm=settings.clip_norm,
             accumulate=settings.accumulate,
             jit_compile=_jit_compile(settings),
+            windows_per_bag=train_input.stream.windows_per_bag,
         )
         self._first_call = True
 

@@ -48,7 +48,11 @@ def adam(
 
 
 def build(
-    optimizer: Callable[..., keras.optimizers.Optimizer], learning_rate: object, net: keras.Model
+    optimizer: Callable[..., keras.optimizers.Optimizer],
+    learning_rate: object,
+    net: keras.Model,
+    *,
+    also: Sequence[keras.Variable] = (),
 ) -> keras.optimizers.Optimizer:
     """Makes the optimizer of a network, with its variables.
 
@@ -56,18 +60,20 @@ def build(
       optimizer: makes a Keras optimizer from a learning rate.
       learning_rate: a number or a Keras schedule.
       net: the network; if it computes in float16, the loss is scaled.
+      also: what is trained besides its weights.
 
     Returns:
       The optimizer, whose weight decay, if it has one, spares weights of one dimension.
     """
     built = optimizer(learning_rate)
+    trained = [*net.trainable_variables, *also]
     if built.weight_decay:
         built.exclude_from_weight_decay(
-            var_list=[weight for weight in net.trainable_variables if len(weight.shape) < 2]
+            var_list=[weight for weight in trained if len(weight.shape) < 2]
         )
     if net.compute_dtype == "float16":
         built = keras.optimizers.LossScaleOptimizer(built)
-    built.build(net.trainable_variables)
+    built.build(trained)
     return built
 
 

@@ -2,14 +2,21 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from audioset_strong.core import files
-from audioset_strong.inputs import joint_datasets, opened_sources
+from audioset_strong.core import errors, files
+from audioset_strong.inputs import (
+    joint_datasets,
+    opened_sources,
+    taught_labels,
+    training_sources,
+)
+from audioset_strong.inputs.training_sources import Source
+from audioset_strong.inputs.weight_schedules import Weight
 from audioset_strong.training import (
     checkpoints,
     distribution,
@@ -36,12 +43,14 @@ class Plan:
       run: its facts.
       length: how long it is.
       start: where it begins.
+      train_input: its examples.
     """
 
     settings: TrainSettings
     run: RunInfo
     length: RunLength
     start: Start
+    train_input: TrainInput
 
     def build_state(self, strategy: tf.distribute.Strategy) -> TrainState:
         """A fresh state of the run, its variables created under the strategy's scope."""
@@ -131,12 +140,54 @@ def make(
     """
     settings.check_start(init_from)
     settings.check_replicas(train_input.strategy.num_replicas_in_sync)
+    _check_pooling(settings, train_input)
     run, length = _describe(train_input, settings, init_from)
     start = resuming.find_start(workdir, run, extend=extend)
-    plan = Plan(settings, run, length, start)
+    if start.begun:  # whose schedules keep their length
+        weights = [source.weight for source in start.begun.sources]
+        run = dataclasses.replace(run, sources=_with_weights(run.sources, weights))
+    train_input = dataclasses.replace(
+        train_input, sources=_with_weights(train_input.sources, [s.weight for s in run.sources])
+    )
+    plan = Plan(settings, run, length, start, train_input)
     if not start.begun and not start.finished:
-        _check_compiles(plan, train_input)
+        _check_compiles(plan)
     return plan
+
+
+def _with_weights(sources: Sequence[Source], weights: Sequence[Weight]) -> tuple[Source, ...]:
+    pairs = zip(sources, weights, strict=True)
+    return tuple(dataclasses.replace(source, weight=weight) for source, weight in pairs)
+
+
+def _check_pooling(settings: TrainSettings, train_input: TrainInput) -> None:
+    """Pooling takes bags of windows, some of clips, and no part of a batch may divide them."""
+    bag = train_input.stream.windows_per_bag
+    if settings.pooling is None:
+        if bag > 1:
+            raise errors.InputError(
+                f"train_patches.windows_per_bag = {bag}: has no effect without train.pooling, like "
+                "@autopool"
+            )
+        return
+    name = f"train.pooling = @{getattr(settings.pooling, '__name__', settings.pooling)}"
+    if bag == 1:
+        raise errors.InputError(
+            f"{name}: needs several windows of a clip; bind train_patches.windows_per_bag = 8"
+        )
+    sources = [source for source in train_input.sources if source.mean_weight > 0]
+    if not any(source.label_policy.of_clip for source in sources):
+        policies = ", ".join(sorted({source.policy for source in sources}))
+        raise errors.InputError(
+            f"{name}: has no effect on labels of the policy {policies}, which are those of single "
+            "windows; pooled are weak and diffuse ones"
+        )
+    part = settings.batch_size // train_input.strategy.num_replicas_in_sync // settings.accumulate
+    if part % bag:
+        raise errors.InputError(
+            f"train_patches.windows_per_bag = {bag}: must divide the {part} examples that a "
+            "replica works through at a time"
+        )
 
 
 def _describe(
@@ -150,9 +201,9 @@ def _describe(
     length = settings.length(lengths.epoch_examples(sources, clips))
     run = RunInfo(
         front_end=front_end,
-        sources=sources,
+        sources=training_sources.with_length(sources, length.total_examples),
         vocabulary=infos[0].vocabulary,
-        data_fingerprint=joint_datasets.fingerprint(datasets),
+        data_fingerprint=joint_datasets.fingerprint(datasets, taught_labels.contents(sources)),
         datasets=run_info.dataset_facts(datasets, infos),
         seed=settings.seed,
         batch_size=settings.batch_size,
@@ -169,8 +220,9 @@ def _describe(
     return run, length
 
 
-def _check_compiles(plan: Plan, train_input: TrainInput) -> None:
+def _check_compiles(plan: Plan) -> None:
     """Refuses a step that XLA is to compile and cannot; looks at that of another model like it."""
+    train_input = plan.train_input
     settings, whole = plan.settings, distribution.is_tpu(train_input.strategy)
     if not settings.jit_compile and not whole:
         return
@@ -184,5 +236,6 @@ def _check_compiles(plan: Plan, train_input: TrainInput) -> None:
             to_model_input=train_input.to_model_input,
             clip_norm=settings.clip_norm,
             accumulate=settings.accumulate,
+            windows_per_bag=train_input.stream.windows_per_bag,
         )
         step.check_compiles(train_input.zeros(), whole=whole)

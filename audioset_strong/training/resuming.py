@@ -71,7 +71,8 @@ def _check_same(workdir: str, run: RunInfo, begun: RunInfo) -> None:
         # The place that the run has reached in its data means nothing in other data.
         raise errors.InputError(
             f"{workdir}: began with other data than {', '.join(d.path for d in run.datasets)} "
-            "(their dataset_info.json differ); give its own --data_dir, or take another --workdir"
+            "(their dataset_info.json differ, or what a teacher says of them); give its own "
+            "--data_dir, or take another --workdir"
         )
     if "shuffle_buffer" in begun.stream:
         logging.warning("%s: an older version began it, with another order of examples", workdir)

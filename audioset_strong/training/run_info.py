@@ -16,6 +16,7 @@ import tensorflow as tf
 from audioset_strong.audio.features import FrontEnd
 from audioset_strong.core import errors, files, version
 from audioset_strong.inputs import joint_datasets, training_sources
+from audioset_strong.inputs.weight_schedules import WeightSchedule
 from audioset_strong.labels import framing
 from audioset_strong.labels.vocabularies import Vocabulary
 from audioset_strong.models import precisions
@@ -90,7 +91,8 @@ class RunInfo:
       front_end: makes the log-mel that the model takes.
       sources: of the training examples; see `training_sources.Source`.
       vocabulary: of the model's outputs.
-      data_fingerprint: equal for equal datasets, wherever they lie; None if it is not known.
+      data_fingerprint: equal for equal datasets, and equal scores of teachers, wherever they lie;
+        None if it is not known.
       datasets: the datasets of the sources, each once.
       seed: determines weights, order and windows.
       batch_size: examples in a step.
@@ -217,10 +219,7 @@ class RunInfo:
             **{name: values[name] for name in known}
             | {
                 "front_end": FrontEnd.from_json(values["front_end"]),
-                "sources": tuple(
-                    training_sources.Source(**source | {"datasets": tuple(source["datasets"])})
-                    for source in values["sources"]
-                ),
+                "sources": tuple(map(training_sources.Source.from_json, values["sources"])),
                 "vocabulary": Vocabulary.from_json(values["vocabulary"]),
                 "datasets": tuple(DatasetFacts(**dataset) for dataset in values["datasets"]),
             }
@@ -245,10 +244,12 @@ class RunInfo:
         if len(self.sources) != len(other.sources):
             return f"{len(self.sources)} sources instead of {len(other.sources)}"
         for i, (mine, theirs) in enumerate(zip(self.sources, other.sources, strict=True)):
-            for name, value in dataclasses.asdict(mine).items():
-                before = getattr(theirs, name)
+            for name in (field.name for field in dataclasses.fields(mine)):
+                value, before = getattr(mine, name), getattr(theirs, name)
                 if name == "datasets":
                     value, before = (tuple(map(_last_name, each)) for each in (value, before))
+                if isinstance(before, WeightSchedule) and isinstance(value, WeightSchedule):
+                    value, before = value.points, before.points  # over the run as it was begun
                 if value != before:
                     return f"{name} = {value!r} instead of {before!r} in source {i}"
         for name in _FIXED:

@@ -9,6 +9,7 @@ import keras
 from audioset_strong.core import errors
 from audioset_strong.models import precisions, resnet
 from audioset_strong.training import lengths, losses, optimizers, schedules
+from audioset_strong.training.pooling import Pooling
 
 _LENGTHS = ("total_epochs", "total_examples", "total_steps")
 _EXAMPLES = {
@@ -16,6 +17,7 @@ _EXAMPLES = {
     "learning_rate": "@constant_schedule",
     "optimizer": "@adam",
     "loss": "@SigmoidCrossEntropy",
+    "pooling": "@autopool",
 }
 
 
@@ -57,6 +59,9 @@ class TrainSettings:
         (https://arxiv.org/abs/1706.02677).
       optimizer: makes a Keras optimizer from a learning rate.
       loss: makes the loss.
+      pooling: makes what pools the scores of the windows of a clip, see `training.pooling`; called
+        with `num_classes` and `depth` of the embeddings. It needs `windows_per_bag` of the stream.
+        None for the loss of single windows, as in the paper.
       clip_norm: gradients with a larger global norm are scaled down to it; None for no clipping.
       ema_decay: decay of a moving average of the weights, which is kept beside them for evaluation;
         None for no average.
@@ -91,6 +96,7 @@ class TrainSettings:
     rate_scaling: str = schedules.SQUARE_ROOT
     optimizer: Callable[..., keras.optimizers.Optimizer] = optimizers.adam
     loss: Callable[[], losses.SigmoidCrossEntropy] = losses.SigmoidCrossEntropy
+    pooling: Callable[..., Pooling] | None = None
     clip_norm: float | None = None
     ema_decay: float | None = None
     precision: str = "float32"
@@ -111,6 +117,8 @@ class TrainSettings:
         for name in ("inputs_every", "histograms_every", "seed"):
             errors.check_whole_number(f"train.{name}", getattr(self, name), least=0)
         for name, example in _EXAMPLES.items():
+            if name == "pooling" and self.pooling is None:
+                continue
             if not callable(getattr(self, name)):
                 raise errors.InputError(
                     f"train.{name} = {getattr(self, name)!r}: must name a function, like {example}"

@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from audioset_strong.audio.features import FrontEnd
 from audioset_strong.labels.vocabularies import Vocabulary
-from audioset_strong.models import precisions
+from audioset_strong.models import embedding, precisions
 from audioset_strong.training import checkpoints, initialization, optimizers
+from audioset_strong.training.pooling import Pooling
 from audioset_strong.training.settings import TrainSettings
 
 
@@ -23,12 +24,14 @@ class TrainState:
       optimizer: built for the network.
       step_variable: int64, number of steps done.
       average: moving average of the weights, if the run keeps one.
+      pooling: what pools the windows of a clip, if the run does; its parameters are trained.
     """
 
     net: keras.Model
     optimizer: keras.optimizers.Optimizer
     step_variable: tf.Variable
     average: optimizers.MovingAverage | None = None
+    pooling: Pooling | None = None
 
     @classmethod
     def build(
@@ -56,12 +59,25 @@ class TrainState:
                 net = settings.model(
                     num_classes=num_classes, input_shape=input_shape, class_priors=class_priors
                 )
+            pooling, pooled = None, []
+            if settings.pooling:
+                depth = embedding.with_embedding(net).outputs[1].shape[-1]
+                pooling = settings.pooling(num_classes=num_classes, depth=depth)
+                pooled = pooling.trainable_variables
             learning_rate = settings.rate(total_steps)
-            optimizer = optimizers.build(settings.optimizer, learning_rate, net)
+            optimizer = optimizers.build(settings.optimizer, learning_rate, net, also=pooled)
             step = tf.Variable(0, dtype=tf.int64, name="step")
             decay = settings.ema_decay
             average = optimizers.MovingAverage(net, decay) if decay is not None else None
-        return cls(net, optimizer, step, average)
+        return cls(net, optimizer, step, average, pooling)
+
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        """What a step changes by gradients: the weights of the network, and of the pooling."""
+        return [
+            *self.net.trainable_variables,
+            *(self.pooling.trainable_variables if self.pooling else []),
+        ]
 
     @property
     def step(self) -> int:
@@ -83,7 +99,7 @@ class TrainState:
 
     @functools.cached_property
     def weights(self) -> tf.train.Checkpoint:
-        """What evaluation needs of it: the weights and their moving average."""
+        """What evaluation needs of it, the weights and their moving average; and the pooling."""
         return self._checkpoint()
 
     def checkpoint_bytes(self) -> tuple[int, int]:
@@ -99,6 +115,8 @@ class TrainState:
         saved = tf.train.Checkpoint(model=self.net, step=self.step_variable, **more)
         if self.average:
             saved.averages = self.average.variables
+        if self.pooling:
+            saved.pooling = self.pooling
         return saved
 
     def restore(self, checkpoint: str) -> None:

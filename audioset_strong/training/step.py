@@ -9,7 +9,9 @@ import tensorflow as tf
 
 from audioset_strong.core import errors
 from audioset_strong.inputs.batches import TrainBatch
+from audioset_strong.models import embedding
 from audioset_strong.training import distribution, losses
+from audioset_strong.training.pooling import PooledLoss
 from audioset_strong.training.state import TrainState
 
 # How XLA begins to tell what it cannot compile.
@@ -38,6 +40,7 @@ class TrainStep:
         clip_norm: float | None = None,
         accumulate: int = 1,
         jit_compile: bool = False,
+        windows_per_bag: int = 1,
     ):
         """Builds the step.
 
@@ -49,6 +52,7 @@ class TrainStep:
           clip_norm: gradients with a larger global norm are scaled down to it.
           accumulate: number of parts in which each replica works through its share of a batch.
           jit_compile: whether XLA compiles the replicas' step.
+          windows_per_bag: windows that the state's pooling, if it has one, pools.
 
         Raises:
           errors.InputError: replicas would have to meet where they cannot, see `_check_meeting`.
@@ -56,6 +60,11 @@ class TrainStep:
         self._state, self._loss, self._strategy = state, loss, strategy
         self._to_model_input, self._clip_norm = to_model_input, clip_norm
         self._accumulate = accumulate
+        self._net, self._pooled_loss = state.net, None
+        if state.pooling:
+            self._pooled_loss = PooledLoss(loss, state.pooling, windows_per_bag)
+            if state.pooling.needs_embeddings:
+                self._net = embedding.with_embedding(state.net)
         self._replicas = strategy.num_replicas_in_sync
         self._scaled = isinstance(state.optimizer, keras.optimizers.LossScaleOptimizer)
         self._check_meeting(jit_compile=jit_compile)
@@ -100,8 +109,7 @@ class TrainStep:
         if not whole:
             compiled, batch = self._loss_and_gradients, self._to_model_input(batch)
             part = len(batch["labels"]) // self._accumulate
-            both = batch["labels"][:part]
-            arguments = (batch["log_mel"][:part], both, both)
+            arguments = tuple(each[:part] for each in self._targets(batch, batch["labels"]))
         function = tf.function(compiled, jit_compile=True, autograph=False)
         with _reporting_what_xla_cannot_compile():
             function.experimental_get_compiler_ir(*arguments)(stage="hlo")
@@ -153,9 +161,11 @@ class TrainStep:
     def _replica_step(self, batch: TrainBatch) -> tuple[tf.Tensor, tf.Tensor]:
         batch = self._to_model_input(batch)
         weights = self._loss.weights(batch)
+        if self._pooled_loss:
+            weights = self._pooled_loss.weights(weights, batch["pooled"])
         total_weight = distribution.sum_over_replicas(tf.reduce_sum(weights))
         weights = tf.math.divide_no_nan(weights, total_weight)
-        share, gradients = self._in_parts(batch["log_mel"], batch["labels"], weights)
+        share, gradients = self._in_parts(*self._targets(batch, weights))
         total = distribution.sum_over_replicas(share)
         gradients = distribution.sum_over_replicas(gradients)
         norm = tf.linalg.global_norm(gradients)
@@ -163,19 +173,23 @@ class TrainStep:
             norm /= self._state.optimizer.dynamic_scale
             norm = tf.where(tf.math.is_finite(norm), norm, 0.0)  # an overflow: no step is made
         self._state.optimizer.apply(
-            self._rescaled(gradients, norm), self._state.net.trainable_variables
+            self._rescaled(gradients, norm), self._state.trainable_variables
         )
         return total, norm
 
-    def _in_parts(
-        self, log_mel: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    def _targets(self, batch: TrainBatch, weights: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """What `_loss_and_gradients` takes."""
+        pooled = (batch["pooled"],) if self._pooled_loss else ()
+        return batch["log_mel"], batch["labels"], weights, *pooled
+
+    def _in_parts(self, *targets: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """One replica's share of the loss and of its gradients, added up over parts of the batch.
 
         The weights have a global sum of one already, so sums over parts are those of the batch.
         """
         if self._accumulate == 1:
-            return self._forward_backward(log_mel, labels, weights)
+            return self._forward_backward(*targets)
+        log_mel = targets[0]
         # Batches of several processes have no known size; XLA, which needs one, is given it else.
         known = log_mel.shape[0]
         examples = (tf.shape(log_mel)[0] if known is None else known) // self._accumulate
@@ -183,13 +197,13 @@ class TrainStep:
         def add(
             part: tf.Tensor, share: tf.Tensor, gradients: list[tf.Tensor]
         ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-            chosen = (each[part * examples :][:examples] for each in (log_mel, labels, weights))
+            chosen = (each[part * examples :][:examples] for each in targets)
             size = None if known is None else examples
             sized = (tf.ensure_shape(each, [size, *each.shape[1:]]) for each in chosen)
             more, grown = self._forward_backward(*sized)
             return part + 1, share + more, [a + b for a, b in zip(gradients, grown, strict=True)]
 
-        zeros = [tf.zeros(weight.shape) for weight in self._state.net.trainable_variables]
+        zeros = [tf.zeros(weight.shape) for weight in self._state.trainable_variables]
         # A loop rather than a row of copies, so that the activations of one part are in memory.
         _, share, gradients = tf.while_loop(
             lambda part, *_: part < self._accumulate,
@@ -200,13 +214,19 @@ class TrainStep:
         return share, gradients
 
     def _loss_and_gradients(
-        self, log_mel: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor
+        self, log_mel: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, *pooled: tf.Tensor
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """One replica's share of the loss and of its gradients."""
+        variables = self._state.trainable_variables
         with tf.GradientTape() as tape:
-            share = self._loss(self._state.net(log_mel, training=True), labels, weights)
+            outputs = self._net(log_mel, training=True)
+            if self._pooled_loss:
+                logits, embeddings = outputs if isinstance(outputs, list) else (outputs, None)
+                share = self._pooled_loss(logits, embeddings, labels, weights, pooled[0])
+            else:
+                share = self._loss(outputs, labels, weights)
             target = self._state.optimizer.scale_loss(share) if self._scaled else share
-        return share, tape.gradient(target, self._state.net.trainable_variables)
+        return share, tape.gradient(target, variables)
 
     def _rescaled(self, gradients: list[tf.Tensor], norm: tf.Tensor) -> list[tf.Tensor]:
         """The gradients that the optimizer is given: clipped, and divided among replicas."""

@@ -84,3 +84,14 @@ def test_mistakes_in_files_are_reported_with_file_and_line(tmp_path, monkeypatch
     (tmp_path / "typo.gin").write_text('include "table1/comon.gin"\n')
     with pytest.raises(errors.InputError, match=r"included by typo\.gin.*table1/common\.gin"):
         gin_files.parse(["typo.gin"], [])
+
+
+def test_a_byte_order_mark_is_no_part_of_a_gin_file(tmp_path, monkeypatch):
+    """Editors of Windows write one, and CRLF line ends; an included file may have one, too."""
+    monkeypatch.chdir(tmp_path)
+    mark = b"\xef\xbb\xbf"
+    (tmp_path / "inner.gin").write_bytes(mark + b"train.batch_size = 8\r\n")
+    (tmp_path / "own.gin").write_bytes(mark + b'include "inner.gin"\r\ntrain.seed = 3\r\n')
+    (tmp_path / "plain.gin").write_text("train.batch_size = 8\ntrain.seed = 3\n")
+    assert gin_files.parse(["own.gin"], []) == gin_files.parse(["plain.gin"], [])
+    assert gin.query_parameter("train.batch_size") == 8

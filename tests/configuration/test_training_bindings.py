@@ -6,9 +6,11 @@ import pathlib
 import gin
 import pytest
 
+from audioset_strong.analysis import paper_table
 from audioset_strong.audio.features import FrontEnd
 from audioset_strong.configuration import gin_files, training_bindings
 from audioset_strong.core import errors
+from audioset_strong.inputs import training_sources
 from audioset_strong.inputs.augmentation import Augmentation
 from audioset_strong.inputs.training_stream import StreamSettings
 from audioset_strong.models import resnet
@@ -16,6 +18,7 @@ from audioset_strong.training import losses, optimizers, schedules
 from audioset_strong.training.settings import TrainSettings
 
 _ROWS = ("weak_67k", "diffuse_67k", "strong_67k", "weak_1_8m", "plus_diffuse", "plus_strong")
+_BEYOND = tuple(row.name for row in paper_table.BEYOND_ROWS)
 _REQUIRED = (
     "train.batch_size = 4",
     "train.total_steps = 10",
@@ -105,6 +108,61 @@ def test_rows_train_on_the_paper_s_sets(row, expected):
     sources = training_bindings.training_run("data").sources
     got = [(pathlib.Path(s.datasets[0]).name, s.policy, pytest.approx(s.weight)) for s in sources]
     assert got == expected
+
+
+class TestBeyondThePaper:
+    @pytest.mark.parametrize("row", _BEYOND)
+    def test_every_row_beyond_it_is_plus_strong_but_for_one_thing(self, row):
+        gin_files.parse(["table1/plus_strong.gin", "demo/fine_tune.gin"], [])
+        plain = training_bindings.training_run("data")
+        gin_files.parse([f"beyond/{row}.gin", "demo/fine_tune.gin"], [])
+        run = training_bindings.training_run("data")
+        training_bindings.check_functions(run)
+        assert run.settings.fine_tune
+        for name in ("batch_size", "total_steps", "prior_bias", "ema_decay"):
+            assert getattr(run.settings, name) == getattr(plain.settings, name)
+        different = run.sources != plain.sources
+        pooled = run.settings.pooling is not None
+        assert different != pooled
+        assert (run.stream.windows_per_bag > 1) == pooled
+        text = (gin_files.gin_directory() / "beyond" / f"{row}.gin").read_text()
+        head = text.partition("include")[0]
+        for words in (f"--gin_file=beyond/{row}.gin", f"--workdir=runs/{row} ", "--init_from"):
+            assert words in head
+
+    def test_mu_may_be_a_schedule_and_a_number_again(self):
+        gin_files.parse(["beyond/mu_schedule.gin"], [])
+        weak, strong = training_bindings.training_run("data").sources
+        assert strong.weight.points == ((0.0, 0.2), (1.0, 0.9))
+        assert weak.weight.points == ((0.0, 0.8), (1.0, pytest.approx(0.1)))
+        assert training_sources.mu([weak, strong]) == pytest.approx(0.55)
+        gin_files.parse(["beyond/mu_schedule.gin"], ["weak_strong_mixture.mu = 0.5"])
+        assert training_bindings.training_run("data").sources[1].weight == 0.5
+
+    @pytest.mark.parametrize(
+        ("binding", "message"),
+        [
+            ("mu_schedule.points = ((0.0, 1.2),)", r"mu_schedule.points = .*lie in \[0, 1\]"),
+            ("mu_schedule.points = ((0.5, 0.2), (0.1, 0.2))", r"mu_schedule.points: .*must rise"),
+            ("mu_schedule.points = ()", r"mu_schedule.points: .*must be pairs"),
+            ("mu_schedule.points = 0.5", r"mu_schedule.points = 0.5: must be a list"),
+            ("weak_strong_mixture.mu = @warmup_cosine", r"must .*a number or .*@mu_schedule"),
+            ("weak_strong_mixture.mu = 'a'", r"mu = 'a': must"),
+            ("weak_strong_mixture.teacher = 3", r"teacher = 3: must be a string"),
+            ("train.pooling = @adam", r"train.pooling = @adam: must .*@autopool"),
+            ("train.pooling = 'max'", r"train.pooling = 'max': must"),
+            ("autopool.initial_alpha = 2.0", r"has no effect without train.pooling = @autopool"),
+            ("single_source.teacher = 'a'", r"has no effect, because train.sources"),
+        ],
+    )
+    def test_wrong_bindings_are_one_line(self, binding, message):
+        def parse_and_make():
+            gin_files.parse(["beyond/mu_schedule.gin"], [binding])
+            training_bindings.training_run("data")
+
+        with pytest.raises(errors.InputError, match=message) as caught:
+            parse_and_make()
+        assert "\n" not in str(caught.value)
 
 
 def test_without_bindings_everything_has_its_own_defaults():

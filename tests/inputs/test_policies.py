@@ -50,4 +50,5 @@ def test_each_policy_says_what_it_needs():
         "weak": "weak",
         "diffuse": "strong",
         "strong": "strong",
+        "pseudo_strong": "weak",
     }

@@ -117,6 +117,14 @@ def test_a_path_is_a_checkpoint_or_a_workdir_with_a_selection(workdir):
         checkpoints.resolve(str(workdir))
 
 
+def test_a_sweep_stands_for_its_selected_point(workdir):
+    path = str(workdir / "checkpoints" / "step-5")
+    (workdir / "selection.json").write_text('{"step": 5}')
+    chosen = {"workdir": workdir.name, "step": 5}
+    (workdir.parent / "selection.json").write_text(json.dumps(chosen))
+    assert checkpoints.resolve(str(workdir.parent)) == (str(workdir), path)
+
+
 def test_what_cannot_be_read_is_told_in_one_line(workdir, net, tmp_path):
     checkpoint = str(workdir / "checkpoints" / "step-5")
     other = resnet.resnet(2, depths=(1,), width=3, bottleneck=False)

@@ -70,6 +70,11 @@ _OPTIONS = {
     "bfloat16": ["train.precision = 'bfloat16'"],
     "accumulation": ["train.accumulate = 2", "resnet.synchronized_batch_norm = False"],
     "ema": ["train.ema_decay = 0.9"],
+    "pooling": [
+        "single_source.policy = 'weak'",
+        "train.pooling = @autopool",
+        "train_patches.windows_per_bag = 2",
+    ],
     "every example augmented": ["Augmentation.gain_db = 6.0", "Augmentation.mixup_alpha = 0.4"],
 }
 

@@ -15,7 +15,7 @@ from audioset_strong.inputs import training_stream
 from audioset_strong.inputs.augmentation import Augmentation
 from audioset_strong.inputs.training_sources import Source
 from audioset_strong.inputs.training_stream import StreamSettings
-from audioset_strong.training import checkpoints, optimizers
+from audioset_strong.training import checkpoints, optimizers, pooling
 from audioset_strong.training.losses import SigmoidCrossEntropy
 from audioset_strong.training.settings import TrainSettings
 from audioset_strong.training.state import TrainState
@@ -32,10 +32,23 @@ _EVERYTHING = {
     "mask_unlabelled_classes": True,
     "accumulate": 2,
 }
+_POOLED = {
+    "pooling": pooling.attention_pooling,
+    "windows_per_bag": 2,
+    "policy": "weak",
+    "augmentation": Augmentation(gain_db=6.0, time_masks=2),
+    "features_on_device": True,
+    "loss": SigmoidCrossEntropy(unknown_weight=0.5, label_smoothing=0.1),
+    "clip_norm": 0.1,
+    "ema_decay": 0.9,
+    "accumulate": 2,
+}
 _CASES = {
     "defaults": {},
     "everything": _EVERYTHING,
     "everything in float16": _EVERYTHING | {"precision": "float16"},
+    "attention pooling": _POOLED,
+    "autopool in float16": _POOLED | {"pooling": pooling.autopool, "precision": "float16"},
 }
 _SINGLE = {
     "features on the device": {"features_on_device": True},
@@ -64,13 +77,17 @@ def _batches(data_dir, options):
     """Two batches as a replica gets them: numbers only."""
     loss = options.get("loss", SigmoidCrossEntropy())
     mask = options.get("mask_unlabelled_classes", False)
-    source = Source((os.path.join(data_dir, "train"),), "strong", mask_unlabelled_classes=mask)
+    policy = options.get("policy", "strong")
+    source = Source((os.path.join(data_dir, "train"),), policy, mask_unlabelled_classes=mask)
     stream = training_stream.train_patches(
         [source],
         8,
         augmentation=options.get("augmentation", Augmentation()),
         known_labels=loss.needs_known_labels,
-        settings=StreamSettings(features_on_device=options.get("features_on_device", False)),
+        settings=StreamSettings(
+            features_on_device=options.get("features_on_device", False),
+            windows_per_bag=options.get("windows_per_bag", 1),
+        ),
     )
     return [{k: v for k, v in batch.items() if v.dtype != tf.string} for batch in stream.take(2)]
 
@@ -78,7 +95,7 @@ def _batches(data_dir, options):
 def _train(batches, options, *, jit_compile, model=tiny):
     """Makes a step of each batch, and returns its results and the weights after all."""
     keras.utils.set_random_seed(0)
-    names = ("clip_norm", "ema_decay", "precision", "accumulate")
+    names = ("clip_norm", "ema_decay", "precision", "accumulate", "pooling")
     settings = TrainSettings(
         batch_size=8,
         total_steps=2,
@@ -101,11 +118,12 @@ def _train(batches, options, *, jit_compile, model=tiny):
         ),
         clip_norm=settings.clip_norm,
         accumulate=settings.accumulate,
+        windows_per_bag=options.get("windows_per_bag", 1),
     )
     make = tf.function(step.make, jit_compile=jit_compile)
     results = [[float(value) for value in make(batch)] for batch in batches]
     averages = [v.numpy() for v in state.average.variables] if state.average else []
-    return results, [weight.numpy() for weight in state.net.trainable_variables] + averages
+    return results, [weight.numpy() for weight in state.trainable_variables] + averages
 
 
 def _check(data_dir, options):

@@ -208,7 +208,7 @@ def _write_dataset(root: str) -> None:
         ),
         (
             "convert",
-            f"--audio_dir={root}/corpus/audio/train",
+            f"--audio={root}/corpus/audio/train",
             f"--strong_tsv={metadata}/strong_train.tsv",
             f"--class_labels={metadata}/mid_to_display_name.tsv",
             f"--output_dir={root}/data",

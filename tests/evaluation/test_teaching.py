@@ -1,0 +1,217 @@
+"""A teacher scores a dataset: what it writes, against its own scores; and students that use it."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from scipy import special
+
+from audioset_strong.audio.features import FrontEnd
+from audioset_strong.core import errors
+from audioset_strong.evaluation import scoring, teaching
+from audioset_strong.inputs import evaluation_grid, teacher_scores
+from audioset_strong.inputs.training_sources import Source
+from audioset_strong.labels.vocabularies import Vocabulary
+from audioset_strong.records.dataset_info import DatasetInfo
+from audioset_strong.training import checkpoints
+from tests import toy_training, trained
+from tests.datasets import CLASSES, VOCABULARY, make_clip, toy_clips, write_dataset
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    return trained.write_workdir(tmp_path_factory.mktemp("runs") / "teacher")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Clips of all kinds: with several labels or none, without weak labels, of all lengths."""
+    weak = [(0,), (1, 3), (), None, (2,), (0, 1, 2)]
+    clips = [
+        make_clip(
+            i,
+            seconds=(10.0, 4.0, 0.3)[i % 3],
+            weak=weak[i % 6],
+            segments=(),
+            negatives=(3,) if i % 2 else None,
+        )
+        for i in range(30)
+    ]
+    return write_dataset(tmp_path_factory.mktemp("data") / "weak", clips, 3)
+
+
+def _reference(teacher, data):
+    """Frame logits by clip id, from the checkpoint itself; and the labels."""
+    model = checkpoints.load_model(*checkpoints.resolve(teacher)).model
+    found = {}
+    for batch in evaluation_grid.grid_patches([data], batch_size=4).as_numpy_iterator():
+        predict = scoring.batch_scorer(lambda log_mel: model(log_mel, training=False))
+        logits = np.asarray(predict(batch), np.float64)
+        for i, clip_id in enumerate(scoring.clip_ids(batch)):
+            labels = {name: batch[name][i] for name in scoring.LABELS}
+            found[clip_id] = (logits[i], labels)
+    return found
+
+
+def test_a_teacher_writes_what_its_model_says(teacher, data):
+    [path] = teaching.teach(teacher, [data], name="first", max_missing_share=0.3)
+    assert path == os.path.join(data, "teacher-first.parquet")
+    got = teacher_scores.read(data, DatasetInfo.load(data), "first")
+    reference = _reference(teacher, data)
+    assert sorted(got.clip_ids.to_pylist()) == sorted(reference)
+    clip_scores, candidates = {}, {}
+    row = 0
+    for i, clip_id in enumerate(got.clip_ids.to_pylist()):
+        logits, labels = reference[clip_id]
+        valid = labels["frame_valid"].copy()
+        valid[0] = True
+        assert got.num_frames[i] == valid.sum()
+        weak = np.flatnonzero(labels["weak_labels"]) if labels["weak_known"] else []
+        mine = slice(row, row + got.label_counts[i])
+        assert got.labels[mine].tolist() == list(weak)
+        np.testing.assert_allclose(got.frame_scores[mine], logits[:, weak].T, atol=1e-4)
+        row += got.label_counts[i]
+        clip_scores[i] = special.expit(logits[valid]).mean(axis=0)
+        absent = labels["negative_labels"] & labels["negatives_known"]
+        candidates[i] = labels["weak_known"] & ~labels["weak_labels"] & ~absent
+    listed = np.repeat(np.arange(30), got.missing_counts)
+    for k in range(CLASSES):
+        clips = [i for i in candidates if candidates[i][k]]
+        assert got.facts.candidates[k] == len(clips) > 3
+        highest = sorted(clips, key=lambda i: -clip_scores[i][k])[: int(0.3 * len(clips))]
+        mine = got.missing == k
+        by_place = [clip for _, clip in sorted(zip(got.place[mine], listed[mine], strict=True))]
+        assert by_place == highest
+
+
+def test_it_is_written_again_in_the_same_way(teacher, data):
+    contents = [
+        teacher_scores.read_facts(data, name).content
+        for name in ("one", "two")
+        if teaching.teach(teacher, [data], name=name, batch_size=4 if name == "one" else 16)
+    ]
+    assert contents[0] == contents[1]
+
+
+class TestRefusals:
+    def test_another_class_list(self, teacher, tmp_path):
+        other = Vocabulary(VOCABULARY.mids[::-1], VOCABULARY.names[::-1])
+        data = write_dataset(tmp_path / "d", [make_clip(0)], 1, vocabulary=other)
+        with pytest.raises(errors.InputError, match=r"trained with 4 classes, but .* has 4 or ano"):
+            teaching.teach(teacher, [data], name="a")
+        assert not os.path.exists(f"{data}/teacher-a.parquet")
+
+    def test_another_front_end(self, tmp_path):
+        rate = FrontEnd.at_sample_rate(8000)
+        teacher = trained.write_workdir(tmp_path / "run", front_end=rate)
+        data = write_dataset(tmp_path / "d", [make_clip(0)], 1)
+        with pytest.raises(errors.InputError, match=r"run cannot score this dataset: .* 16000 Hz"):
+            teaching.teach(teacher, [data], name="a")
+
+    def test_no_weak_labels(self, teacher, tmp_path):
+        data = write_dataset(tmp_path / "d", [make_clip(0, weak=None)], 1)
+        with pytest.raises(errors.InputError, match=r"none of its 1 clips has weak labels"):
+            teaching.teach(teacher, [data], name="a")
+
+    def test_a_dataset_given_twice(self, teacher, data):
+        with pytest.raises(errors.InputError, match=r"--dataset=.*/: given twice \(also as "):
+            teaching.teach(teacher, [data, f"{data}/"], name="a")
+
+    def test_the_second_dataset_is_looked_at_before_the_first_is_scored(
+        self, teacher, data, tmp_path
+    ):
+        other = write_dataset(tmp_path / "d", [make_clip(0, weak=None)], 1)
+        with pytest.raises(errors.InputError, match=r"none of its 1 clips has weak labels"):
+            teaching.teach(teacher, [data, other], name="both")
+        assert not os.path.exists(f"{data}/teacher-both.parquet")
+
+    def test_a_damaged_shard(self, teacher, tmp_path):
+        data = write_dataset(tmp_path / "d", [make_clip(i) for i in range(4)], 1)
+        (shard,) = (tmp_path / "d").glob("*.tfrecord")
+        content = bytearray(shard.read_bytes())
+        content[len(content) // 2] ^= 1
+        shard.write_bytes(content)
+        with pytest.raises(errors.InputError, match=r"d-00000-of-00001.tfrecord: .*convert"):
+            teaching.teach(teacher, [data], name="a")
+        assert not list((tmp_path / "d").glob("teacher*"))
+
+    @pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+    def test_an_impossible_share(self, teacher, data, share):
+        with pytest.raises(errors.InputError, match=r"--max_missing_share=.*must lie in \[0, 1\)"):
+            teaching.teach(teacher, [data], name="a", max_missing_share=share)
+
+    def test_an_impossible_name(self, teacher, data):
+        with pytest.raises(errors.InputError, match=r"teacher 'a/b': must be a name of letters"):
+            teaching.teach(teacher, [data], name="a/b")
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory):
+    """Toy clips that a trained model has scored, which knows what sounds when."""
+    directory = tmp_path_factory.mktemp("toys")
+    write_dataset(directory / "train", toy_clips(48), 2)
+    workdir = directory / "teacher"
+    toy_training.train(workdir, directory, total_steps=100, checkpoint_every=100)
+    (workdir / "selection.json").write_text(json.dumps({"step": 100}))
+    teaching.teach(str(workdir), [str(directory / "train")], name="first")
+    return directory
+
+
+class TestStudents:
+    @staticmethod
+    def source(toys, **settings):
+        return Source((str(toys / "train"),), teacher="first", **settings)
+
+    def test_a_good_teacher_finds_when_weak_labels_hold(self, toys):
+        # Half of the frames of a clip have its sound, on average.
+        info = DatasetInfo.load(str(toys / "train"))
+        scores = teacher_scores.read(str(toys / "train"), info, "first")
+        segments = teacher_scores.pseudo_strong(scores, 0.5)
+        clip = np.repeat(np.arange(48), segments.counts)
+        by_id = {c.clip_id: c.segments[0] for c in toy_clips(48)}
+        overlap = total = 0
+        for i, begin, end in zip(clip, segments.start_ms, segments.end_ms, strict=True):
+            start, stop, _ = by_id[scores.clip_ids[i].as_py()]
+            overlap += max(min(end, stop) - max(begin, start), 0)
+            total += end - begin
+        assert overlap / total > 0.75
+
+    def test_a_student_trains_and_resumes_exactly(self, toys, tmp_path):
+        sources = [
+            self.source(toys, policy="pseudo_strong", weight=0.5, missing_share=0.05),
+            Source((str(toys / "train"),), "strong", 0.5),
+        ]
+        for name, lengths in (("whole", (20,)), ("part", (10, 20))):
+            for steps in lengths:
+                toy_training.train(
+                    tmp_path / name, toys, sources=sources, total_steps=steps, extend=True
+                )
+        whole, part = (
+            checkpoints.load_model(str(tmp_path / name)).model.get_weights()
+            for name in ("whole", "part")
+        )
+        for left, right in zip(whole, part, strict=True):
+            np.testing.assert_array_equal(left, right)
+
+    def test_a_run_does_not_go_on_with_another_teacher(self, toys, tmp_path):
+        shutil.copytree(toys / "train", tmp_path / "train")
+        sources = [self.source(tmp_path, policy="weak", missing_share=0.05)]
+        toy_training.train(tmp_path / "run", tmp_path, sources=sources, total_steps=5)
+        other = trained.write_workdir(tmp_path / "other")
+        teaching.teach(other, [str(tmp_path / "train")], name="first")
+        with pytest.raises(errors.InputError, match=r"began with other data .* a teacher says of"):
+            toy_training.train(
+                tmp_path / "run", tmp_path, sources=sources, total_steps=10, extend=True
+            )
+
+    def test_a_student_of_another_front_end_is_refused_before_work(self, toys, tmp_path):
+        with pytest.raises(errors.InputError, match=r"another front end than this run, which has"):
+            toy_training.train(
+                tmp_path / "run",
+                toys,
+                sources=[self.source(toys, policy="pseudo_strong")],
+                front_end=FrontEnd(num_bands=32),
+            )
+        assert not (tmp_path / "run").exists()
