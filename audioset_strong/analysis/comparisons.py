@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from audioset_strong.analysis import sweep_figures, tables
-from audioset_strong.analysis.paper_table import TITLES
+from audioset_strong.analysis.paper_table import BEYOND_ROWS, TITLES
 from audioset_strong.core import errors, files
 from audioset_strong.evaluation import eval_metrics, left_out_files, paired
 from audioset_strong.evaluation.left_out_files import SetLeftOut
@@ -28,6 +28,8 @@ PAPER_PAIRS: dict[Pair, str] = {
     ("plus_diffuse", "weak_1_8m"): "of it: everything else",
     ("strong_67k", "diffuse_67k"): "temporal precision, from scratch",
 }
+# What each row beyond the paper changes.
+_BEYOND_PAIRS = [(row.name, row.baseline) for row in BEYOND_ROWS]
 GAIN, LOSS = "gain", "loss"
 FALSE_DISCOVERY_RATE = 0.05
 
@@ -108,13 +110,15 @@ def compare(
     Args:
       runs_dir: where the runs were read from.
       runs: see `tables.read_runs`.
-      pairs: to be shown, see `parse_pairs`; by default `PAPER_PAIRS`, as far as there are runs.
+      pairs: to be shown, see `parse_pairs`; by default `PAPER_PAIRS`, and each row beyond the paper
+        with its baseline, as far as there are runs.
 
     Raises:
       errors.InputError: a file that comparisons need is damaged.
     """
     rows = {run.row.name: _read_row(runs_dir, run) for run in runs}
-    shown = list(pairs) or [pair for pair in PAPER_PAIRS if rows.keys() >= set(pair)]
+    default = (*PAPER_PAIRS, *_BEYOND_PAIRS)
+    shown = list(pairs) or [pair for pair in default if rows.keys() >= set(pair)]
     covered = {frozenset(pair) for pair in shown}
     others = [
         (second, first)

@@ -23,6 +23,24 @@ COLOURS = dict(
         strict=True,
     )
 )
+# Rows beyond the paper: Paul Tol's muted scheme, https://personal.sron.nl/~pault/
+COLOURS |= dict(
+    zip(
+        (row.name for row in tables.BEYOND_ROWS),
+        (
+            "#117733",
+            "#44AA99",
+            "#999933",
+            "#DDCC77",
+            "#882255",
+            "#AA4499",
+            "#332288",
+            "#88CCEE",
+            "#CC6677",
+        ),
+        strict=True,
+    )
+)
 PAPER = "#CC79A7"
 
 
@@ -33,7 +51,7 @@ def table1(runs: Sequence[tables.EvaluatedRun]) -> matplotlib.figure.Figure:
       runs: see `tables.read_runs`; a line each, in their order. Those that do not compare with the
         others have the marks of the table.
     """
-    figure = new_figure(9.5, 5.6)
+    figure = new_figure(9.5, 5.6 + 0.5 * max(len(runs) - len(tables.ROWS), 0))
     axes = figure.subplots(len(tables.METRICS), len(tables.SETS), sharey=True)
     for i, metric in enumerate(tables.METRICS):
         for axis, set_name in zip(axes[i], tables.SETS, strict=True):
@@ -62,8 +80,9 @@ def _draw_intervals(
         axis.plot([low, high], [y, y], color=colour, linewidth=2, zorder=2)
         axis.plot(run.value(set_name, metric), y, "o", color=colour, markersize=7, zorder=3)
         # Larger than the dot, so that both are visible where they agree.
-        paper = run.row.paper[f"{set_name}/{metric}"]
-        axis.plot(paper, y, "D", color=PAPER, mfc="none", markersize=9, zorder=4)
+        paper = run.row.paper.get(f"{set_name}/{metric}")
+        if paper is not None:
+            axis.plot(paper, y, "D", color=PAPER, mfc="none", markersize=9, zorder=4)
     axis.set_yticks(list(heights), titles)
     axis.set_ylim(-0.6, len(runs) - 0.4)
     axis.grid(axis="x", alpha=0.3)
@@ -97,5 +116,5 @@ def checkpoints(runs: Sequence[tables.EvaluatedRun]) -> matplotlib.figure.Figure
                 axis.set_xlabel("step")
                 whole = matplotlib.ticker.MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10])
                 axis.xaxis.set_major_locator(whole)
-    figure.legend(loc="outside lower center", ncols=len(runs), frameon=False)
+    figure.legend(loc="outside lower center", ncols=min(len(runs), 6), frameon=False)
     return figure

@@ -20,6 +20,7 @@ from audioset_strong.analysis import (
     paper_table,
     sweep_figures,
     table_notes,
+    table_texts,
     tables,
 )
 from audioset_strong.core import files
@@ -88,6 +89,11 @@ def render(
     return environment.get_template("report.html").render(
         table1=[
             _table1_row(line, mark)
+            | {
+                "above": paper_table.BEYOND_TITLE
+                if table_texts.begins_beyond(table, line["row"])
+                else ""
+            }
             for (_, line), mark in zip(table.iterrows(), table_notes.marks(table), strict=True)
         ],
         notes=" ".join(table_notes.notes(table)),
@@ -112,10 +118,10 @@ def _table1_row(line: pd.Series, mark: str) -> dict[str, object]:
         "title": line["training_set"],
         "mark": mark,
         "mu": "" if pd.isna(line["mu"]) else format(line["mu"], "g"),
-        "start": "" if pd.isna(line["start"]) else line["start"],
+        "start": table_notes.start_in_words(line["start"]),
         "step": line["chosen_by"] if pd.isna(line["step"]) else line["step"],
         "ours": [_value(line, name) for name in names],
-        "paper": [f"{line[f'paper_{name}']:.2f}" for name in names],
+        "paper": [table_texts.paper_figure(line, name) for name in names],
     }
 
 

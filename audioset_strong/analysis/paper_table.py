@@ -1,7 +1,8 @@
 """The paper's Table 1 as data, and which of its orders other results show.
 
 Source: section 4.1 of the paper, https://arxiv.org/abs/2105.07031. Its figures were measured on
-AudioSet with ResNet-50.
+AudioSet with ResNet-50. Rows beyond the paper, which docs/beyond.md describes, stand below its own
+where they were run.
 """
 
 import dataclasses
@@ -18,15 +19,16 @@ METRICS = ("d_prime", "lwlrap")
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A row of the paper's Table 1.
+    """A row of the paper's Table 1, or one beyond it.
 
     Attributes:
       name: of the gin file and of the workdir.
       title: as printed in the paper.
-      paper: the paper's figures, by "<set>/<metric>".
+      paper: the paper's figures, by "<set>/<metric>"; empty beyond the paper.
       fine_tuned: whether the paper's model starts from Weak-1.8M.
       paper_best: what the paper reaches if mu and checkpoint are chosen for each metric separately,
         on the metric's own set; it tells these two figures only.
+      baseline: the row that a row beyond the paper differs from in one thing; "" for the paper's.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Row:
     paper: Mapping[str, float]
     fine_tuned: bool = False
     paper_best: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    baseline: str = ""
 
 
 def _figures(*values: float) -> dict[str, float]:
@@ -56,7 +59,24 @@ ROWS = (
         paper_best={"strong_eval/d_prime": 1.4, "strong_eval/lwlrap": 0.48},
     ),
 )
-TITLES = {row.name: row.title for row in ROWS}
+BEYOND_TITLE = "Beyond the paper"
+# Each is +Strong but for what its title says; gin/beyond/ has a file of its name.
+BEYOND_ROWS = tuple(
+    Row(name, f"+Strong with {change}", {}, fine_tuned=True, baseline="plus_strong")
+    for name, change in (
+        ("autopool", "autopool"),
+        ("attention_pooling", "attention pooling"),
+        ("max_pooling", "max pooling"),
+        ("mean_pooling", "mean pooling"),
+        ("teacher_masking", "teacher's masking"),
+        ("pseudo_strong", "pseudo-strong labels"),
+        ("mu_schedule", "mu as a schedule"),
+        ("balanced", "balanced sampling"),
+        ("smearing", "smearing"),
+    )
+)
+ALL_ROWS = (*ROWS, *BEYOND_ROWS)
+TITLES = {row.name: row.title for row in ALL_ROWS}
 
 
 def orders(table: pd.DataFrame) -> pd.DataFrame:

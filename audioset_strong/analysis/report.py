@@ -15,6 +15,7 @@ from audioset_strong.analysis import (
     paper_table,
     sweep_figures,
     table_notes,
+    table_texts,
     tables,
 )
 from audioset_strong.core import drawing, errors, files
@@ -35,7 +36,8 @@ def write(
         `weak_strong_mixture.mu` give mu_sweep.png, and so on; the points of each figure are written
         to a CSV file of the same name.
       compare: pairs of rows to compare, like "plus_strong,weak_1_8m"; by default the paper's
-        (section 4.2). All pairs are in comparisons.csv.
+        (section 4.2), and each row beyond the paper with its baseline. All pairs are in
+        comparisons.csv.
 
     Returns:
       The files written.
@@ -110,8 +112,8 @@ def _texts(table: pd.DataFrame, best: pd.DataFrame, orders: pd.DataFrame) -> dic
     """The tables as text, by file name."""
     texts = {
         "table1.csv": table.to_csv(index=False),
-        "table1.md": tables.to_markdown(table),
-        "table1.tex": tables.to_latex(table),
+        "table1.md": table_texts.to_markdown(table),
+        "table1.tex": table_texts.to_latex(table),
     }
     if len(orders):
         texts["paper_orders.csv"] = orders.to_csv(index=False)

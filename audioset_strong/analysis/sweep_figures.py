@@ -137,7 +137,7 @@ def rows_of_table1(sweeps: Sequence[SweepResults], runs_dir: str) -> dict[str, s
       errors.InputError: several sweeps of one row, of which none is in `runs_dir`.
     """
     chosen: dict[str, str] = {}
-    for row in (row.name for row in tables.ROWS):
+    for row in paper_table.TITLES:
         named = [
             each.directory for each in sweeps if each.row == row and each.axis != STRONG_FRACTION
         ]

@@ -1,11 +1,13 @@
 """What a reader of Table 1 must know beside its numbers: marks of rows, and sentences below it."""
 
+import pathlib
 import string
 
 import pandas as pd
 
 from audioset_strong.analysis import paper_table
 from audioset_strong.evaluation import eval_metrics
+from audioset_strong.training import workdirs
 
 SCRATCH = "scratch"  # what the weights of a run started from that was not fine-tuned
 VALIDATION, LAST, NOT_RUN = "validation", "last", "not run"  # how a row's checkpoint was chosen
@@ -130,8 +132,26 @@ def _choice(table: pd.DataFrame) -> list[str]:
     return sentences
 
 
+def start_in_words(start: object) -> str:
+    """What a row started from, short enough for a table; the CSV has the whole path.
+
+    >>> start_in_words("runs/weak_1_8m"), start_in_words("runs/a/checkpoints/step-500")
+    ('weak_1_8m', 'a, step-500')
+
+    Args:
+      start: in the table; missing for a row that was not run.
+    """
+    if not isinstance(start, str):
+        return ""
+    path = pathlib.PurePosixPath(start)
+    name = path.name.removesuffix(".index")
+    if path.parent.name in (workdirs.CHECKPOINT_DIR, workdirs.EXPORT_DIR):
+        return f"{path.parent.parent.name}, {name}"
+    return name
+
+
 def _start(table: pd.DataFrame) -> list[str]:
-    fine_tuned = table["row"].isin([row.name for row in paper_table.ROWS if row.fine_tuned])
+    fine_tuned = table["row"].isin([row.name for row in paper_table.ALL_ROWS if row.fine_tuned])
     from_scratch = table.loc[fine_tuned & (table["start"] == SCRATCH), "training_set"]
     if from_scratch.empty:
         return []

@@ -3,20 +3,18 @@
 import dataclasses
 import io
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
 from audioset_strong.analysis import table_notes
 from audioset_strong.analysis.paper_table import (
+    ALL_ROWS,
+    BEYOND_ROWS,
     METRICS,
     ROWS,
     SETS,
     Row,
-    orders,
-    orders_sentence,
 )
 from audioset_strong.core import errors, files
 from audioset_strong.evaluation import eval_metrics, held_out, selection
@@ -105,7 +103,7 @@ def read_runs(runs_dir: str, *, sweeps: Mapping[str, str] | None = None) -> list
 
     Args:
       runs_dir: holds a workdir, or the directory of a sweep, for each row, named like its gin file
-        ("strong_67k").
+        ("strong_67k"; "autopool" of the rows beyond the paper).
       sweeps: row -> directory of a sweep whose selected point stands there instead.
 
     Returns:
@@ -114,9 +112,9 @@ def read_runs(runs_dir: str, *, sweeps: Mapping[str, str] | None = None) -> list
     Raises:
       errors.InputError: no row has an evaluated run, or a file of a run is missing or damaged.
     """
-    places = {row.name: files.place(runs_dir) / row.name for row in ROWS}
+    places = {row.name: files.place(runs_dir) / row.name for row in ALL_ROWS}
     places |= {name: files.place(directory) for name, directory in (sweeps or {}).items()}
-    found = (read_run(row, places[row.name]) for row in ROWS)
+    found = (read_run(row, places[row.name]) for row in ALL_ROWS)
     runs = [run for run in found if run is not None]
     if not runs:
         names = ", ".join(row.name for row in ROWS)
@@ -219,6 +217,8 @@ def _read_config(path: files.Place) -> str:
 def table1(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
     """Builds Table 1 of the paper: one line per row, including rows without a run.
 
+    Rows beyond the paper follow, those that have a run.
+
     Args:
       runs: see `read_runs`.
 
@@ -229,11 +229,12 @@ def table1(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
       then for each set and metric <set>_<metric> with its 95% interval, _low and _high;
       <set>_classes, the classes that d' is the mean of, and <set>_classes_<kind>, those with
       explicit or complementary negatives; d' on other negatives, <set>_d_prime_complementary and
-      _implicit; and finally the paper's own figures, paper_<set>_<metric>.
+      _implicit; and finally the paper's own figures, paper_<set>_<metric>, NaN beyond the paper.
     """
     by_name = {run.row.name: run for run in runs}
     found = differences(runs)
-    lines = [_table1_line(row, by_name.get(row.name), found.get(row.name, "")) for row in ROWS]
+    rows = [*ROWS, *(row for row in BEYOND_ROWS if row.name in by_name)]
+    lines = [_table1_line(row, by_name.get(row.name), found.get(row.name, "")) for row in rows]
     table = pd.DataFrame(lines)
     table["step"] = table["step"].astype("Int64")
     return table
@@ -264,7 +265,8 @@ def _table1_line(row: Row, run: EvaluatedRun | None, difference: str) -> dict[st
         for metric in ("classes", *kinds, *OTHER_D_PRIME):
             line[f"{set_name}_{metric}"] = value(set_name, metric)
     for set_name, metric in itertools.product(SETS, METRICS):
-        line[f"paper_{set_name}_{metric}"] = row.paper[f"{set_name}/{metric}"]
+        paper = row.paper.get(f"{set_name}/{metric}", float("nan"))
+        line[f"paper_{set_name}_{metric}"] = paper
     return line
 
 
@@ -298,92 +300,3 @@ def separate_best(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(lines)
-
-
-def to_markdown(table: pd.DataFrame) -> str:
-    """Renders Table 1 as Markdown, with intervals and the paper's figures beside ours.
-
-    By hand, because pandas' `to_markdown` needs `tabulate` and formats a column at a time, whereas
-    a cell here joins a value with its interval from two other columns.
-
-    Args:
-      table: see `table1`.
-    """
-
-    def cell(line: pd.Series, name: str) -> str:
-        if np.isnan(line[name]):
-            return "-"
-        bounds = line[f"{name}_low"], line[f"{name}_high"]
-        if np.isnan(bounds).any():
-            return f"{line[name]:.3f}"
-        return f"{line[name]:.3f} [{bounds[0]:.2f}, {bounds[1]:.2f}]"
-
-    figures = ("weak eval d'", "weak eval lwlrap", "strong eval d'", "strong eval lwlrap")
-    header = ("training set", "mu", "start", "step", *figures, *(f"paper: {f}" for f in figures))
-    lines = [
-        "| " + " | ".join(header) + " |",
-        "|" + "---|" * 3 + "---:|" * (len(header) - 3),
-    ]
-    for (_, line), mark in zip(table.iterrows(), table_notes.marks(table), strict=True):
-        cells = [
-            line["training_set"] + (f" [{mark}]" if mark else ""),
-            "" if pd.isna(line["mu"]) else f"{line['mu']:g}",
-            "" if pd.isna(line["start"]) else line["start"],
-            line["chosen_by"] if pd.isna(line["step"]) else str(line["step"]),
-            *(cell(line, f"{s}_{m}") for s in SETS for m in METRICS),
-            *(f"{line[f'paper_{s}_{m}']:.2f}" for s in SETS for m in METRICS),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    legend = (
-        "In brackets: 95% intervals over clips. The paper's columns are its own figures, "
-        "measured on AudioSet with ResNet-50; they are not a target for this run."
-    )
-    below = [legend, *table_notes.notes(table), orders_sentence(orders(table))]
-    return "\n".join([*lines, "", *filter(None, below)]) + "\n"
-
-
-def to_latex(table: pd.DataFrame) -> str:
-    """Renders Table 1 as a LaTeX tabular (booktabs), with intervals and the paper's figures.
-
-    By hand for the same reason as `to_markdown`.
-
-    Args:
-      table: see `table1`.
-    """
-
-    def number(value: float) -> str:
-        return f"{value:.2f}".replace("-", "$-$")  # a hyphen in text is not a minus
-
-    def cell(line: pd.Series, name: str) -> str:
-        value, paper = line[name], number(line[f"paper_{name}"])
-        bounds = [line[f"{name}_low"], line[f"{name}_high"]]
-        parts = ["--" if np.isnan(value) else number(value)]
-        if not np.isnan([value, *bounds]).any():
-            parts.append(rf"{{\scriptsize [{', '.join(map(number, bounds))}]}}")
-        return " ".join([*parts, f"({paper})"])
-
-    lines = [
-        "% In brackets 95% intervals over clips; in parentheses the paper's own figures,",
-        "% measured on AudioSet with ResNet-50. Needs the package booktabs.",
-        r"\begin{tabular}{lcccc}",
-        r"\toprule",
-        r" & \multicolumn{2}{c}{Weak eval} & \multicolumn{2}{c}{Strong eval} \\",
-        r"\cmidrule(lr){2-3} \cmidrule(lr){4-5}",
-        r"Training set & $d'$ & lwlrap & $d'$ & lwlrap \\",
-        r"\midrule",
-    ]
-    notes = []
-    for (_, line), mark in zip(table.iterrows(), table_notes.marks(table), strict=True):
-        cells = [cell(line, f"{set_name}_{metric}") for set_name in SETS for metric in METRICS]
-        raised = rf"\textsuperscript{{{mark}}}" if mark else ""
-        lines.append(" & ".join([_latex(line["training_set"]) + raised, *cells]) + r" \\")
-        if mark:
-            text = f"{raised} Measured otherwise: {_latex(line['not_comparable'])}."
-            notes.append(rf"\multicolumn{{5}}{{l}}{{\footnotesize {text}}} \\")
-    return "\n".join([*lines, r"\bottomrule", *notes, r"\end{tabular}"]) + "\n"
-
-
-def _latex(text: str) -> str:
-    """Text with LaTeX's special characters escaped."""
-    words = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return re.sub(r"[\\~^&%$#_{}]", lambda match: words.get(match[0], "\\" + match[0]), text)

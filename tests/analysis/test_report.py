@@ -20,9 +20,11 @@ from audioset_strong.analysis import (
     report,
     sweep_figures,
     table_notes,
+    table_texts,
     tables,
 )
 from audioset_strong.audio import features
+from audioset_strong.configuration import gin_files
 from audioset_strong.core import errors
 from audioset_strong.evaluation import selection
 from audioset_strong.evaluation.measured_on import MeasuredOn
@@ -164,10 +166,11 @@ def test_what_each_row_started_from_is_told_and_a_fine_tuned_row_from_scratch_no
     assert not any("from scratch" in note for note in table_notes.notes(table.reset_index()))
     write_run(runs_dir, "plus_diffuse", {"strong_eval/d_prime": 1.0}, mu=0.7)
     report.write(str(runs_dir), str(tmp_path / "report"))
-    for name in ("table1.md", "index.html"):
+    cells = {"table1.md": "| weak_1_8m |", "index.html": ">weak_1_8m<"}
+    for name, cell in cells.items():
         text = (tmp_path / "report" / name).read_text()
         assert "Trained from scratch, not from Weak-1.8M as in the paper: +Diffuse." in text
-        assert "runs/weak_1_8m" in text
+        assert cell in text
 
 
 # Table 1 of the paper, copied line by line.
@@ -337,7 +340,7 @@ def test_what_a_checkpoint_was_chosen_on_is_told_where_it_is_no_held_out_validat
         "plus_diffuse": "not run",
         "plus_strong": "chosen on strong_validation by an older version",
     }
-    text = tables.to_markdown(table)
+    text = table_texts.to_markdown(table)
     flatters = "not on held-out validation data, which flatters the model."
     assert f"Weak-67k: chosen on strong_eval, {flatters}" in text
     assert f"Strong-67k: chosen on strong_validation, {flatters}" in text
@@ -355,7 +358,7 @@ def test_the_table_says_which_negatives_count_and_how_many_classes_they_reach(tm
         d_prime = {"weak_eval/d_prime": 1.0, "strong_eval/d_prime": 1.0}
         write_run(tmp_path, name, d_prime | counts, selected=20)
     table = tables.table1(tables.read_runs(str(tmp_path)))
-    text = tables.to_markdown(table)
+    text = table_texts.to_markdown(table)
     assert "d' on the weak eval counts explicit negatives: 9 classes." in text
     assert (
         "d' on the strong eval counts explicit negatives and complementary ones: 12 classes, "
@@ -429,7 +432,7 @@ def test_the_report_is_tables_pictures_and_a_page_with_all_of_it(runs_dir, tmp_p
     }
     markdown = (tmp_path / "out" / "report" / "table1.md").read_text().splitlines()
     assert (
-        "| +Strong | 0.8 | runs/weak_1_8m | 20 | 1.000 [0.90, 1.20] | 0.400 [0.30, 0.60] | "
+        "| +Strong | 0.8 | weak_1_8m | 20 | 1.000 [0.90, 1.20] | 0.400 [0.30, 0.60] | "
         "1.400 [1.30, 1.60] " in ("\n".join(markdown))
     )
     assert any(line.startswith("| Weak-67k |  |  | not run | - |") for line in markdown)
@@ -477,7 +480,7 @@ def test_names_are_escaped_in_latex_and_html(runs_dir, tmp_path):
     table.loc[0, ["weak_eval_d_prime", "weak_eval_d_prime_low"]] = [0.05, -0.1]
     table.loc[0, "weak_eval_d_prime_high"] = 0.25
     table.loc[0, "training_set"] = r"50%_A & {B} #1 $2 ~^\x"
-    latex = tables.to_latex(table)
+    latex = table_texts.to_latex(table)
     assert (
         r"50\%\_A \& \{B\} \#1 \$2 \textasciitilde{}\textasciicircum{}\textbackslash{}x & "
         r"0.05 {\scriptsize [$-$0.10, 0.25]} (0.86) & --" in latex
@@ -826,3 +829,53 @@ def test_the_binary_takes_sweeps_and_refuses_directories_without_one(runs_dir, t
         assert done.wait() == 0
         listed = [line for line in done.stdout.splitlines() if line.startswith(str(tmp_path))]
     assert {pathlib.Path(line) for line in listed} == set((tmp_path / "out").iterdir())
+
+
+class TestBeyondThePaper:
+    """Rows below the paper's six, where they were run."""
+
+    @pytest.fixture
+    def beyond_dir(self, runs_dir):
+        scores = {"weak_eval/d_prime": 1.5, "strong_eval/d_prime": 1.75, "strong_eval/lwlrap": 0.5}
+        write_run(runs_dir, "autopool", scores, selected=20, mu=0.8, init_from="runs/weak_1_8m")
+        return runs_dir
+
+    def test_only_rows_that_were_run_follow_the_paper_s(self, beyond_dir):
+        table = tables.table1(tables.read_runs(str(beyond_dir)))
+        assert table["row"].tolist() == [*(row.name for row in paper_table.ROWS), "autopool"]
+        line = table.iloc[-1]
+        assert (line["training_set"], line["strong_eval_d_prime"]) == (
+            "+Strong with autopool",
+            1.75,
+        )
+        assert np.isnan(line["paper_strong_eval_d_prime"])
+        # The paper's orders are those of its rows.
+        orders = paper_table.orders(table)
+        assert "+Strong with autopool" not in {*orders["higher"], *orders["lower"]}
+
+    def test_they_have_a_title_in_every_text(self, beyond_dir, tmp_path):
+        out = tmp_path / "report"
+        report.write(str(beyond_dir), str(out))
+        lines = (out / "table1.md").read_text().splitlines()
+        (title,) = [i for i, line in enumerate(lines) if line.startswith("| **Beyond the paper**")]
+        assert lines[title].count("|") == lines[title - 1].count("|")
+        assert lines[title - 1].startswith("| +Strong |")
+        assert lines[title + 1].startswith("| +Strong with autopool | 0.8 | weak_1_8m | 20 |")
+        assert "nan" not in lines[title + 1]
+        latex = (out / "table1.tex").read_text().splitlines()
+        (title,) = [i for i, line in enumerate(latex) if "Beyond the paper" in line]
+        assert latex[title - 1] == r"\midrule"
+        assert latex[title + 1].startswith("+Strong with autopool & 1.50")
+        assert "nan" not in latex[title + 1]
+        page = Page((out / "index.html").read_text())
+        rows = page.tables[0]
+        place = rows.index(["Beyond the paper"])
+        assert rows[place - 1][0] == "+Strong"
+        assert rows[place + 1][0] == "+Strong with autopool"
+        assert rows[place + 1][-4:] == ["", "", "", ""]
+
+    def test_every_row_has_a_gin_file_and_a_colour_of_its_own(self):
+        names = {path.stem for path in (gin_files.gin_directory() / "beyond").glob("*.gin")}
+        assert names == {row.name for row in paper_table.BEYOND_ROWS}
+        assert set(figures.COLOURS) == set(paper_table.TITLES)
+        assert len(set(figures.COLOURS.values())) == len(figures.COLOURS)
