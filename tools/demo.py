@@ -2,17 +2,26 @@
 
 Makes the corpus, converts it to TFRecords, trains the six models of Table 1, evaluates every
 checkpoint, and writes the table and the figures. An interrupted demo continues where it stopped.
+
+Sizes:
+  small     every stage runs for a few steps; nothing is learnt
+  standard  the six models
+  full      the six models with three seeds, the share mu of strong and diffuse examples picked from
+            a sweep, and Fig. 3; under an hour on 2 cores
 """
+
+import pathlib
+import sys
 
 from absl import flags
 
-from audioset_strong.core import cli
+from audioset_strong.core import choices, cli
 
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", "demo_output", "Directory that everything is written to."
 )
 _SIZE = flags.DEFINE_enum(
-    "size", "full", ["full", "small"], "full, or small: a quick run of a few steps."
+    "size", choices.STANDARD, choices.DEMO_SIZES, "How much of the experiment is run, see above."
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the corpus and of the training.", lower_bound=0)
 _MAX_PARALLEL = flags.DEFINE_integer(
@@ -29,9 +38,13 @@ def main(argv: list[str]) -> None:
         _OUTPUT_DIR.value, _SIZE.value, seed=_SEED.value, max_parallel=_MAX_PARALLEL.value
     )
     print((report / "table1.md").read_text())
-    print(f"Table:       {report / 'table1.csv'} and table1.md")
-    print("Figures:     " + ", ".join(str(path) for path in sorted(report.glob("*.png"))))
-    print(f"TensorBoard: tensorboard --logdir {report.parent / 'runs'}")
+    print(demo.in_words(report, _SIZE.value))
+    print()
+    runs, scripts = report.parent / "runs", pathlib.Path(sys.executable).parent
+    print(f"Look at it:  {report / 'index.html'}; {scripts}/tensorboard --logdir {runs}")
+    command = scripts / "audioset_strong"
+    print(f"Try it:      {command} predict --model={runs / 'plus_strong'} RECORDING")
+    print(f"Go on:       {command}, for all commands; docs/tutorial.md, for your own recordings")
 
 
 def run() -> None:

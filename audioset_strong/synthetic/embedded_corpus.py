@@ -16,7 +16,7 @@ from audioset_strong.core.workers import exit_with_parent
 from audioset_strong.labels import framed_labels, metadata, metadata_files
 from audioset_strong.synthetic import scenes, sounds
 
-VERSION = 1
+VERSION = 2
 MARKER = "corpus.json"  # the settings, once the corpus is complete
 _PLAN = "corpus_plan.json"  # the settings until then
 MIN_CLASSES = len(sounds.FAMILIES)
@@ -110,6 +110,11 @@ def _sizes(corpus: Corpus) -> dict[str, int]:
     }
 
 
+def _num_selected(corpus: Corpus, split: str) -> int:
+    """Clips with strong labels, the first of a split; see `scenes.make_scene`."""
+    return corpus.train_strong_clips if split == scenes.TRAIN else corpus.eval_clips
+
+
 def _write_audio(out: pathlib.Path, corpus: Corpus, num_workers: int) -> None:
     """Renders all clips in worker processes."""
     sizes = _sizes(corpus)
@@ -124,6 +129,7 @@ def _write_audio(out: pathlib.Path, corpus: Corpus, num_workers: int) -> None:
                 kwargs={
                     "indices": range(begin, min(begin + _CHUNK, size)),
                     "num_classes": corpus.num_classes,
+                    "num_selected": _num_selected(corpus, split),
                     "directory": str(out / "audio" / split),
                 },
             )
@@ -154,8 +160,15 @@ def _write_metadata(directory: pathlib.Path, corpus: Corpus) -> None:
     weak_mids += [family_mid(i) for i in range(len(sounds.FAMILIES))]
     _write_classes(directory, classes, weak_mids)
     for split, size in _sizes(corpus).items():
+        num_selected = _num_selected(corpus, split)
         drawn = [
-            scenes.make_scene(corpus.seed, split, index=i, num_classes=corpus.num_classes)
+            scenes.make_scene(
+                corpus.seed,
+                split,
+                index=i,
+                num_classes=corpus.num_classes,
+                selected=i < num_selected,
+            )
             for i in range(size)
         ]
         ratings = [
@@ -164,9 +177,13 @@ def _write_metadata(directory: pathlib.Path, corpus: Corpus) -> None:
         ]
         weak_name = "weak_train.csv" if split == scenes.TRAIN else "eval_weak.csv"
         _write_weak(directory / weak_name, drawn, ratings, mids=weak_mids)
-        # The scenes are alike, so the first ones are as good a sample as any.
-        num_strong = corpus.train_strong_clips if split == scenes.TRAIN else size
-        _write_strong(directory, split, drawn=drawn[:num_strong], ratings=ratings[:num_strong])
+        _write_strong(
+            directory,
+            split,
+            drawn=drawn[:num_selected],
+            ratings=ratings[:num_selected],
+            weak_mids=weak_mids,
+        )
     eval_files = metadata_files.MetadataFiles(
         strong_tsvs=(str(directory / "eval_strong.tsv"),),
         negatives=(str(directory / "eval_negatives.tsv"),),
@@ -198,6 +215,7 @@ def _write_strong(
     *,
     drawn: Sequence[scenes.Scene],
     ratings: Sequence[scenes.Ratings],
+    weak_mids: Sequence[str],
 ) -> None:
     """Writes the strong labels and the explicit negatives of a split."""
     name = "strong_train.tsv" if split == scenes.TRAIN else "eval_strong.tsv"
@@ -215,7 +233,7 @@ def _write_strong(
         str(directory / f"{split}_negatives.tsv"),
         metadata.NEGATIVES_HEADER,
         (
-            (scene.clip_id, leaf_mid(label))
+            (scene.clip_id, weak_mids[label])
             for scene, rating in by_clip_id
             for label in rating.negatives
         ),

@@ -18,15 +18,18 @@ from audioset_strong.synthetic import sounds
 TRAIN, EVAL = "train", "eval"
 _SPLITS = {TRAIN: 0, EVAL: 1}
 _SCENE, _AUDIO, _RATER = 0, 1, 2  # independent random streams of a clip
+_EVENNESS = 1.0  # the most frequent of n classes is 1 + (n - 1) / _EVENNESS times the rarest
 _LABEL_JITTER_S = 0.03  # the annotation's precision is about 0.1 s
 
-# The weak rater gives about two labels to a clip, as in AudioSet. A little under half of the
-# classes that sound get their specific label, and about one specific label in eight is wrong.
-_PROPOSED = 0.75  # share of the classes that sound about which the rater is asked
+# The weak rater gives two or three labels to a clip, as in AudioSet; some are general, some
+# wrong.
+_PROPOSED = 0.9  # share of the classes that sound about which the rater is asked
 _HALF_HEARD = 0.4  # salience (seconds times amplitude over background) heard half of the time
-_SPECIFIC = 0.65  # probability to confirm the specific class; otherwise the general one
+_SPECIFIC = 0.8  # probability to confirm the specific class; otherwise the general one
 _GENERAL_TOO = 0.35  # probability to confirm the general class besides the specific one
 _MISTAKEN = 0.02  # probability of a wrong label, for each neighbour of a class that sounds
+# Explicit negatives of a clip: classes beside those that sound, other classes, general classes.
+_NEAR_NEGATIVES, _FAR_NEGATIVES, _GENERAL_NEGATIVES = 3, 2, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,14 +82,20 @@ def _rng(seed: int, split: str, index: int, stream: int) -> np.random.Generator:
     return np.random.default_rng([seed, _SPLITS[split], index, stream])
 
 
-def make_scene(seed: int, split: str, *, index: int, num_classes: int) -> Scene:
+def make_scene(
+    seed: int, split: str, *, index: int, num_classes: int, selected: bool = False
+) -> Scene:
     """Draws the scene of one clip.
+
+    Clips with strong labels were selected so that each class has its share (section 3.1 of the
+    paper, Fig. 2), and so was the eval set. In all other clips some classes are rare.
 
     Args:
       seed: of the corpus.
       split: TRAIN or EVAL.
       index: of the clip in the split.
       num_classes: leaf classes of the corpus.
+      selected: whether all classes are equally likely.
 
     Returns:
       The scene, the same for the same arguments.
@@ -99,7 +108,7 @@ def make_scene(seed: int, split: str, *, index: int, num_classes: int) -> Scene:
     # About 2% of the release's clips are shorter than 10 s.
     duration_ms = 10_000 if rng.uniform() > 0.02 else 1000 * int(rng.integers(4, 10))
 
-    priors = 1.0 / (np.arange(num_classes) + 6.0)  # mildly uneven, as class rates are
+    priors = np.ones(num_classes) if selected else 1.0 / (np.arange(num_classes) + _EVENNESS)
     priors = np.random.default_rng([seed, 99]).permutation(priors)
     # Each clip has a theme, a family that is likelier in it. So the rest of a clip says much about
     # which classes are in it, and nothing about when.
@@ -153,7 +162,13 @@ def render(seed: int, split: str, *, index: int, scene: Scene) -> np.ndarray:
 
 
 def write_audio(
-    seed: int, split: str, *, indices: Sequence[int], num_classes: int, directory: str
+    seed: int,
+    split: str,
+    *,
+    indices: Sequence[int],
+    num_classes: int,
+    num_selected: int,
+    directory: str,
 ) -> int:
     """Renders clips into files, each of which appears whole; existing files are kept.
 
@@ -162,18 +177,19 @@ def write_audio(
       split: TRAIN or EVAL.
       indices: of the clips in the split.
       num_classes: leaf classes of the corpus.
+      num_selected: clips that were selected, the first of the split; see `make_scene`.
       directory: where the files go.
 
     Returns:
       The number of clips.
     """
     for index in indices:
-        scene = make_scene(seed, split, index=index, num_classes=num_classes)
+        selected = index < num_selected
+        scene = make_scene(seed, split, index=index, num_classes=num_classes, selected=selected)
         path = pathlib.Path(directory) / (scene.clip_id + scene.suffix)
         if path.exists():
             continue
         audio = render(seed, split, index=index, scene=scene)
-        # Not `audio.pcm`, so that the bytes of the corpus stay those of its first version.
         pcm = np.round(audio * 32767).astype(np.int16)
         with files.atomic(path) as temporary:
             soundfile.write(
@@ -189,7 +205,7 @@ class Ratings:
     Attributes:
       weak: indices of leaf classes, and `num_classes` + family index for general classes.
       segments: (start ms, end ms, leaf index) each.
-      negatives: leaf indices of classes that were found absent.
+      negatives: classes that were found absent, numbered as in `weak`.
     """
 
     weak: tuple[int, ...]
@@ -197,14 +213,25 @@ class Ratings:
     negatives: tuple[int, ...]
 
 
+def _taken_for(num_classes: int) -> list[int]:
+    """What the weak rater calls a short event of each class: half have the name of a neighbour."""
+    taken_for = list(range(num_classes))
+    for family in sounds.FAMILIES:
+        members = [k for k in range(num_classes) if sounds.CLASSES[k].family == family]
+        for label, neighbour in zip(members[::2], members[1::2], strict=False):
+            taken_for[label] = neighbour
+    return taken_for
+
+
 def rate(seed: int, split: str, *, index: int, scene: Scene, num_classes: int) -> Ratings:
     """Draws the three kinds of labels for a scene, as section 3 of the paper describes them.
 
     Weak: a rater answers questions about a few proposed classes for the whole clip. A class that
     was not proposed stays unlabelled however loud it is, short and quiet sounds are missed, a
-    general class is often confirmed in place of the specific one, and neighbours are sometimes
-    confused. Strong: complete and specific, with times precise to about 0.1 s. Negatives:
-    neighbours of the classes that sound, and a few others.
+    general class is often confirmed in place of the specific one, short events of some classes are
+    taken for those of a neighbour, and neighbours are sometimes confused. Strong: complete and
+    specific, with times precise to about 0.1 s. Negatives: neighbours of the classes that sound, a
+    few others, and general classes of which nothing sounds; none has a weak label.
 
     Args:
       seed: of the scene, as for `make_scene`.
@@ -227,13 +254,20 @@ def rate(seed: int, split: str, *, index: int, scene: Scene, num_classes: int) -
         )
         for label in present
     }
+    longest = {
+        label: max(e.end_ms - e.start_ms for e in scene.events if e.label == label) / 1000
+        for label in present
+    }
+    taken_for = _taken_for(num_classes)
     weak: set[int] = set()
     for label in present:
         heard = salience[label] / (salience[label] + _HALF_HEARD)
         if rng.uniform() < _PROPOSED and rng.uniform() < heard:
             general = num_classes + families[label]
             specific = rng.uniform() < _SPECIFIC
-            weak.add(label if specific else general)
+            is_short = longest[label] < np.sqrt(np.prod(sounds.CLASSES[label].seconds))
+            name = taken_for[label] if is_short else label
+            weak.add(name if specific else general)
             if specific and rng.uniform() < _GENERAL_TOO:
                 weak.add(general)
     for label in near:
@@ -253,9 +287,18 @@ def rate(seed: int, split: str, *, index: int, scene: Scene, num_classes: int) -
             start, end = event.start_ms, event.end_ms
         segments.append((start, end, event.label))
 
-    chosen = list(rng.permutation(near)[:3]) if near else []
-    far = [label for label in absent if label not in near]
-    chosen += list(rng.permutation(far)[:2]) if far else []
+    near = [label for label in near if label not in weak]
+    far = [label for label in absent if label not in near and label not in weak]
+    named = {families[label] if label < num_classes else label - num_classes for label in weak}
+    named |= {families[label] for label in present}
+    silent = [num_classes + k for k in range(len(sounds.FAMILIES)) if k not in named]
+    chosen: list[int] = []
+    for candidates, count in (
+        (near, _NEAR_NEGATIVES),
+        (far, _FAR_NEGATIVES),
+        (silent, _GENERAL_NEGATIVES),
+    ):
+        chosen += list(rng.permutation(candidates)[:count])
     return Ratings(
         tuple(sorted(weak)),
         tuple(sorted(set(segments))),

@@ -201,29 +201,54 @@ def test_every_class_makes_sound_of_the_level_asked_for(sound):
         assert np.sqrt(np.mean(wave**2)) == pytest.approx(0.1, rel=1e-3)
 
 
-def test_labels_follow_the_statistics_that_the_paper_describes():
-    """Section 3: weak labels incomplete and often general, strong ones complete and specific."""
-    drawn = [scenes.make_scene(0, "train", index=i, num_classes=24) for i in range(800)]
-    rated = [
-        scenes.rate(0, "train", index=i, scene=scene, num_classes=24)
-        for i, scene in enumerate(drawn)
+def _scenes_and_ratings(*, selected):
+    options = {"num_classes": 24}
+    drawn = [
+        scenes.make_scene(0, "train", index=i, selected=selected, **options) for i in range(800)
     ]
+    return drawn, [
+        scenes.rate(0, "train", index=i, scene=scene, **options) for i, scene in enumerate(drawn)
+    ]
+
+
+def test_labels_follow_what_the_paper_describes():
+    """Section 3: weak labels incomplete, general and at times wrong, strong ones complete."""
+    drawn, rated = _scenes_and_ratings(selected=False)
+    both = list(zip(drawn, rated, strict=True))
     present = sum(len(scene.present) for scene in drawn)
-    weak = sum(len(ratings.weak) for ratings in rated)
-    strong = sum(len({label for _, _, label in ratings.segments}) for ratings in rated)
-    assert strong == present
-    assert weak < present
-    general = sum(label >= 24 for ratings in rated for label in ratings.weak)
-    assert 0.3 < general / weak < 0.8
+    assert sum(len({label for _, _, label in r.segments}) for r in rated) == present
+    weak = [(label, scene) for scene, ratings in both for label in ratings.weak]
+    specific = [label in scene.present for label, scene in weak if label < 24]
+    assert 0.5 < sum(specific) / present < 0.7  # classes that sound and have their weak label
+    assert 0.1 < 1 - np.mean(specific) < 0.25  # wrong
+    assert 0.3 < 1 - len(specific) / len(weak) < 0.5  # general
     assert min(len(ratings.weak) for ratings in rated) >= 1
     durations = [e.end_ms - e.start_ms for scene in drawn for e in scene.events]
-    assert min(durations) < 100
+    assert min(durations) < 200
     assert max(durations) > 9_900
     overlapping = sum(
         any(a.end_ms > b.start_ms for a, b in zip(s.events, s.events[1:], strict=False))
         for s in drawn
     )
     assert overlapping > 200
+
+
+def test_explicit_negatives_are_of_silent_classes_without_a_weak_label():
+    general = 0
+    for scene, ratings in zip(*_scenes_and_ratings(selected=True), strict=True):
+        families = [sounds.FAMILIES.index(sounds.CLASSES[label].family) for label in scene.present]
+        sounding = {*scene.present, *(24 + family for family in families)}
+        assert not sounding & set(ratings.negatives)
+        assert not set(ratings.weak) & set(ratings.negatives)
+        general += sum(label >= 24 for label in ratings.negatives)
+    assert general > 1000
+
+
+@pytest.mark.parametrize(("selected", "least", "most"), [(True, 1, 2), (False, 10, 40)])
+def test_only_selected_clips_have_all_classes_alike(selected, least, most):
+    drawn, _ = _scenes_and_ratings(selected=selected)
+    counts = np.bincount([label for scene in drawn for label in scene.present], minlength=24)
+    assert least < counts.max() / counts.min() < most
 
 
 def test_the_list_of_classes_is_written_as_csv_readers_expect(corpus):
