@@ -1,4 +1,7 @@
-"""Packaging: `tools/` and `gin/` lie at the top of a clone and inside the installed package."""
+"""Packaging: what is installed, and what it needs. Name, version and the like: pyproject.toml.
+
+`tools/` and `gin/` lie at the top of a clone and inside the installed package.
+"""
 
 import pathlib
 
@@ -9,13 +12,6 @@ TOOLS = sorted({path.stem for path in (ROOT / "tools").glob("[a-z]*.py")} - {"ma
 GIN_FILES = sorted(path.relative_to(ROOT / "gin").as_posix() for path in ROOT.glob("gin/**/*.gin"))
 
 setuptools.setup(
-    name="audioset_strong",
-    version="0.2.0",
-    description="Training and evaluation on AudioSet's weak and strong labels (ICASSP 2021)",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
-    long_description_content_type="text/markdown",
-    license="Apache-2.0",
-    python_requires=">=3.10,<3.14",
     packages=[
         *setuptools.find_packages(include=["audioset_strong", "audioset_strong.*"]),
         "audioset_strong.tools",
@@ -59,16 +55,20 @@ setuptools.setup(
         "tqdm>=4.66",
     ],
     extras_require={
-        "beam": ["apache-beam>=2.60"],
+        "beam": ["apache-beam[dask]>=2.60", "distributed>=2024.4.2"],
+        "docs": ["furo>=2024.8.6", "myst-parser>=4", "sphinx>=8", "sphinx-copybutton>=0.5"],
         "benchmarks": ["librosa>=0.10", "scikit-learn>=1.5"],
         # dcase_util, which sed_scores_eval needs, imports pkg_resources.
         "events": ["sed_eval>=0.2", "sed_scores_eval>=0.0.4", "setuptools<81"],
+        # Archives of PANNs and PaSST.
+        "hdf5": ["h5py>=3.10"],
         "gpu": ["tensorflow[and-cuda]>=2.17,<2.22"],
         # The last tensorflow-io loads its native code under TensorFlow 2.16 and 2.17 only; there
         # is none for Python 3.13.
         "io": ["tensorflow==2.17.*", "tensorflow-io==0.37.1"],
         "test": [
             "ai-edge-litert>=2.0",
+            "h5py>=3.10",
             "hypothesis>=6.100",
             "mypy>=1.11",
             "pillow>=9",
@@ -76,7 +76,7 @@ setuptools.setup(
             "pytest-xdist>=3.6",
             "ruff>=0.8",
             "scikit-learn>=1.5",
-            "setuptools>=70.1",  # a test builds the wheel
+            "setuptools>=77",  # a test builds the wheel
             "types-tqdm",
         ],
         # Runs TensorFlow Lite models; TensorFlow did that itself up to 2.19.
