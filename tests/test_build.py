@@ -165,7 +165,7 @@ def _requirements(*extras):
 
 @pytest.mark.parametrize("name", _TARGETS)
 def test_setup_asks_for_every_package(name):
-    extras = ["beam", "events", "io", "tflite"]
+    extras = ["beam", "events", "hdf5", "io", "tflite"]
     if name == "benchmarks":
         extras.append("benchmarks")
     elif name not in (*_ROOMS, "tools"):

@@ -22,6 +22,9 @@ ENCODINGS = PCM16, FLAC, LOG_MEL = ("pcm16", "flac", "log_mel")
 # What decodes files of common formats; FFmpeg decodes the rest.
 DECODERS = LIBSNDFILE, TENSORFLOW_IO = ("libsndfile", "tensorflow_io")
 
+# How much of the experiment the demo runs, see `experiments.demo.SIZES`.
+DEMO_SIZES = SMALL, STANDARD, FULL = ("small", "standard", "full")
+
 # Where a model is trained.
 STRATEGIES = ONE_DEVICE, MIRRORED, MULTI_WORKER, TPU = (
     "one_device",
@@ -41,3 +44,21 @@ EVENT_PROTOCOLS = EVERY_EVENT, PRETRAINED_SED = ("every_event", "pretrained_sed"
 
 # What pairs of labels are ranked by, see `analysis.label_statistics.odds_ratios`.
 RANKINGS = ODDS_RATIO, LOWER_BOUND = ("odds_ratio", "lower_bound")
+
+# The formats of annotations that are imported, see `labels.annotation_files`.
+ANNOTATION_FORMATS = AUDACITY, DCASE, RAVEN, JAMS, LABEL_STUDIO = (
+    "audacity",
+    "dcase",
+    "raven",
+    "jams",
+    "label_studio",
+)
+
+# What clips are chosen for, see `annotation.selection`.
+SELECTION_POLICIES = FOR_STRONG, FOR_NEGATIVES, UNCERTAIN = ("strong", "negatives", "uncertain")
+
+# What an annotator is asked about a clip: to mark all sounds, or whether it has one class.
+ASKS = EVENTS, PRESENCE = ("events", "presence")
+
+# How an annotator is asked, beside a table of questions.
+TASK_FORMATS = TO_LABEL_STUDIO, TO_AUDACITY = ("label_studio", "audacity")

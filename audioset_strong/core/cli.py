@@ -135,9 +135,9 @@ def model_flags(*, exported: bool = True) -> Callable[[], tuple[str, bool]]:
       A function that gives (path of the model, whether to take the moving average of its weights)
       once the command line is parsed.
     """
-    text = "Checkpoint, workdir with a selected one, or exported model."
+    text = "Checkpoint, workdir or sweep with a selected one, or exported model."
     if not exported:
-        text = "Checkpoint, or workdir with a selected one."
+        text = "Checkpoint, or workdir or sweep with a selected one."
     model = flags.DEFINE_string("model", None, text, required=True)
     ema = flags.DEFINE_bool("ema", False, "Take the moving average of a checkpoint's weights.")
     return lambda: (model.value, ema.value)
@@ -282,7 +282,8 @@ def _help(main: Callable[[list[str]], object]) -> str:
     name = os.path.basename(sys.argv[0])
     shown = flags.FLAGS.module_help(module)
     described = "\n".join(shown.strip().splitlines()[1:])
-    return f"{(module.__doc__ or '').strip()}\n\nFlags of {name}:\n{described}"
+    text = f"{(module.__doc__ or '').strip()}\n\nFlags of {name}:\n{described}"
+    return commands.as_typed(text)
 
 
 def fail(message: str) -> NoReturn:

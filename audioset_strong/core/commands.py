@@ -9,6 +9,7 @@ import dataclasses
 import importlib
 import importlib.util
 import pathlib
+import re
 from collections.abc import Sequence
 
 from absl import flags
@@ -18,12 +19,15 @@ PREFIX = "audioset_strong"  # of the scripts: audioset_strong_train is the comma
 GROUPS = {
     "Begin": ("demo", "make_corpus"),
     "Labels": ("import_labels", "label_stats", "frame_labels"),
+    "Choosing what to label": ("select_clips", "import_answers"),
     "Data": ("convert", "index_dataset", "inspect_records", "plot_clip", "plot_augmentation"),
-    "Training": ("train", "sweep", "upgrade_run"),
+    "Training": ("train", "sweep", "teach", "upgrade_run"),
     "Evaluation": ("evaluate", "evaluate_events", "measure_scores", "report"),
     "Use of a model": ("predict", "export"),
 }
 SHELLS = BASH, ZSH = ("bash", "zsh")
+# What absl adds to the help of flags with certain values, and of those that may be repeated.
+_OF_ABSL = re.compile(r"^<[\w|]+>: |;\s+repeat this option to specify a list of values$")
 
 
 def names() -> list[str]:
@@ -33,12 +37,25 @@ def names() -> list[str]:
 
 def summary(name: str) -> str:
     """What a command does, in one line."""
+    return description(name).partition("\n")[0]
+
+
+def description(name: str) -> str:
+    """What a command does, with examples that can be pasted into a shell."""
     package = importlib.util.find_spec(PACKAGE)
     assert package is not None
     assert package.submodule_search_locations
     path = pathlib.Path(package.submodule_search_locations[0], f"{name}.py")
-    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return text.partition("\n")[0]
+    return as_typed(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "")
+
+
+def as_typed(text: str) -> str:
+    """A text in which commands are called what a user types, not what their file is called.
+
+    >>> as_typed("beside train.py, trainer.py")
+    'beside audioset_strong_train, trainer.py'
+    """
+    return re.sub(rf"\b({'|'.join(names())})\.py\b", rf"{PREFIX}_\1", text)
 
 
 def overview() -> str:
@@ -59,11 +76,17 @@ class Flag:
       name: without dashes.
       values: those that it may have; none where it takes any.
       takes_value: whether it is written `--name=value`; otherwise `--name` and `--noname`.
+      required: whether the command does nothing without it.
+      default: what holds where it is not given; None where that is nothing.
+      help: what it is for.
     """
 
     name: str
     values: tuple[str, ...] = ()
     takes_value: bool = True
+    required: bool = False
+    default: str | None = None
+    help: str = ""
 
 
 def flags_of(name: str) -> list[Flag]:
@@ -74,12 +97,39 @@ def flags_of(name: str) -> list[Flag]:
         for a process, in which several commands cannot be together.
     """
     module = importlib.import_module(f"{PACKAGE}.{name}")
-    found = []
-    for flag in flags.FLAGS.get_key_flags_for_module(module):
-        values = getattr(flag.parser, "enum_values", None) or ()
-        found.append(Flag(flag.name, tuple(values), takes_value=not flag.boolean))
+    defined = flags.FLAGS.get_key_flags_for_module(module)
+    found = [
+        Flag(
+            name=flag.name,
+            values=tuple(getattr(flag.parser, "enum_values", None) or ()),
+            takes_value=not flag.boolean,
+            required=_is_required(flag),
+            default=_default(flag),
+            help=as_typed(_OF_ABSL.sub("", flag.help)),
+        )
+        for flag in defined
+    ]
+    for flag in defined:
         delattr(flags.FLAGS, flag.name)
     return sorted(found, key=lambda flag: flag.name)
+
+
+def _is_required(flag: flags.Flag) -> bool:
+    """Whether a validator refuses that the flag is not given."""
+    for validator in flag.validators:
+        try:
+            validator.verify(flags.FLAGS)
+        except flags.ValidationError:
+            return True
+    return False
+
+
+def _default(flag: flags.Flag) -> str | None:
+    if flag.default in (None, [], ""):
+        return None
+    if flag.boolean:
+        return str(flag.default).lower()
+    return ",".join(flag.default) if isinstance(flag.default, list) else str(flag.default)
 
 
 def completion(shell: str, flags_of_commands: dict[str, Sequence[Flag]]) -> str:

@@ -26,5 +26,5 @@ def advice(extra: str) -> str:
     wanted = re.compile(rf"""extra\s*==\s*["']{re.escape(extra)}["']""")
     packages = [f"'{name.strip()}'" for name, _, marker in marked if wanted.search(marker)]
     if not packages:
-        return f"install the extra {extra!r}, as README.md says"
+        return f"install the extra {extra!r}, as docs/install.md says"
     return f"pip install {' '.join(packages)}"

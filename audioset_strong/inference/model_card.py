@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from audioset_strong.core import files
 from audioset_strong.evaluation import selection
 from audioset_strong.evaluation.results import read_results
-from audioset_strong.inference import waveform_scorer
+from audioset_strong.models import embedding
 from audioset_strong.training import workdirs
 from audioset_strong.training.checkpoints import LoadedModel
 from audioset_strong.training.run_info import RunInfo
@@ -103,7 +103,7 @@ def make(workdir: str, loaded: LoadedModel) -> str:
         chosen=_chosen(workdir, loaded.step),
         parameters=loaded.model.count_params(),
         classes=len(vocabulary),
-        depth=loaded.model.get_layer(waveform_scorer.EMBEDDING_LAYER).output.shape[-1],
+        depth=loaded.model.get_layer(embedding.LAYER).output.shape[-1],
         sample_rate=run.front_end.sample_rate,
         bands=run.front_end.num_bands,
         front_end=", ".join(f"{name} {value}" for name, value in run.front_end.to_json().items()),
@@ -152,19 +152,19 @@ def _metrics(workdir: str, step: int) -> str:
 
 def _sources(run: RunInfo) -> str:
     """The label policies of the run and their shares."""
-    total = sum(source.weight for source in run.sources)
+    total = sum(source.mean_weight for source in run.sources)
     rows = [
         (
             ", ".join(os.path.basename(path) for path in source.datasets),
             source.policy,
-            f"{source.weight / total:.3g}",
+            f"{source.mean_weight / total:.3g}",
             "yes" if source.propagate_to_ancestors else "no",
         )
         for source in run.sources
     ]
     header = ("datasets", "label policy", "share of the examples", "labels imply ancestors")
     text = _table(header, rows)
-    if any(source.policy == "strong" for source in run.sources):
+    if any(not source.label_policy.of_clip for source in run.sources):
         text += f"\n\nStrong labels are framed by the rule `{run.framing_rule}`."
     return text
 

@@ -21,6 +21,7 @@ from tensorflow.python.framework import convert_to_constants
 from audioset_strong.audio.features import FrontEnd
 from audioset_strong.core import errors, extras, files
 from audioset_strong.inference import waveform_scorer
+from audioset_strong.models import embedding
 
 FLOAT32, FLOAT16, INT8 = "float32", "float16", "int8"
 KINDS = (FLOAT32, FLOAT16, INT8)
@@ -128,7 +129,7 @@ class _Patch(tf.Module):
 
     def __init__(self, network: keras.Model, front_end: FrontEnd):
         super().__init__()
-        self._network = waveform_scorer.with_embedding(network)
+        self._network = embedding.with_embedding(network)
         self._front_end = front_end
         self.score = _on_one_patch(self._score, front_end)
 

@@ -12,10 +12,10 @@ import tensorflow as tf
 from audioset_strong.audio import features
 from audioset_strong.core import errors
 from audioset_strong.labels import framing
+from audioset_strong.models import embedding
 from audioset_strong.training import checkpoints
 
 FRAME_S = framing.FRAME_MS / 1000  # length of the interval that a score describes
-EMBEDDING_LAYER = "embedding"
 # What an exported model's signature calls its three outputs, in this order.
 OUTPUTS = SCORES, EMBEDDINGS, LOG_MEL = ("scores", "embeddings", "log_mel")
 
@@ -88,7 +88,7 @@ class WaveformScorer(tf.Module):
                 f"the network takes log-mel patches of {shape[0]} x {shape[1]} values, but the "
                 f"front end gives {front_end.patch_shape[0]} x {front_end.patch_shape[1]}"
             )
-        self._network = with_embedding(network)
+        self._network = embedding.with_embedding(network)
         self.front_end = front_end
 
     @tf.function(
@@ -153,7 +153,7 @@ def score_patches(network: keras.Model, patches: tf.Tensor) -> tuple[tf.Tensor, 
     """Runs a network on log-mel patches.
 
     Args:
-      network: see `with_embedding`.
+      network: see `embedding.with_embedding`.
       patches: float32 `[frames, stft_frames, bands]`.
 
     Returns:
@@ -173,18 +173,6 @@ def score_patches(network: keras.Model, patches: tf.Tensor) -> tuple[tf.Tensor, 
 def named(outputs: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
     """The three outputs of a model by their names, for a signature."""
     return dict(zip(OUTPUTS, outputs, strict=True))
-
-
-def with_embedding(network: keras.Model) -> keras.Model:
-    """A network that returns logits and embeddings, on the same weights.
-
-    Raises:
-      errors.InputError: it has no layer "embedding".
-    """
-    if EMBEDDING_LAYER not in [layer.name for layer in network.layers]:
-        raise errors.InputError(f"the network has no layer {EMBEDDING_LAYER!r}")
-    embedding = network.get_layer(EMBEDDING_LAYER).output
-    return keras.Model(network.inputs, [network.outputs[0], embedding])
 
 
 def from_checkpoint(

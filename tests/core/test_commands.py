@@ -32,6 +32,7 @@ def test_the_overview_lists_every_command_with_what_it_does(arguments):
     assert (done.returncode, done.stderr) == (0, "")
     for name in commands.names():
         first = (_ROOT / "tools" / f"{name}.py").read_text().splitlines()[0].lstrip('"')
+        first = re.sub(r"(\w+)\.py", r"audioset_strong_\1", first)
         assert re.search(rf"^  {name} +{re.escape(first)}$", done.stdout, re.MULTILINE)
 
 

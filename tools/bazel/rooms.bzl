@@ -14,7 +14,7 @@ ROOMS = {
     "labels": (["core"], ["absl-py", "numpy", "pandas", "tensorflow"]),
     "audio": (
         ["core", "labels"],
-        ["absl-py", "av", "numpy", "soundfile", "soxr", "tensorflow"],
+        ["absl-py", "av", "h5py", "numpy", "pyarrow", "soundfile", "soxr", "tensorflow"],
     ),
     "records": (
         ["audio", "core", "labels"],
@@ -22,13 +22,13 @@ ROOMS = {
     ),
     "conversion": (
         ["audio", "core", "labels", "records"],
-        ["absl-py", "apache-beam", "numpy", "pandas", "pebble", "pyarrow", "tensorflow"],
+        ["absl-py", "apache-beam", "distributed", "numpy", "pandas", "pebble", "pyarrow", "tensorflow"],
     ),
     "inputs": (
         ["audio", "core", "labels", "records"],
         ["absl-py", "numpy", "pyarrow", "scipy", "tensorflow"],
     ),
-    "synthetic": (["core", "labels"], ["numpy", "pebble", "soundfile"]),
+    "synthetic": (["core", "labels"], ["numpy", "pebble", "scipy", "soundfile"]),
     "models": (["core"], ["keras", "numpy"]),
     "training": (
         ["audio", "core", "inputs", "labels", "models", "records"],
@@ -39,8 +39,12 @@ ROOMS = {
         ["absl-py", "keras", "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "tensorboard", "tensorflow"],
     ),
     "inference": (
-        ["audio", "core", "evaluation", "inputs", "labels", "records", "training"],
+        ["audio", "core", "evaluation", "inputs", "labels", "models", "records", "training"],
         ["ai-edge-litert", "flatbuffers", "keras", "matplotlib", "numpy", "pandas", "soxr", "tensorflow"],
+    ),
+    "annotation": (
+        ["core", "evaluation", "inference", "labels", "records"],
+        ["absl-py", "numpy", "pandas", "scipy"],
     ),
     "analysis": (
         ["audio", "core", "evaluation", "inputs", "labels", "records", "training"],
@@ -62,20 +66,20 @@ ROOMS = {
 
 # tools/*.py, as the package audioset_strong.tools. They may import every room.
 TOOLS = (
-    ["analysis", "audio", "configuration", "conversion", "core", "evaluation", "experiments", "inference", "labels", "records", "synthetic", "training"],
+    ["analysis", "annotation", "audio", "configuration", "conversion", "core", "evaluation", "experiments", "inference", "labels", "records", "synthetic", "training"],
     ["absl-py"],
 )
 
 # tools/benchmarks/*.py.
 BENCHMARKS = (
-    ["analysis", "audio", "conversion", "core", "evaluation", "inference", "inputs", "labels", "models", "records", "training"],
-    ["absl-py", "av", "keras", "librosa", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "soundfile", "soxr", "tensorboard", "tensorflow"],
+    ["analysis", "annotation", "audio", "conversion", "core", "evaluation", "inference", "inputs", "labels", "models", "records", "synthetic", "training"],
+    ["absl-py", "av", "h5py", "keras", "librosa", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "soundfile", "soxr", "tensorboard", "tensorflow"],
 )
 
 # tests/*.py without the tests, and every conftest.py.
 TEST_HELPERS = (
     ["api", "audio", "conversion", "core", "evaluation", "inference", "inputs", "labels", "models", "records", "tools", "training"],
-    ["av", "gin-config", "keras", "numpy", "pandas", "pytest", "soundfile", "tensorboard", "tensorflow"],
+    ["av", "gin-config", "h5py", "keras", "numpy", "pandas", "pyarrow", "pytest", "soundfile", "tensorboard", "tensorflow"],
 )
 
 # The folders of tests, each for all of its test_*.py. A tool or a room that a test names in a
@@ -86,27 +90,31 @@ TESTS = {
         ["numpy", "pandas", "pytest", "soundfile", "tensorboard", "tensorflow"],
     ),
     "tests/analysis": (
-        ["analysis", "audio", "core", "evaluation", "experiments", "inputs", "labels", "records", "test_helpers", "training"],
+        ["analysis", "audio", "configuration", "core", "evaluation", "experiments", "inputs", "labels", "records", "test_helpers", "training"],
         ["matplotlib", "numpy", "pandas", "pillow", "pytest", "scipy"],
+    ),
+    "tests/annotation": (
+        ["annotation", "core", "labels", "test_helpers"],
+        ["numpy", "pandas", "pytest", "scikit-learn", "scipy", "soundfile"],
     ),
     "tests/audio": (
         ["audio", "core", "test_helpers"],
-        ["av", "numpy", "pytest", "soundfile", "tensorflow"],
+        ["av", "h5py", "numpy", "pyarrow", "pytest", "soundfile", "tensorflow"],
     ),
     "tests/configuration": (
-        ["api", "audio", "configuration", "core", "evaluation", "experiments", "inputs", "models", "records", "test_helpers", "training"],
+        ["analysis", "api", "audio", "configuration", "core", "evaluation", "experiments", "inputs", "models", "records", "test_helpers", "training"],
         ["gin-config", "numpy", "pytest", "scipy"],
     ),
     "tests/conversion": (
-        ["audio", "conversion", "core", "records", "test_helpers", "tools"],
-        ["apache-beam", "numpy", "pytest", "tensorflow"],
+        ["audio", "conversion", "core", "labels", "records", "test_helpers", "tools"],
+        ["apache-beam", "distributed", "h5py", "numpy", "pebble", "pytest", "tensorflow"],
     ),
     "tests/core": (
-        ["audio", "core", "labels", "test_helpers", "tools"],
+        ["audio", "conversion", "core", "labels", "test_helpers", "tools"],
         ["numpy", "pytest", "soundfile"],
     ),
     "tests/evaluation": (
-        ["audio", "core", "evaluation", "inference", "inputs", "labels", "test_helpers", "training"],
+        ["audio", "core", "evaluation", "inference", "inputs", "labels", "records", "test_helpers", "training"],
         ["hypothesis", "keras", "numpy", "pandas", "pytest", "scikit-learn", "scipy", "sed_eval", "sed_scores_eval", "tensorboard", "tensorflow"],
     ),
     "tests/experiments": (
@@ -119,7 +127,7 @@ TESTS = {
     ),
     "tests/inputs": (
         ["audio", "conversion", "core", "evaluation", "inputs", "labels", "records", "synthetic", "test_helpers"],
-        ["absl-py", "numpy", "pytest", "scipy", "tensorflow"],
+        ["absl-py", "numpy", "pyarrow", "pytest", "scipy", "tensorflow"],
     ),
     "tests/labels": (
         ["core", "labels", "test_helpers"],
@@ -162,5 +170,6 @@ DATA = {
 MANUAL_TESTS = {
     "tests/test_build.py": "compares BUILD with whatever lies in the checkout, which no target can list",
     "tests/test_packaging.py": "has pip build a wheel of the checkout",
+    "tests/test_pages.py": "reads all pages, gin files and tools of the checkout",
     "tests/test_versions.py": "needs another installation of the project",
 }
