@@ -128,9 +128,9 @@ def test_on_dask_a_worker_that_dies_changes_no_byte(request_, local, dask, tmp_p
     work = tmp_path / "d" / ".work"
 
     def begun():
-        """Whether two shards are being written, one by each worker."""
+        """Whether a shard is being written; on a busy machine one worker may be first with all."""
         assert process.poll() is None, process.stderr.read()
-        return len({path.name.split(".")[0] for path in work.rglob("*.piece")}) >= 2
+        return any(work.rglob("*.piece"))
 
     wait_until(begun)
     kill(worker)
