@@ -64,6 +64,12 @@ def request(root, audio, output_dir, **fields):
     )
 
 
+def labelled(root, tmp_path, archive, **fields):
+    """A request that takes audio and labels from an archive in the directory of a test."""
+    audio = (f"{tmp_path}/{archive}",)
+    return request(root, [], tmp_path, audio_dirs=audio, labels_from_archive=True, **fields)
+
+
 def shards(directory):
     return {path.name: path.read_bytes() for path in pathlib.Path(directory).glob("*.tfrecord")}
 
@@ -213,9 +219,7 @@ def test_hdf5_of_panns_and_passt_with_their_labels(root, tmp_path):
     wide = np.zeros((4, 5), bool)
     wide[:, 0] = True
     packed_panns(tmp_path / "wide.h5", names, waveforms, RATE, wide)
-    wrong = request(
-        root, [], tmp_path, audio_dirs=(f"{tmp_path}/wide.h5",), labels_from_archive=True
-    )
+    wrong = labelled(root, tmp_path, "wide.h5")
     with pytest.raises(errors.InputError, match=r"of 5 classes; .*lists of 3\)"):
         converter.convert(wrong)
 
@@ -229,14 +233,7 @@ def test_labels_of_an_archive_stand_in_for_the_weak_csv(root, loose, tmp_path):
     labels = [labels_of(i) for i in range(len(NAMES))]
     contents = {f"{n}.flac": (root / "loose" / f"{n}.flac").read_bytes() for n in NAMES}
     packed_parquet(tmp_path / "x.parquet", contents, labels)
-    with_strong = request(
-        root,
-        [],
-        tmp_path,
-        audio_dirs=(f"{tmp_path}/x.parquet",),
-        labels_from_archive=True,
-        strong_tsvs=(f"{root}/strong.tsv",),
-    )
+    with_strong = labelled(root, tmp_path, "x.parquet", strong_tsvs=(f"{root}/strong.tsv",))
     (info,) = converter.convert(with_strong)
     # The strong file says where in its video each clip is.
     assert weak_labels(tmp_path / "d") == weak_labels(loose)
@@ -256,15 +253,7 @@ def test_labels_by_name_with_starts_in_names_and_without(root, tmp_path, caplog)
     packed_tar(tmp_path / "x.tar", contents)
     (tmp_path / "strong.tsv").write_text("whole_0\t0\t1\t/m/0a\nwhole_10000\t0\t1\t/m/0a\n")
     (info,) = converter.convert(
-        request(
-            root,
-            [],
-            tmp_path,
-            audio_dirs=(f"{tmp_path}/x.tar",),
-            labels_from_archive=True,
-            select="weak",
-            strong_tsvs=(f"{tmp_path}/strong.tsv",),
-        )
+        labelled(root, tmp_path, "x.tar", select="weak", strong_tsvs=(f"{tmp_path}/strong.tsv",))
     )
     assert weak_labels(tmp_path / "d") == {
         "dog_30000": ["/m/0a", "/m/0c"],
@@ -289,16 +278,7 @@ def test_labels_of_a_long_member_are_not_taken_for_those_of_its_first_ten_second
         contents[f"{name}.json"] = b'{"tag": ["Class, a"]}'
     packed_tar(tmp_path / "x.tar", contents)
     (tmp_path / "strong.tsv").write_text("elk_2000\t0\t1\t/m/0a\n")
-    converter.convert(
-        request(
-            root,
-            [],
-            tmp_path,
-            audio_dirs=(f"{tmp_path}/x.tar",),
-            labels_from_archive=True,
-            strong_tsvs=(f"{tmp_path}/strong.tsv",),
-        )
-    )
+    converter.convert(labelled(root, tmp_path, "x.tar", strong_tsvs=(f"{tmp_path}/strong.tsv",)))
     rows = manifest(tmp_path / "d")
     assert {clip: (row["status"], float(row["seconds"])) for clip, row in rows.items()} == {
         "owl_0": ("written", 10.0),
@@ -321,14 +301,7 @@ def test_a_name_that_other_metadata_have_is_that_of_the_video(root, tmp_path):
     )
     (tmp_path / "strong.tsv").write_text("Yellow_dog_1_0\t0\t1\t/m/0b\ncat_9_0\t0\t1\t/m/0b\n")
     (info,) = converter.convert(
-        request(
-            root,
-            [],
-            tmp_path,
-            audio_dirs=(f"{tmp_path}/x.tar",),
-            labels_from_archive=True,
-            strong_tsvs=(f"{tmp_path}/strong.tsv",),
-        )
+        labelled(root, tmp_path, "x.tar", strong_tsvs=(f"{tmp_path}/strong.tsv",))
     )
     assert weak_labels(tmp_path / "d") == {"Yellow_dog_1_0": ["/m/0a"], "cat_9_0": ["/m/0a"]}
     assert (info.weak_clips, info.strong_clips) == (2, 2)
@@ -368,7 +341,7 @@ def test_labels_that_cannot_be_taken_are_refused_before_any_work(root, tmp_path,
 def test_a_name_of_two_classes_is_refused(root, tmp_path):
     (tmp_path / "twice.csv").write_text('index,mid,display_name\n0,/m/0x,"Class, a"\n')
     packed_tar(tmp_path / "x.tar", {"a.flac": b"", **by_hand(a='{"tag": ["Class, a"]}')})
-    twice = request(root, [], tmp_path, audio_dirs=(f"{tmp_path}/x.tar",), labels_from_archive=True)
+    twice = labelled(root, tmp_path, "x.tar")
     twice = changed(twice, class_labels=(f"{root}/classes.csv", f"{tmp_path}/twice.csv"))
     with pytest.raises(errors.InputError, match="'Class, a' is the name of /m/0a and of /m/0x"):
         converter.convert(twice)
