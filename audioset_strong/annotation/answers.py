@@ -2,9 +2,8 @@
 
 import collections
 import dataclasses
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 from absl import logging
@@ -12,7 +11,7 @@ from absl import logging
 from audioset_strong.annotation import questions, tasks
 from audioset_strong.annotation.questions import Question
 from audioset_strong.core import choices, errors
-from audioset_strong.labels import annotation_files, annotation_json, metadata, vocabularies
+from audioset_strong.labels import annotation_files, annotation_json, table_files, vocabularies
 from audioset_strong.labels.annotation_files import ReadOptions
 
 _BEYOND_MS = 100  # by which a region may extend beyond the end of its clip
@@ -86,8 +85,6 @@ class Answers:
     """The answers of all annotators.
 
     Attributes:
-      verdicts: on the questions, in the order in which they were read.
-      marked: clips of which all sounds were marked.
       skipped: what holds no answer -> how often it occurs.
     """
 
@@ -103,18 +100,19 @@ class Answers:
             self._by_clip[question.clip_id].append(question)
         texts = questions.class_texts(selection.vocabulary)
         self._mids = {text: mid for mid, text in texts.items()}
-        self._first: dict[tuple[str, ...], Verdict | MarkedClip] = {}
+        self._verdicts: dict[tuple[str, str, str], Verdict] = {}
+        self._marked: dict[tuple[str, str], MarkedClip] = {}
         self.skipped: collections.Counter[str] = collections.Counter()
 
     @property
     def verdicts(self) -> list[Verdict]:
-        """Answers to single questions."""
-        return [each for each in self._first.values() if isinstance(each, Verdict)]
+        """Answers to single questions, in the order in which they were read."""
+        return list(self._verdicts.values())
 
     @property
     def marked(self) -> list[MarkedClip]:
-        """Clips whose sounds were marked."""
-        return [each for each in self._first.values() if isinstance(each, MarkedClip)]
+        """Clips of which all sounds were marked, in the order in which they were read."""
+        return list(self._marked.values())
 
     def read(self, path: str) -> None:
         """Adds the answers of a file or folder.
@@ -137,8 +135,11 @@ class Answers:
         annotator = name or os.path.splitext(os.path.basename(os.path.normpath(path)))[0]
         if os.path.isdir(path):
             self._read_tracks(path, annotator)
-        elif metadata.read_text(path).lstrip().startswith("["):
-            self._read_export(path, f"{name}/" if name else "")
+            return
+        text = table_files.read_text(path)
+        if text.lstrip().startswith("["):
+            exported = table_files.parse_json(path, text)
+            self._read_export(path, exported, f"{name}/" if name else "")
         else:
             self._read_table(path, annotator)
 
@@ -172,15 +173,9 @@ class Answers:
         if not read:
             raise errors.InputError(f"{path}: no label track CLIP_ID.txt in it")
 
-    def _read_export(self, path: str, prefix: str) -> None:
-        try:
-            exported = json.loads(metadata.read_text(path))
-        except json.JSONDecodeError as error:
-            raise errors.InputError(
-                f"{path}, line {error.lineno}: not JSON ({error.msg})"
-            ) from error
+    def _read_export(self, path: str, exported: Sequence[Any], prefix: str) -> None:
         for number, task in enumerate(exported, 1):
-            where = f"{path}, task {task.get('id', number) if isinstance(task, dict) else number}"
+            where = annotation_json.place_of(path, number, task)
             data = task.get("data") if isinstance(task, dict) else None
             if not isinstance(data, dict) or not isinstance(data.get("clip_id"), str):
                 raise errors.InputError(
@@ -232,7 +227,7 @@ class Answers:
         if (clip_id, label) not in self._selection.asked:
             raise errors.InputError(f"{where}: nobody was asked about {label} in clip {clip_id}")
         verdict = Verdict(annotator, clip_id, label, answer, asked=True, where=where)
-        self._remember((annotator, clip_id, label), verdict)
+        _remember(self._verdicts, (annotator, clip_id, label), verdict)
 
     def _add_marked(
         self,
@@ -257,16 +252,7 @@ class Answers:
                 )
             segments.add((start_ms, min(end_ms, length_ms), mid))
         marked = MarkedClip(annotator, clip_id, tuple(sorted(segments)), where)
-        self._remember((annotator, clip_id), marked)
-
-    def _remember(self, key: tuple[str, ...], found: Any) -> None:
-        """Keeps an answer; the same annotator may give it again, but no other one."""
-        before = self._first.setdefault(key, found)
-        if dataclasses.replace(before, where="") != dataclasses.replace(found, where=""):
-            raise errors.InputError(
-                f"{found.where}: {found.annotator} answered otherwise in {before.where}, on clip "
-                f"{found.clip_id}; keep one"
-            )
+        _remember(self._marked, (annotator, clip_id), marked)
 
     def all_verdicts(self) -> list[Verdict]:
         """The verdicts, with those that the marked sounds imply.
@@ -274,10 +260,9 @@ class Answers:
         Raises:
           errors.InputError: an annotator answered against what they marked.
         """
-        verdicts = {(v.annotator, v.clip_id, v.label): v for v in self.verdicts}
-        found: dict[str, set[str]] = collections.defaultdict(
-            set
-        )  # clip -> classes that anybody marked there
+        verdicts = dict(self._verdicts)
+        # Clip -> the classes that anybody marked there.
+        found: dict[str, set[str]] = collections.defaultdict(set)
         for clip in self.marked:
             found[clip.clip_id].update(mid for *_, mid in clip.segments)
         for clip in self.marked:
@@ -295,3 +280,13 @@ class Answers:
                         f"{clip.clip_id}, but marked otherwise in {clip.where}"
                     )
         return list(verdicts.values())
+
+
+def _remember(kept: MutableMapping[Any, Any], key: tuple[str, ...], found: Any) -> None:
+    """Keeps an answer; the same annotator may give it again, but no other one."""
+    before = kept.setdefault(key, found)
+    if dataclasses.replace(before, where="") != dataclasses.replace(found, where=""):
+        raise errors.InputError(
+            f"{found.where}: {found.annotator} answered otherwise in {before.where}, on clip "
+            f"{found.clip_id}; keep one"
+        )

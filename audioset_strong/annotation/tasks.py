@@ -67,7 +67,7 @@ def write(
     if (path / questions.QUESTIONS_FILE).exists():
         raise errors.InputError(f"{directory}: holds a selection; choose another --output_dir")
     vocabulary = candidates.info.vocabulary
-    events = _events(chosen, threshold)
+    events = _events(chosen, threshold) if formats else {}
     with files.writing(directory):
         files.make_directory(directory)
         written = []
@@ -221,8 +221,5 @@ def _write_tracks(
     """Writes the model's events as a label track beside each clip's audio."""
     texts = questions.class_texts(vocabulary)
     for name, found in events.items():
-        lines = [
-            f"{event.start_s:.6f}\t{event.end_s:.6f}\t{texts[vocabulary.mids[event.label]]}\n"
-            for event in found
-        ]
+        lines = [event.label_line(texts[vocabulary.mids[event.label]]) for event in found]
         files.write_text(directory / f"{name}{PREDICTED_SUFFIX}", "".join(lines))

@@ -10,7 +10,7 @@ from absl import logging
 
 from audioset_strong.audio import naming
 from audioset_strong.audio.archives import catalogues, members
-from audioset_strong.audio.naming import EXTENSIONS, one_form
+from audioset_strong.audio.naming import one_form
 from audioset_strong.core import errors, files
 
 _ROW_BITS = 40  # of the number of a member in its archive
@@ -77,7 +77,7 @@ class AudioIndex:
             if match := _START_AND_END.search(key):
                 self._by_start.setdefault(key[: match.start(1)], found)
         if not self._paths:
-            looked_for = [only] if only else [*sorted(EXTENSIONS), *catalogues.SUFFIXES]
+            looked_for = [only] if only else [*sorted(naming.EXTENSIONS), *catalogues.SUFFIXES]
             raise errors.InputError(
                 f"no audio file in {', '.join(places)} (looked for {', '.join(looked_for)})"
             )
@@ -100,7 +100,7 @@ class AudioIndex:
         for place in places:
             for root, path in listed_files(place):
                 if not catalogues.is_archive(path):
-                    if naming.split_extension(path)[1]:
+                    if naming.is_audio(path):
                         yield path[len(root) :].strip("/"), path
                     continue
                 if _absolute(path) in listed:

@@ -40,6 +40,15 @@ def split_extension(path: str) -> tuple[str, str]:
     return (stem, extension) if extension in EXTENSIONS else (path, "")
 
 
+def is_audio(path: str) -> bool:
+    """Whether a name ends as audio files do.
+
+    >>> is_audio("a.b/c.WAV"), is_audio("a.wav/b")
+    (True, False)
+    """
+    return bool(split_extension(path)[1])
+
+
 def is_hidden(path: str) -> bool:
     """Whether a name or a folder in a path begins with a dot.
 

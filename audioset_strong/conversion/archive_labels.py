@@ -95,7 +95,7 @@ def _starts(clip_ids: Iterable[str]) -> Mapping[str, set[int]]:
     starts = collections.defaultdict(set)
     for clip_id in clip_ids:
         ytid, start_ms = metadata.split_clip_id(clip_id)
-        starts[finding.one_form(ytid)].add(start_ms)
+        starts[naming.one_form(ytid)].add(start_ms)
     return starts
 
 

@@ -56,7 +56,7 @@ def check(runner: str, options: Sequence[str]) -> None:
         wrong, or a server does not answer within half a minute.
     """
     opened = open_runner(runner, options)
-    with _told(runner):
+    with told(runner):
         _check_servers(opened)
 
 
@@ -71,7 +71,7 @@ def open_runner(runner: str, options: Sequence[str]) -> OpenedRunner:
       errors.InputError: as of `check`, but for the servers. An option that only a job server can
         know, because the runner has yet to start it, is refused when the pipeline is handed over.
     """
-    with _told(runner):
+    with told(runner):
         try:
             import apache_beam  # noqa: F401
             from apache_beam.options import pipeline_options
@@ -99,8 +99,15 @@ def open_runner(runner: str, options: Sequence[str]) -> OpenedRunner:
 
 
 @contextlib.contextmanager
-def _told(runner: str) -> Iterator[None]:
-    """Turns what Beam raises into one line that names the runner."""
+def told(runner: str) -> Iterator[None]:
+    """Turns what Beam raises into one line that names the runner.
+
+    Args:
+      runner: its name.
+
+    Raises:
+      errors.InputError: anything is raised within the block.
+    """
     try:
         yield
     except Exception as error:  # each runner has its own

@@ -72,15 +72,13 @@ def run(shards: Iterable[BeamShard], runner: str, *, options: Sequence[str] = ()
         # Without the reshuffle a runner may put all shards into one bundle.
         elements |= beam.Reshuffle()
     _ = elements | beam.Map(_write)
-    try:
+    with beam_options.told(runner):
         result: Any = pipeline.run()
         try:
             result.wait_until_finish()
         finally:
             if opened.is_dask:
                 result.client.close()
-    except Exception as error:  # each runner has its own
-        raise errors.InputError(f"runner {runner!r}: {_last_line(str(error))}") from error
 
 
 def _write(path: str) -> None:
@@ -133,7 +131,3 @@ def _working_directory(shard: BeamShard) -> str | None:
             "of its shard"
         )
     return None if all(map(os.path.isabs, paths)) else shard.working_directory
-
-
-def _last_line(text: str) -> str:
-    return text.strip().rpartition("\n")[2].strip()

@@ -81,7 +81,7 @@ def _check_names(videos: Sequence[tuple[str, int]], paths: Sequence[str | None])
     if not doubtful:
         return
     for (ytid, start_ms), path in zip(videos, paths, strict=True):
-        stem = finding.one_form(os.path.basename(naming.split_extension(path or "")[0]))
+        stem = naming.one_form(os.path.basename(naming.split_extension(path or "")[0]))
         if stem in doubtful and stem != ytid:
             raise errors.InputError(
                 f"{path}: rename it, it may be the recording {stem}, or the clip of {ytid} at "

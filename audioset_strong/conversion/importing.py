@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from absl import logging
 
-from audioset_strong.audio import decoding, finding, streams
+from audioset_strong.audio import decoding, finding, naming, streams
 from audioset_strong.core import errors, files
 from audioset_strong.labels import (
     annotation_files,
@@ -140,10 +140,10 @@ def _recordings(audio_dir: str) -> dict[str, str]:
     """Name -> path of each recording."""
     found: dict[str, str] = {}
     for _, path in finding.listed_files(audio_dir):
-        stem, extension = os.path.splitext(os.path.basename(path))
-        if extension.lower() not in finding.EXTENSIONS:
+        stem, extension = naming.split_extension(os.path.basename(path))
+        if not extension:
             continue
-        name, shown = finding.one_form(stem), files.printable(path)
+        name, shown = naming.one_form(stem), files.printable(path)
         if shown != path:
             raise errors.InputError(f"{shown}: rename it, its name is not UTF-8 text")
         if not re.fullmatch(r"[^\s,\"#]+", name):
@@ -167,7 +167,7 @@ def _annotations(
     options: annotation_files.ReadOptions,
 ) -> tuple[dict[str, annotations.Annotation], tuple[str, ...]]:
     """Recording -> what was said of it, and the names of annotated recordings that are missing."""
-    by_file = {finding.one_form(os.path.basename(path)): name for name, path in recordings.items()}
+    by_file = {naming.one_form(os.path.basename(path)): name for name, path in recordings.items()}
     found: dict[str, annotations.Annotation] = {}
     missing: dict[str, str] = {}
     left_out: collections.Counter[str] = collections.Counter()
@@ -206,10 +206,10 @@ def _annotations(
 def _names(annotation: annotations.Annotation, path: str) -> list[str]:
     """What the recording may be called: as the annotation says, or by the name of its file."""
     if annotation.recording is None:
-        return [finding.one_form(name) for name in annotation_files.recording_names(path)]
-    name = finding.one_form(annotation.recording)
-    stem, extension = os.path.splitext(name)
-    return [name, stem] if extension.lower() in finding.EXTENSIONS else [name]
+        return [naming.one_form(name) for name in annotation_files.recording_names(path)]
+    name = naming.one_form(annotation.recording)
+    stem, extension = naming.split_extension(name)
+    return [name, stem] if extension else [name]
 
 
 def _label_files(labels: str) -> list[str]:

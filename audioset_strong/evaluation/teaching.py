@@ -163,24 +163,21 @@ class _Collected:
         self._frame_scores.append(scores.frame_scores[clip, :, label])
 
     def scores(self, facts: TeacherFacts) -> TeacherScores:
-        clip_scores, candidates = np.concatenate(self._clip_scores), _joined(self._candidates)
+        clip_scores = np.concatenate(self._clip_scores)
+        candidates = np.concatenate(self._candidates)
         counts = candidates.sum(axis=0)
         clip, missing, place = _highest(clip_scores, candidates, facts.max_missing_share)
         return TeacherScores(
             facts=dataclasses.replace(facts, candidates=tuple(counts.tolist())),
             clip_ids=pa.array(self._clip_ids, pa.string()),
-            num_frames=_joined(self._num_frames).astype(np.int32),
+            num_frames=np.concatenate(self._num_frames).astype(np.int32),
             missing=missing.astype(np.int32),
             place=place.astype(np.int32),
             missing_counts=np.bincount(clip, minlength=len(clip_scores)).astype(np.int32),
-            labels=_joined(self._labels).astype(np.int32),
-            frame_scores=_joined(self._frame_scores).astype(np.float32),
-            label_counts=_joined(self._label_counts).astype(np.int32),
+            labels=np.concatenate(self._labels).astype(np.int32),
+            frame_scores=np.concatenate(self._frame_scores).astype(np.float32),
+            label_counts=np.concatenate(self._label_counts).astype(np.int32),
         )
-
-
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate(parts)
 
 
 def _highest(

@@ -33,6 +33,10 @@ class Event:
     peak: float
     mean: float
 
+    def label_line(self, name: str) -> str:
+        """A line of an Audacity label track: start, end and the name of the class."""
+        return f"{self.start_s:.6f}\t{self.end_s:.6f}\t{name}\n"
+
 
 @dataclasses.dataclass(frozen=True)
 class EventSettings:

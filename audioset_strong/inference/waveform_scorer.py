@@ -17,7 +17,7 @@ from audioset_strong.training import checkpoints
 
 FRAME_S = framing.FRAME_MS / 1000  # length of the interval that a score describes
 # What an exported model's signature calls its three outputs, in this order.
-OUTPUTS = SCORES, EMBEDDINGS, LOG_MEL = ("scores", "embeddings", "log_mel")
+OUTPUTS = ("scores", "embeddings", "log_mel")
 
 
 def num_frames(samples: int, hop_samples: int, *, patch_samples: int) -> int:

@@ -167,7 +167,7 @@ class Audacity(Writer):
     def finish(self, result: Result) -> None:
         with self._open() as file:
             for e in result.events:
-                file.write(f"{e.start_s:.6f}\t{e.end_s:.6f}\t{self._names[e.label]}\n")
+                file.write(e.label_line(self._names[e.label]))
         self._rename()
 
 

@@ -11,13 +11,12 @@ and `crowsetta`, name no line of a bad file; `jams` refuses the namespace of URB
 Scaper's first versions, too.
 """
 
-import json
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
 
 from audioset_strong.core import choices, errors
-from audioset_strong.labels import annotation_json, metadata
+from audioset_strong.labels import annotation_json, metadata, table_files
 from audioset_strong.labels.annotation_json import AnnotationFile, ReadOptions
 from audioset_strong.labels.annotations import Annotation, LabelRows
 
@@ -52,15 +51,12 @@ def read(path: str, options: ReadOptions, *, format: str | None = None) -> Annot
       errors.InputError: the file cannot be read, or a line of it has another form.
     """
     text = _text(path)
-    format = format or _format(path, text)
-    if format in (choices.JAMS, choices.LABEL_STUDIO):
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise errors.InputError(
-                f"{path}, line {error.lineno}: not JSON ({error.msg})"
-            ) from error
+    is_json = format in annotation_json.READERS if format else text.lstrip()[:1] in ("{", "[")
+    if is_json:
+        value = table_files.parse_json(path, text)
+        format = format or annotation_json.format_of(path, value)
         return annotation_json.READERS[format](path, value, options)
+    format = format or _format(path, text)
     if not text and format != choices.AUDACITY:
         raise errors.InputError(f"{path}: empty file")
     return _READERS[format](path, text, options)
@@ -88,9 +84,7 @@ def _text(path: str) -> str:
 
 
 def _format(path: str, text: str) -> str:
-    """The format that the content shows."""
-    if text.lstrip()[:1] in ("{", "["):
-        return annotation_json.format_of(path, text)
+    """The format that the content shows, which is not JSON."""
     columns = _columns(text.lstrip("\n").partition("\n")[0])
     if set(_DCASE) <= set(columns):
         return choices.DCASE

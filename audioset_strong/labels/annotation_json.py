@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import json
 import pathlib
 import re
 import urllib.parse
@@ -64,20 +63,16 @@ class AnnotationFile:
     left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
-def format_of(path: str, text: str) -> str:
+def format_of(path: str, value: Any) -> str:
     """Whether a JSON file is JAMS or an export of Label Studio.
 
     Args:
       path: of the file, for messages.
-      text: its content.
+      value: its content.
 
     Raises:
       errors.InputError: it is neither.
     """
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise errors.InputError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
     if isinstance(value, dict) and {"annotations", "file_metadata"} <= value.keys():
         return choices.JAMS
     if isinstance(value, list):
@@ -153,7 +148,7 @@ def _label_studio(path: str, value: Any, options: ReadOptions) -> AnnotationFile
     left_out: collections.Counter[str] = collections.Counter()
     found = []
     for number, task in enumerate(value, 1):
-        where = f"{path}, task {task.get('id', number) if isinstance(task, dict) else number}"
+        where = place_of(path, number, task)
         if not isinstance(task, dict) or "annotations" not in task or "data" not in task:
             raise errors.InputError(
                 f"{where}: no data and annotations; export as JSON, not as JSON-MIN"
@@ -176,6 +171,17 @@ def _label_studio(path: str, value: Any, options: ReadOptions) -> AnnotationFile
             )
         )
     return AnnotationFile(tuple(found), +left_out)
+
+
+def place_of(path: str, number: int, task: Any) -> str:
+    """Where a task of an export of Label Studio is, for messages: by its id, or else its number.
+
+    Args:
+      path: of the export.
+      number: of the task in it, from 1 on.
+      task: its JSON value, of any form.
+    """
+    return f"{path}, task {task.get('id', number) if isinstance(task, dict) else number}"
 
 
 def submitted_annotations(task: Mapping[str, Any], where: str) -> list[Mapping[str, Any]]:

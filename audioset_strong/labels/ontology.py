@@ -5,13 +5,12 @@ The release's `ontology.json` is at https://github.com/audioset/ontology.
 
 import collections
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from audioset_strong.core import errors
-from audioset_strong.labels import metadata
+from audioset_strong.labels import table_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,16 +35,12 @@ class Ontology:
           errors.InputError: not JSON, another format, a node listed twice, an unknown child, or a
             cycle.
         """
+        nodes = table_files.parse_json(path, table_files.read_text(path))
         try:
-            nodes = json.loads(metadata.read_text(path))
             if not isinstance(nodes, list) or not nodes:
                 raise TypeError("no list of nodes")
             names = {node["id"]: node["name"] for node in nodes}
             children = {node["id"]: tuple(node["child_ids"]) for node in nodes}
-        except json.JSONDecodeError as error:
-            raise errors.InputError(
-                f"{path}, line {error.lineno}: not JSON ({error.msg})"
-            ) from error
         except (KeyError, TypeError) as error:
             raise errors.InputError(
                 f"{path}: not the ontology's format: a list of nodes with id, name and child_ids"

@@ -8,10 +8,12 @@ those whose "#" a spreadsheet wrote.
 
 import csv
 import io
+import json
 import re
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,6 +33,22 @@ def read_text(path: str) -> str:
       errors.InputError: the file is missing, unreadable, empty, or not UTF-8 text.
     """
     return _read_bytes(path).decode()
+
+
+def parse_json(path: str, text: str) -> Any:
+    """The value of a text in JSON.
+
+    Args:
+      path: of the file, for messages.
+      text: its content.
+
+    Raises:
+      errors.InputError: it is not JSON.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise errors.InputError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
 
 
 def _read_bytes(path: str) -> bytes:

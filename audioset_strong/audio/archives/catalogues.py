@@ -73,7 +73,7 @@ def catalogue(
         found = _load(kept, path, version, labels=labels) if kept else None
         if found is None:
             lister = next(_KINDS[end] for end in SUFFIXES if path.lower().endswith(end))
-            found = lister(path, labels=labels, is_audio=_is_audio)
+            found = lister(path, labels=labels)
             if found is None:
                 return None
             _drop_hidden(found)
@@ -95,10 +95,6 @@ def read(member: members.MemberPath) -> bytes:
         return _READERS[method](member.archive, *numbers)
     except OSError as error:
         raise members.DamagedMemberError(files.reason(error)) from error
-
-
-def _is_audio(name: str) -> bool:
-    return bool(naming.split_extension(name)[1])
 
 
 def _stored(path: str, offset: int, size: int, *_: int) -> bytes:

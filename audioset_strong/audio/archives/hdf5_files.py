@@ -25,13 +25,12 @@ _FILES = ("mp3", "audio", "flac")  # datasets of whole files
 _ROWS_AT_ONCE = 8192
 
 
-def catalogue(path: str, *, labels: bool, is_audio: Any) -> members.Catalogue | None:
+def catalogue(path: str, *, labels: bool) -> members.Catalogue | None:
     """Lists the clips of an HDF5 file.
 
     Args:
       path: of the file, local or remote.
       labels: whether to read the targets, if there are any; they are indices of classes.
-      is_audio: not used.
 
     Returns:
       None if it holds no audio.
@@ -41,7 +40,6 @@ def catalogue(path: str, *, labels: bool, is_audio: Any) -> members.Catalogue | 
         no known sample rate; its datasets differ in length.
       OSError: it cannot be read.
     """
-    del is_audio
     try:
         with _open(path) as file:
             if _NAMES not in file or _audio_dataset(file) is None:

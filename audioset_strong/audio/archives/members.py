@@ -28,6 +28,7 @@ PLACE_NUMBERS = 6
 # What is known about the labels of a member: mids or display names; None if nothing is.
 Labels: TypeAlias = tuple[str, ...] | None
 
+MAX_JSON = 1 << 20  # bytes of a JSON file with labels; larger ones hold something else
 _JSON_KEYS = (("labels",), ("tag",), ("original_data", "class_labels"))
 _OPEN_FILES = 16
 
@@ -105,6 +106,25 @@ def place_array(places: Sequence[Sequence[int]]) -> np.ndarray:
     return array
 
 
+def labels_beside(names: Sequence[str], by_stem: Mapping[str, Labels]) -> list[Labels]:
+    """The labels of each member, from the JSON files that are called like it but for the extension.
+
+    Args:
+      names: of the members.
+      by_stem: name of a JSON file without its extension -> the labels in it.
+    """
+    return [by_stem.get(name.rpartition(".")[0]) for name in names]
+
+
+def split_labels(text: str) -> list[str]:
+    """The labels in a text: mids with commas between them, or one name.
+
+    >>> split_labels("/m/0a,/m/0b"), split_labels("Ducks, geese")
+    (['/m/0a', '/m/0b'], ['Ducks, geese'])
+    """
+    return text.split(",") if text.startswith("/") else [text]
+
+
 def labels_in_json(content: bytes) -> Labels:
     """The labels in the JSON file that WebDataset archives have beside each audio file.
 
@@ -123,7 +143,7 @@ def labels_in_json(content: bytes) -> Labels:
         for key in keys:
             found = found.get(key) if isinstance(found, Mapping) else None
         if isinstance(found, str):
-            found = found.split(",") if found.startswith("/") else [found]
+            found = split_labels(found)
         if isinstance(found, list) and found and all(isinstance(one, str) for one in found):
             return tuple(dict.fromkeys(one.strip() for one in found))
     return None

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
+from audioset_strong.audio import naming
 from audioset_strong.audio.archives import members, parquet_pages
 from audioset_strong.core import errors
 
@@ -22,13 +23,12 @@ _LABELS = ("labels", "label", "human_labels", "tags", "tag")
 _ROWS_AT_ONCE = 4096
 
 
-def catalogue(path: str, *, labels: bool, is_audio: Any) -> members.Catalogue | None:
+def catalogue(path: str, *, labels: bool) -> members.Catalogue | None:
     """Lists the rows with audio of a Parquet file.
 
     Args:
       path: of the file, local or remote.
       labels: whether to read the column of labels, if there is one.
-      is_audio: says of the name of a file whether it ends as audio files do.
 
     Returns:
       None if there is no column of audio.
@@ -64,7 +64,7 @@ def catalogue(path: str, *, labels: bool, is_audio: Any) -> members.Catalogue | 
                 continue
             group_places = _group_places(path, table, group, column, found.problems)
             for row, place in zip(rows, group_places, strict=True):
-                name = _row_name(row, name_column, path_column, is_audio)
+                name = _row_name(row, name_column, path_column)
                 if place is None or not name:
                     continue
                 found.names.append(name)
@@ -157,11 +157,11 @@ def _label_column(schema: pa.Schema) -> str | None:
     return None
 
 
-def _row_name(row: Any, name_column: str | None, path_column: str | None, is_audio: Any) -> str:
+def _row_name(row: Any, name_column: str | None, path_column: str | None) -> str:
     """The name of a row; its extension, if it has none, is that of its file's name."""
     file = (row[path_column.partition(".")[0]] or {}).get("path") if path_column else None
     name = row[name_column] if name_column else file
-    if name and file and not is_audio(name) and is_audio(file):
+    if name and file and not naming.is_audio(name) and naming.is_audio(file):
         return name + os.path.splitext(file)[1]
     return name or ""
 
@@ -169,7 +169,7 @@ def _row_name(row: Any, name_column: str | None, path_column: str | None, is_aud
 def _row_labels(row: Any, column: str | None) -> members.Labels:
     value = row[column] if column else None
     if isinstance(value, str):
-        value = value.split(",") if value.startswith("/") else [value]
+        value = members.split_labels(value)
     return tuple(dict.fromkeys(label.strip() for label in value or () if label)) or None
 
 

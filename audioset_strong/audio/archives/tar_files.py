@@ -8,12 +8,12 @@ import tarfile
 from collections.abc import Iterator
 from typing import Any
 
+from audioset_strong.audio import naming
 from audioset_strong.audio.archives import members
 from audioset_strong.core import errors
 
 _BLOCK = tarfile.BLOCKSIZE
 _SEARCHED = 2048 * _BLOCK  # at a time, for the header behind damage
-_MAX_JSON = 1 << 20
 # What a file that is compressed as a whole begins with.
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",
@@ -23,13 +23,12 @@ _COMPRESSED = {
 }
 
 
-def catalogue(path: str, *, labels: bool, is_audio: Any) -> members.Catalogue:
+def catalogue(path: str, *, labels: bool) -> members.Catalogue:
     """Lists the audio files in a tar archive.
 
     Args:
       path: of the archive, local or remote.
       labels: whether to read the JSON files beside the audio files.
-      is_audio: says of the name of a file whether it is audio.
 
     Raises:
       errors.InputError: it is no tar archive, or compressed as a whole.
@@ -49,13 +48,13 @@ def catalogue(path: str, *, labels: bool, is_audio: Any) -> members.Catalogue:
     for info in _headers(path, end, found.problems):
         name = info.name.removeprefix("./")
         if not info.isreg():
-            if (info.islnk() or info.issym()) and is_audio(name):
+            if (info.islnk() or info.issym()) and naming.is_audio(name):
                 links.append(name)
             continue
-        if name.endswith(".json") and labels and info.size <= _MAX_JSON:
+        if name.endswith(".json") and labels and info.size <= members.MAX_JSON:
             content = members.read_at(path, info.offset_data, info.size)
             by_stem[name.removesuffix(".json")] = members.labels_in_json(content)
-        if not is_audio(name):
+        if not naming.is_audio(name):
             continue
         if info.sparse is not None:
             found.problems.append(f"{name} has holes (a sparse file) and is left out")
@@ -66,7 +65,7 @@ def catalogue(path: str, *, labels: bool, is_audio: Any) -> members.Catalogue:
         found.problems.append(f"{len(links)} links, such as {links[0]}, are left out: not followed")
     found.places = members.place_array(places)
     if labels:
-        found.labels = [by_stem.get(name.rpartition(".")[0]) for name in found.names]
+        found.labels = members.labels_beside(found.names, by_stem)
     return found
 
 

@@ -6,8 +6,8 @@ PKWARE's APPNOTE. Where the end is missing, the headers before the members are f
 import struct
 import zipfile
 from collections.abc import Iterator
-from typing import Any
 
+from audioset_strong.audio import naming
 from audioset_strong.audio.archives import members
 from audioset_strong.core import errors
 
@@ -15,16 +15,14 @@ _LOCAL = struct.Struct("<4s5H3I2H")  # the header before a member
 _UNKNOWN = 0xFFFFFFFF  # the size is in a field of Zip64
 _ENCRYPTED, _SIZE_FOLLOWS, _UTF8 = 0x1, 0x8, 0x800  # flags
 _OTHER_METHOD = -1
-_MAX_JSON = 1 << 20
 
 
-def catalogue(path: str, *, labels: bool, is_audio: Any) -> members.Catalogue:
+def catalogue(path: str, *, labels: bool) -> members.Catalogue:
     """Lists the audio files in a zip archive.
 
     Args:
       path: of the archive, local or remote.
       labels: whether to read the JSON files beside the audio files.
-      is_audio: says of the name of a file whether it is audio.
 
     Raises:
       errors.InputError: it is no zip archive, or so much of it is lost that no member is found.
@@ -33,18 +31,18 @@ def catalogue(path: str, *, labels: bool, is_audio: Any) -> members.Catalogue:
     found = members.Catalogue(labels_are="WebDataset JSON")
     places, by_stem = [], {}
     for name, place in _entries(path, found):
-        if labels and name.endswith(".json") and place[3] <= _MAX_JSON:
+        if labels and name.endswith(".json") and place[3] <= members.MAX_JSON:
             try:
                 content = members.unzipped(path, *place[1:])
             except members.DamagedMemberError:
                 continue
             by_stem[name.removesuffix(".json")] = members.labels_in_json(content)
-        elif is_audio(name):
+        elif naming.is_audio(name):
             found.names.append(name)
             places.append(place)
     found.places = members.place_array(places)
     if labels:
-        found.labels = [by_stem.get(name.rpartition(".")[0]) for name in found.names]
+        found.labels = members.labels_beside(found.names, by_stem)
     return found
 
 
