@@ -21,7 +21,7 @@ VALIDATION_SHARE = 0.25
 _CONVERTED = ("convert_train_weak", "convert_train_strong")
 _SETTINGS_FILE = "demo.json"
 # One thread per model: for small models two processes are faster than two threads.
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "TF_NUM_INTRAOP_THREADS": "1",
     "TF_NUM_INTEROP_THREADS": "2",
     "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -85,7 +85,7 @@ def run(
     settings = {"size": size, "seed": seed}
     claiming.claim_directory(out, _SETTINGS_FILE, settings=settings, experiment="demo")
     stages = _Stages(out, SIZES[size], seed=seed, max_parallel=max_parallel).all()
-    jobs.run(stages, out / "logs", max_parallel=max_parallel, environment=_ENVIRONMENT)
+    jobs.run(stages, out / "logs", max_parallel=max_parallel, environment=ENVIRONMENT)
     return out / "report"
 
 

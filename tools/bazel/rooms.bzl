@@ -72,7 +72,7 @@ TOOLS = (
 
 # tools/benchmarks/*.py.
 BENCHMARKS = (
-    ["analysis", "annotation", "audio", "conversion", "core", "evaluation", "inference", "inputs", "labels", "models", "records", "synthetic", "training"],
+    ["analysis", "annotation", "audio", "conversion", "core", "evaluation", "experiments", "inference", "inputs", "labels", "models", "records", "synthetic", "training"],
     ["absl-py", "av", "h5py", "keras", "librosa", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "soundfile", "soxr", "tensorboard", "tensorflow"],
 )
 
