@@ -60,7 +60,7 @@ class _Benchmark:
         if not (directory / path.name).is_symlink():
             (directory / path.name).symlink_to(path)
 
-    def jobs(self) -> list[jobs.Job]:
+    def all(self) -> list[jobs.Job]:
         """All, each after those that it needs."""
         first = self._runs / _named(_BASELINE, _SEEDS.value[0])
         found = [
@@ -193,7 +193,7 @@ def main(argv: list[str]) -> None:
     benchmark = _Benchmark(demo_dir, out)
     benchmark.prepare()
     jobs.run(
-        benchmark.jobs(),
+        benchmark.all(),
         out / "logs",
         max_parallel=_MAX_PARALLEL.value,
         environment=demo.ENVIRONMENT,
