@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from audioset_strong.core import errors
+from audioset_strong.models import batch_norm
 
 _BOTTLENECK_EXPANSION = 4
 
@@ -117,7 +118,7 @@ class _Layers:
 
     def batch_norm(self, inputs, *, name, gamma="ones"):
         """Batch normalisation."""
-        return keras.layers.BatchNormalization(
+        return batch_norm.FusedBatchNorm(
             momentum=self.batch_norm_momentum,
             epsilon=1e-5,
             gamma_initializer=gamma,

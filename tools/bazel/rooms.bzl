@@ -29,7 +29,7 @@ ROOMS = {
         ["absl-py", "numpy", "pyarrow", "scipy", "tensorflow"],
     ),
     "synthetic": (["core", "labels"], ["numpy", "pebble", "scipy", "soundfile"]),
-    "models": (["core"], ["keras", "numpy"]),
+    "models": (["core"], ["keras", "numpy", "tensorflow"]),
     "training": (
         ["audio", "core", "inputs", "labels", "models", "records"],
         ["absl-py", "keras", "numpy", "tensorflow"],
@@ -135,7 +135,7 @@ TESTS = {
     ),
     "tests/models": (
         ["audio", "core", "models", "test_helpers"],
-        ["keras", "numpy", "pytest"],
+        ["keras", "numpy", "pytest", "tensorflow"],
     ),
     "tests/records": (
         ["audio", "conversion", "core", "labels", "records", "test_helpers"],

@@ -9,6 +9,7 @@ All rows train on the same batch, which lies in memory: input pipelines have the
 
   loop     as train.py runs it: several steps a call, gradient norm, input wait, TensorBoard
   bare     our network in a tf.function of one step, with nothing around it
+  unfused  the same with Keras's own batch norm, see models/batch_norm.py
   forward  our network's logits alone
   stock    keras.applications.ResNet50 of the same input and output, train_on_batch
 
@@ -29,6 +30,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 from absl import flags
 
@@ -75,6 +77,15 @@ def _network() -> Any:
         size = {"depths": (1, 1, 1, 1), "width": 8, "bottleneck": False}
     with precisions.layers_in(_PRECISION.value):
         return resnet.resnet(_CLASSES.value, first_stride=_FIRST_STRIDE.value, **size)
+
+
+def _unfused_network() -> Any:
+    import keras
+
+    from audioset_strong.models import batch_norm
+
+    with mock.patch.object(batch_norm, "FusedBatchNorm", keras.layers.BatchNormalization):
+        return _network()
 
 
 def _loop_turn(net: Any, batch: dict[str, Any]) -> Turn:
@@ -182,6 +193,7 @@ def _rows() -> tuple[dict[str, Turn], dict[str, object]]:
     rows = {
         "loop": _loop_turn(ours, batch),
         "bare": _bare_turn(alone, batch),
+        "unfused": _bare_turn(_unfused_network(), batch),
         "forward": _forward_turn(ours, batch),
     }
     about: dict[str, object] = {
