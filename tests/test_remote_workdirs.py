@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
 import audioset_strong as ast
-from audioset_strong.analysis import report, sweep_figures
+from audioset_strong.analysis import report, sweep_tables
 from audioset_strong.conversion import converter
 from audioset_strong.core import errors, files
 from audioset_strong.evaluation import following, score_files, selection
@@ -247,7 +247,7 @@ def _from_convert_to_report(root, corpus, monkeypatch):
         _train(workdir, data, seed=seed, total_steps=5)
         _evaluate(workdir, data, validation="train_validation")
     table = sweeps.collect(sweep)
-    files.write_text(f"{sweep_dir}/{sweep_figures.RESULTS_FILE}", table.to_csv(index=False))
+    files.write_text(f"{sweep_dir}/{sweep_tables.RESULTS_FILE}", table.to_csv(index=False))
     selection.write(sweep_dir, sweeps.select(sweep, table))
     sweeps.write_hparams(sweep, table)
     report.write(runs, f"{root}/report", sweep_dirs=[sweep_dir])

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from audioset_strong.analysis import sweep_figures, tables
+from audioset_strong.analysis import sweep_tables, tables
 from audioset_strong.analysis.paper_table import BEYOND_ROWS, TITLES
 from audioset_strong.core import errors, files
 from audioset_strong.evaluation import eval_metrics, left_out_files, paired
@@ -177,7 +177,7 @@ def _other_seeds(runs_dir: str, main: tables.EvaluatedRun) -> list[tables.Evalua
     name = main.row.name
     workdirs = [place / each for each in files.names(place) if each.startswith(f"{name}-seed=")]
     if main.sweep:
-        (sweep,) = sweep_figures.read([main.sweep])
+        (sweep,) = sweep_tables.read([main.sweep])
         workdirs += [files.place(main.sweep) / run for run in sweep.selected_seeds()]
     found = (tables.read_run(main.row, workdir) for workdir in sorted(workdirs, key=str))
     return [run for run in found if run is not None and run.workdir != main.workdir]

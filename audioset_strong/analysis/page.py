@@ -18,7 +18,8 @@ from audioset_strong.analysis import (
     comparisons,
     figures,
     paper_table,
-    sweep_figures,
+    sweep_optima,
+    sweep_tables,
     table_notes,
     table_texts,
     tables,
@@ -61,7 +62,8 @@ def render(
     table: pd.DataFrame,
     *,
     compared: comparisons.Comparisons,
-    sweeps: Sequence[sweep_figures.SweepResults],
+    sweeps: Sequence[sweep_tables.SweepResults],
+    optima: Sequence[Sequence[sweep_tables.SweepResults]],
     pictures: Sequence[Picture],
     class_pictures: Sequence[Picture],
     directory: files.Place,
@@ -73,6 +75,7 @@ def render(
       table: see `tables.table1`.
       compared: the rows that are compared.
       sweeps: the sweeps that the report covers.
+      optima: those whose best points are told, by the figure that they share.
       pictures: figures of the runs and the sweeps, in the order of the page.
       class_pictures: figures of the classes.
       directory: holds the PNG files.
@@ -105,6 +108,7 @@ def render(
         ],
         separate_best=_separate_best(tables.separate_best(runs)),
         pictures=[_figure(picture, directory) for picture in pictures],
+        optima=[_optima(group) for group in optima],
         sweeps=[_sweep(results) for results in sweeps],
         class_pictures=[_figure(picture, directory) for picture in class_pictures],
         classes=[_classes(run, set_name) for run in runs for set_name in run.per_class],
@@ -155,16 +159,23 @@ def _figure(picture: Picture, directory: files.Place) -> dict[str, str]:
     }
 
 
-def _sweep(results: sweep_figures.SweepResults) -> dict[str, object]:
+def _optima(sweeps: Sequence[sweep_tables.SweepResults]) -> dict[str, str]:
+    return {
+        "title": f"The best {sweep_tables.short(sweeps[0].axis)} for each metric",
+        "html": _to_html(sweep_optima.table(sweeps)),
+        "note": sweep_optima.note(sweeps),
+    }
+
+
+def _sweep(results: sweep_tables.SweepResults) -> dict[str, object]:
     selected = results.selection
-    metric = f"{selected['set'].replace('_', ' ')} "
-    metric += figures.METRIC_TITLES.get(selected["metric"], selected["metric"])
+    metric = sweep_optima.selected_by([results])
     candidates = pd.DataFrame(selected["candidates"])
     as_given = {name: candidates[name].map(str) for name in results.bindings}
     shown = candidates.assign(**as_given).rename(
         columns={"mean": f"mean {metric}", "count": "seeds"} | _short_names(results.bindings)
     )
-    over = f" over {sweep_figures.short(results.axis)}" if results.axis else ""
+    over = f" over {sweep_tables.short(results.axis)}" if results.axis else ""
     return {
         "title": f"Sweep {results.title}{over}: the selected point",
         "chosen": f"{results.selected_run}, step {selected['step']}: "
@@ -177,7 +188,7 @@ def _sweep(results: sweep_figures.SweepResults) -> dict[str, object]:
 
 def _short_names(bindings: Sequence[str]) -> dict[str, str]:
     """Bindings without their modules, unless two of them would then be equal."""
-    short = [sweep_figures.short(name) for name in bindings]
+    short = [sweep_tables.short(name) for name in bindings]
     return {k: v for k, v in zip(bindings, short, strict=True) if short.count(v) == 1}
 
 

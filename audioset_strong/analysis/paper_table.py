@@ -59,6 +59,8 @@ ROWS = (
         paper_best={"strong_eval/d_prime": 1.4, "strong_eval/lwlrap": 0.48},
     ),
 )
+# Where mu "typically" fell when each metric was optimized by itself, section 4.1: from and to.
+BEST_MU = {"d_prime": (0.7, 0.95), "lwlrap": (0.2, 0.2)}
 BEYOND_TITLE = "Beyond the paper"
 # Each is +Strong but for what its title says; gin/beyond/ has a file of its name.
 BEYOND_ROWS = tuple(

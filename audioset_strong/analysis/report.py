@@ -14,6 +14,8 @@ from audioset_strong.analysis import (
     page,
     paper_table,
     sweep_figures,
+    sweep_optima,
+    sweep_tables,
     table_notes,
     table_texts,
     tables,
@@ -31,10 +33,10 @@ def write(
       runs_dir: holds the evaluated workdirs, named like the rows' gin files.
       output_dir: created where it does not exist.
       sweep_dirs: directories of finished sweeps. The selected point of a sweep stands in the row
-        that its directory is named like, see `sweep_figures.rows_of_table1`. Sweeps over
+        that its directory is named like, see `sweep_tables.rows_of_table1`. Sweeps over
         `weak_strong_mixture.strong_video_fraction` give fig3.png, those over
         `weak_strong_mixture.mu` give mu_sweep.png, and so on; the points of each figure are written
-        to a CSV file of the same name.
+        to a CSV file of the same name, and where each metric is best to <setting>_sweep_optima.csv.
       compare: pairs of rows to compare, like "plus_strong,weak_1_8m"; by default the paper's
         (section 4.2), and each row beyond the paper with its baseline. All pairs are in
         comparisons.csv.
@@ -47,7 +49,7 @@ def write(
         pair is not one of evaluated rows, or the report cannot be written. All but the last are
         found before anything is written.
     """
-    sweeps = sweep_figures.read(sweep_dirs)
+    sweeps = sweep_tables.read(sweep_dirs)
     runs = _read_runs(runs_dir, sweeps)
     table = tables.table1(runs)
     for sentence in table_notes.not_comparable(table):
@@ -66,10 +68,13 @@ def write(
             )
         ] = comparison_figures.differences(compared)
     for group in _by_figure(sweeps):
-        baselines = [run for run in runs if run.row.name in sweep_figures.BASELINES]
+        baselines = _baselines(runs, group)
         picture = _sweep_picture(group, baselines)
         drawn[picture] = sweep_figures.draw(group, baselines)
         texts[f"{picture.name}.csv"] = _points(group).to_csv(index=False)
+        if sweep_optima.has_optima(group[0]):
+            best = pd.concat([sweep_optima.optima(each) for each in group])
+            texts[f"{picture.name}_optima.csv"] = best.to_csv(index=False)
     class_drawn = _class_figures(compared, pairs or compared.pairs[:1])
     out = files.place(output_dir)
     with files.writing(out):
@@ -83,6 +88,7 @@ def write(
             table,
             compared=compared,
             sweeps=sweeps,
+            optima=[group for group in _by_figure(sweeps) if sweep_optima.has_optima(group[0])],
             pictures=list(drawn),
             class_pictures=list(class_drawn),
             directory=out,
@@ -93,10 +99,10 @@ def write(
 
 
 def _read_runs(
-    runs_dir: str, sweeps: Sequence[sweep_figures.SweepResults]
+    runs_dir: str, sweeps: Sequence[sweep_tables.SweepResults]
 ) -> list[tables.EvaluatedRun]:
     """The runs of Table 1, some of them those that sweeps selected."""
-    chosen = sweep_figures.rows_of_table1(sweeps, runs_dir)
+    chosen = sweep_tables.rows_of_table1(sweeps, runs_dir)
     runs = tables.read_runs(runs_dir, sweeps=chosen)
     missing = chosen.keys() - {run.row.name for run in runs}
     if missing:
@@ -175,11 +181,11 @@ def _class_figures(
     return drawn
 
 
-def _points(sweeps: Sequence[sweep_figures.SweepResults]) -> pd.DataFrame:
+def _points(sweeps: Sequence[sweep_tables.SweepResults]) -> pd.DataFrame:
     """The points of the curves."""
     points = pd.concat(
         [
-            sweep_figures.summarise(sweep_figures.shown(each.table)).assign(sweep=each.title)
+            sweep_tables.summarise(sweep_tables.shown(each.table)).assign(sweep=each.title)
             for each in sweeps
         ]
     )
@@ -188,28 +194,42 @@ def _points(sweeps: Sequence[sweep_figures.SweepResults]) -> pd.DataFrame:
 
 
 def _by_figure(
-    sweeps: Sequence[sweep_figures.SweepResults],
-) -> list[list[sweep_figures.SweepResults]]:
+    sweeps: Sequence[sweep_tables.SweepResults],
+) -> list[list[sweep_tables.SweepResults]]:
     """Groups the sweeps that share a figure; those without a figure are left out."""
     names = dict.fromkeys(each.figure_name for each in sweeps if each.figure_name)
     return [[each for each in sweeps if each.figure_name == name] for name in names]
 
 
+def _baselines(
+    runs: Sequence[tables.EvaluatedRun], sweeps: Sequence[sweep_tables.SweepResults]
+) -> list[tables.EvaluatedRun]:
+    """The runs that curves are compared with; outside Fig. 3 none that has a curve itself."""
+    found = [run for run in runs if run.row.name in sweep_figures.BASELINES]
+    if sweeps[0].figure_name == sweep_tables.FIG3:
+        return found
+    return [run for run in found if run.row.name not in {each.row for each in sweeps}]
+
+
 def _sweep_picture(
-    sweeps: Sequence[sweep_figures.SweepResults], baselines: Sequence[tables.EvaluatedRun]
+    sweeps: Sequence[sweep_tables.SweepResults], baselines: Sequence[tables.EvaluatedRun]
 ) -> page.Picture:
-    seeds = pd.concat([sweep_figures.summarise(each.table)["seeds"] for each in sweeps])
+    seeds = pd.concat([sweep_tables.summarise(each.table)["seeds"] for each in sweeps])
     least, most = seeds.min(), seeds.max()
     counted = f"{most}" if least == most else f"{least} to {most}"
     caption = f"Means over seeds ({counted} at each point); error bars are standard deviations."
     if baselines:
         caption += f" Dashed: {' and '.join(run.row.title for run in baselines)} of Table 1."
     name = sweeps[0].figure_name
-    if name == sweep_figures.FIG3:
+    if name == sweep_tables.FIG3:
         title = "Fig. 3: how many strong labels are needed"
         caption = f"d' and lwlrap against the share of strongly labelled clips. {caption}"
     else:
-        setting = sweep_figures.short(sweeps[0].axis)
+        setting = sweep_tables.short(sweeps[0].axis)
         title = f"The sweep of {setting}"
-        caption = f"d' and lwlrap against {setting}; a ring marks the selected point. {caption}"
+        picked = sweep_optima.selected_by(sweeps)
+        caption = (
+            f"d' and lwlrap against {setting}. A star marks the best point of each curve, on the "
+            f"set of its panel; a ring the point that was selected by {picked}. {caption}"
+        )
     return page.Picture(name, title, caption)

@@ -24,8 +24,8 @@ import pandas as pd
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams_api
 
-from audioset_strong.analysis import sweep_figures
-from audioset_strong.analysis.sweep_figures import RESULTS_FILE, SEED
+from audioset_strong.analysis import sweep_figures, sweep_tables
+from audioset_strong.analysis.sweep_tables import RESULTS_FILE, SEED
 from audioset_strong.configuration import gin_files, training_bindings
 from audioset_strong.core import drawing, errors, files, jobs
 from audioset_strong.evaluation import dashboard, eval_sets, held_out, selection
@@ -319,7 +319,7 @@ def draw(sweep: Sweep, table: pd.DataFrame) -> list[files.Place]:
     Returns:
       The file written; an empty list if no binding has several numeric values.
     """
-    results = sweep_figures.sweep_results(sweep.output_dir, table, selected=select(sweep, table))
+    results = sweep_tables.sweep_results(sweep.output_dir, table, selected=select(sweep, table))
     if not results.figure_name:
         return []
     path = files.place(sweep.output_dir) / f"{results.figure_name}.png"
@@ -336,7 +336,7 @@ def write_hparams(sweep: Sweep, table: pd.DataFrame) -> None:
     """
     root = files.place(sweep.output_dir) / "hparams"
     files.remove_tree(root)  # TensorBoard would show what an earlier call wrote as well
-    for name, rows in sweep_figures.shown(table).groupby("run", sort=False):
+    for name, rows in sweep_tables.shown(table).groupby("run", sort=False):
         with tf.summary.create_file_writer(str(root / str(name))).as_default():
             bindings = {binding: rows.iloc[0][binding] for binding in sweep.vary}
             plain = {k: v.item() if hasattr(v, "item") else v for k, v in bindings.items()}

@@ -6,6 +6,7 @@ import json
 import pathlib
 import re
 import shutil
+import typing
 
 import matplotlib.image
 import numpy as np
@@ -19,6 +20,8 @@ from audioset_strong.analysis import (
     paper_table,
     report,
     sweep_figures,
+    sweep_optima,
+    sweep_tables,
     table_notes,
     table_texts,
     tables,
@@ -102,6 +105,16 @@ def points_of(panel):
             )
         ]
         for curve in panel.containers
+    ]
+
+
+def marks_of(panel, meaning, figure):
+    """Where the marks of a panel are that mean something, as the legend says."""
+    (handle,) = (h for h in figure.legends[0].legend_handles if h.get_label() == meaning)
+    return [
+        line.get_xydata().tolist()
+        for line in panel.lines
+        if line.get_marker() == handle.get_marker() and line.get_linestyle() == "None"
     ]
 
 
@@ -553,7 +566,7 @@ def test_fig_3_shows_means_and_deviations_over_seeds_and_the_baselines(runs_dir,
     )
     runs = tables.read_runs(str(runs_dir))
     baselines = [run for run in runs if run.row.name in sweep_figures.BASELINES]
-    drawn = sweep_figures.draw(sweep_figures.read([str(strong), str(other)]), baselines)
+    drawn = sweep_figures.draw(sweep_tables.read([str(strong), str(other)]), baselines)
     panels = {(axes.get_title(), axes.get_ylabel()): axes for axes in drawn.axes}
     assert list(panels) == [
         ("Weak eval", "d'"),
@@ -584,7 +597,7 @@ def test_fig_3_shows_means_and_deviations_over_seeds_and_the_baselines(runs_dir,
     assert len({*colours, figures.COLOURS["weak_1_8m"]}) == 4
 
 
-def test_a_sweep_of_mu_has_a_ring_at_the_selected_point(tmp_path):
+def test_a_sweep_of_mu_has_a_ring_at_the_selected_point_and_a_star_at_the_best(tmp_path):
     swept = write_sweep(
         tmp_path / "plus_strong",
         ["weak_strong_mixture.mu = 0.8, 0.0, 0.4", "single_source.policy = 'a', 'b'"],
@@ -592,7 +605,7 @@ def test_a_sweep_of_mu_has_a_ring_at_the_selected_point(tmp_path):
             1.0 + float(point["weak_strong_mixture.mu"]) * ("b" in point["single_source.policy"])
         ),
     )
-    (results,) = sweep_figures.read([str(swept)])
+    (results,) = sweep_tables.read([str(swept)])
     drawn = sweep_figures.draw([results])
     panel = next(
         axes
@@ -603,8 +616,8 @@ def test_a_sweep_of_mu_has_a_ring_at_the_selected_point(tmp_path):
         [(0.0, 1.0), (0.4, 1.0), (0.8, 1.0)],
         [(0.0, 1.0), (0.4, 1.4), (0.8, 1.8)],
     ]
-    rings = [line.get_xydata().tolist() for line in panel.lines if line.get_markersize() == 12]
-    assert rings == [[], [[0.8, 1.8]]]
+    assert marks_of(panel, "best of its curve", drawn) == [[[0.0, 1.0]], [[0.8, 1.8]]]
+    assert marks_of(panel, "selected by strong validation d'", drawn) == [[], [[0.8, 1.8]]]
     assert panel.get_xlim()[1] < 1.0
     assert drawn.axes[-1].get_xlabel() == "mu"
 
@@ -652,6 +665,105 @@ def test_sweeps_stand_on_the_report(runs_dir, tmp_path):
     assert matplotlib.image.imread(out / "mu_sweep.png").shape[:2] == (1183, 1235)
 
 
+def write_mu_sweep(directory, values):
+    """A sweep whose metrics are given: (mu, seed) -> {"<set>/<metric>": value}."""
+    mus, seeds = (", ".join(map(str, dict.fromkeys(each))) for each in zip(*values, strict=True))
+    vary = sweeps.parse_vary([f"weak_strong_mixture.mu = {mus}", f"train.seed = {seeds}"])
+    grid = sweeps.Sweep(output_dir=str(directory), vary=vary, data_dir="data")
+    for point in grid.points():
+        key = float(point["weak_strong_mixture.mu"]), int(point["train.seed"])
+        name = sweeps.point_name(point)
+        write_run(directory / "runs", name, values[key], selected=20, mu=key[0])
+    table = sweeps.collect(grid)
+    table.to_csv(directory / "results.csv", index=False)
+    selection.write(str(directory), sweeps.select(grid, table))
+    return directory
+
+
+class TestOptimaOfMu:
+    """+Strong and +Diffuse over mu, with optima of d' and lwlrap that lie apart."""
+
+    # d' and lwlrap on the strong eval of seeds 0 and 1; validation d' is best elsewhere, at 0.5.
+    VALUES: typing.ClassVar = {
+        0.2: ((1.0, 0.50), (1.2, 0.46)),  # lwlrap: mean 0.48, best for seed 0
+        0.5: ((1.3, 0.40), (1.5, 0.48)),  # lwlrap: mean 0.44, best for seed 1
+        0.8: ((1.6, 0.30), (1.4, 0.30)),  # d': mean 1.5; best for seed 0, while 0.5 is for seed 1
+        1.0: ((1.1, 0.20), (1.1, 0.20)),
+    }
+
+    @pytest.fixture
+    def out(self, runs_dir, tmp_path):
+        flags = []
+        for row, less in (("plus_strong", 0.0), ("plus_diffuse", 0.25)):
+            values = {
+                (mu, seed): {
+                    "strong_eval/d_prime": d_prime - less,
+                    "strong_eval/lwlrap": lwlrap,
+                    "strong_validation/d_prime_complementary": 2.0 - abs(mu - 0.5),
+                }
+                for mu, of_seeds in self.VALUES.items()
+                for seed, (d_prime, lwlrap) in enumerate(of_seeds)
+            }
+            flags.append(str(write_mu_sweep(tmp_path / "mu" / row, values)))
+        report.write(str(runs_dir), str(tmp_path / "out"), sweep_dirs=flags)
+        return tmp_path / "out"
+
+    def test_they_are_told_with_what_seeds_differ_by(self, out):
+        best = pd.read_csv(out / "mu_sweep_optima.csv").set_index(["curve", "set", "metric"])
+        d_prime, lwlrap = (best.loc["+Strong", "strong_eval", m] for m in ("d_prime", "lwlrap"))
+        assert d_prime[["best", "seeds", "seeds_from", "seeds_to"]].tolist() == [0.8, 2, 0.5, 0.8]
+        assert d_prime[["mean", "std"]].tolist() == pytest.approx([1.5, 0.1 * 2**0.5])
+        assert lwlrap[["best", "seeds", "seeds_from", "seeds_to"]].tolist() == [0.2, 2, 0.2, 0.5]
+        other = best.loc["+Diffuse", "strong_eval", "d_prime"]
+        assert other[["best", "mean"]].tolist() == pytest.approx([0.8, 1.25])
+
+    def test_the_page_sets_both_beside_the_paper_s_and_says_what_they_were_chosen_on(self, out):
+        page = Page((out / "index.html").read_text())
+        assert "The best mu for each metric" in page.headings
+        (table,) = (t for t in page.tables if t[0][2:3] == ["best mu for d'"])
+        assert table[1] == [
+            *("+Strong", "strong eval", "0.8", "0.5 to 0.8", "1.500 ± 0.141"),
+            *("0.2 (end)", "0.2 to 0.5", "0.480 ± 0.028", "0.6", "0.7 to 0.95", "0.2"),
+        ]
+        assert table[2] == [
+            *("+Strong", "strong validation", "0.5", "0.5", "2.000 ± 0.000 (complementary)"),
+            *("-", "-", "-", "-", "-", "-"),
+        ]
+        assert [line[0] for line in table[3:]] == ["+Diffuse"] * 2
+        text = " ".join(page.text.split())
+        told = (
+            "a ring the point that was selected by strong validation d' (complementary negatives)"
+        )
+        assert told in text
+        assert "each chosen on the set of its own line" in text
+        assert "Dashed: Weak-1.8M of Table 1." in text  # and not +Diffuse, which is a curve
+
+    def test_a_seed_without_all_points_has_no_optimum_of_its_own(self, tmp_path):
+        values = {
+            (mu, seed): {"strong_validation/d_prime": 1.0 + mu}
+            for mu in (0.2, 0.8)
+            for seed in (0,)
+        }
+        swept = write_mu_sweep(tmp_path / "plus_strong", values)
+        table = pd.read_csv(swept / "results.csv")
+        more = table[table["weak_strong_mixture.mu"] == 0.2].assign(
+            **{"train.seed": 1, "run": "x", "value": 9.0}
+        )
+        pd.concat([table, more]).to_csv(swept / "results.csv", index=False)
+        (results,) = sweep_tables.read([str(swept)])
+        found = sweep_optima.optima(results).set_index(["set", "metric"])
+        best = found.loc["strong_validation", "d_prime"]
+        assert best[["best", "mean", "seeds"]].tolist() == [0.2, (1.2 + 9.0) / 2, 2]
+        assert best[["seeds_from", "seeds_to"]].tolist() == [0.8, 0.8]
+
+    def test_fig_3_has_none(self, runs_dir, tmp_path):
+        swept = write_sweep(tmp_path / "fig3" / "plus_strong", FRACTIONS, by_fraction)
+        written = report.write(str(runs_dir), str(tmp_path / "out"), sweep_dirs=[str(swept)])
+        assert not [path for path in written if "optima" in path.name]
+        drawn = sweep_figures.draw(sweep_tables.read([str(swept)]))
+        assert [text.get_text() for text in drawn.legends[0].get_texts()] == ["+Strong"]
+
+
 def test_a_sweep_s_validation_without_explicit_negatives_is_drawn_under_its_true_name(tmp_path):
     vary = ["weak_strong_mixture.mu = 0.2, 0.8"]
     grid = sweeps.Sweep(output_dir=str(tmp_path), vary=sweeps.parse_vary(vary), data_dir="data")
@@ -661,7 +773,7 @@ def test_a_sweep_s_validation_without_explicit_negatives_is_drawn_under_its_true
         write_run(tmp_path / "runs", sweeps.point_name(point), scores, selected=20)
     table = sweeps.collect(grid)
     picked = sweeps.select(grid, table)
-    drawn = sweep_figures.draw([sweep_figures.sweep_results(str(tmp_path), table, selected=picked)])
+    drawn = sweep_figures.draw([sweep_tables.sweep_results(str(tmp_path), table, selected=picked)])
     panels = {axes.get_title(): axes for axes in drawn.axes if axes.get_ylabel() != "lwlrap"}
     of_eval, of_validation = panels["Strong eval"], panels["Strong validation"]
     assert of_eval.get_ylabel() == "d'"
@@ -727,7 +839,7 @@ def test_a_sweep_without_its_runs_cannot_stand_in_a_row(runs_dir, tmp_path):
 def test_equal_names_in_one_figure_are_told_apart_by_their_paths(tmp_path):
     one = write_sweep(tmp_path / "one" / "plus_strong", FRACTIONS, by_fraction)
     two = write_sweep(tmp_path / "two" / "plus_strong", FRACTIONS, by_fraction)
-    assert [each.title for each in sweep_figures.read([str(one), str(two)])] == [str(one), str(two)]
+    assert [each.title for each in sweep_tables.read([str(one), str(two)])] == [str(one), str(two)]
 
 
 def test_a_sweep_without_numbers_has_candidates_and_no_figure(runs_dir, tmp_path):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing import plugin_event_accumulator
 
-from audioset_strong.analysis import sweep_figures
+from audioset_strong.analysis import sweep_tables
 from audioset_strong.core import errors
 from audioset_strong.experiments import sweeps
 from tests.datasets import toy_clips, write_dataset
@@ -81,7 +81,7 @@ def test_points_are_compared_by_their_mean_over_seeds(tmp_path):
     assert picked["value"] == pytest.approx(1.7)
     assert [c["weak_strong_mixture.mu"] for c in picked["candidates"]] == [0.8, 0.2]
     assert [c["mean"] for c in picked["candidates"]] == pytest.approx([1.65, 1.5])
-    summary = sweep_figures.summarise(table)
+    summary = sweep_tables.summarise(table)
     row = summary[
         (summary["weak_strong_mixture.mu"] == 0.2)
         & (summary["set"] == "strong_eval")
@@ -160,7 +160,7 @@ def test_a_real_sweep_trains_picks_draws_and_continues(tmp_path, monkeypatch):
     written = sweeps.draw(grid, table)
     assert written == [out / "mu_sweep.png"]
     assert matplotlib.image.imread(written[0])[..., :3].std() > 0.02  # not blank
-    (read_back,) = sweep_figures.read([str(out)])  # as report.py does
+    (read_back,) = sweep_tables.read([str(out)])  # as report.py does
     pd.testing.assert_frame_equal(read_back.table, table)
     assert read_back.selection == picked
     sweeps.write_hparams(grid, table)
