@@ -1,57 +1,20 @@
 """docs/tutorial.md: its commands run as they are, with the results that the text promises."""
 
-import contextlib
-import io
-import pathlib
-import re
-import shlex
-import subprocess
-
 import pytest
 
-from tests import processes
+from tests import processes, tutorials
 
-_TUTORIAL = pathlib.Path(__file__).resolve().parents[1] / "docs" / "tutorial.md"
-_PREFIX = "audioset_strong_"
-
-
-def _blocks():
-    """(language, text) of each fenced block."""
-    return re.findall(r"^```(\w+)\n(.*?)^```$", _TUTORIAL.read_text(), re.MULTILINE | re.DOTALL)
-
-
-def _commands(block):
-    """The commands of a bash block: the project's own one by one, others as they are."""
-    for command in re.split(r"\n(?=audioset_strong_)", block.replace("\\\n", " ")):
-        own = re.match(rf"{_PREFIX}(\w+)(.*)\n?$", command)
-        yield (own[1], shlex.split(own[2])) if own else (None, command)
+_PAGE = "tutorial.md"
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """A directory in which the tutorial was followed, and what it printed."""
+    """A directory in which the tutorial was followed, what it printed, and its variables."""
     directory = tmp_path_factory.mktemp("tutorial")
-    printed: dict[str, str] = {}
-    namespace: dict[str, object] = {}
-    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
+    with pytest.MonkeyPatch.context() as patch:
         patch.chdir(directory)
-        server = stack.enter_context(processes.Server())
-        for language, text in _blocks():
-            if language == "python":
-                output = io.StringIO()
-                with contextlib.redirect_stdout(output):
-                    exec(compile(text, str(_TUTORIAL), "exec"), namespace)
-                printed["python"] = printed.get("python", "") + output.getvalue()
-                continue
-            assert language == "bash"
-            for tool, command in _commands(text):
-                if tool is None:
-                    subprocess.run(["bash", "-euo", "pipefail", "-c", command], check=True)
-                    continue
-                process = server.start(tool, *command)
-                assert process.wait() == 0, f"{tool} {command}\n{process.stderr}"
-                printed[tool] = printed.get(tool, "") + process.stdout
-    return directory, printed, namespace
+        with processes.Server() as server:
+            return directory, *tutorials.follow(_PAGE, server)
 
 
 def _events(path, separator="\t"):
@@ -70,14 +33,7 @@ def _covered(events, others):
 
 
 def test_every_command_is_one_of_the_projects_tools():
-    tools = {
-        tool
-        for language, text in _blocks()
-        if language == "bash"
-        for tool, _ in _commands(text)
-        if tool
-    }
-    assert tools == {
+    assert tutorials.tools(_PAGE) == {
         "make_corpus",
         "convert",
         "train",

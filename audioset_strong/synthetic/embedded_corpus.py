@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pebble
 
@@ -115,6 +115,59 @@ def _num_selected(corpus: Corpus, split: str) -> int:
     return corpus.train_strong_clips if split == scenes.TRAIN else corpus.eval_clips
 
 
+def read_settings(output_dir: str) -> Corpus:
+    """The settings of a finished corpus.
+
+    Args:
+      output_dir: of the corpus.
+
+    Raises:
+      errors.InputError: no finished corpus is there, or one of another version.
+    """
+    path = pathlib.Path(output_dir) / MARKER
+    try:
+        settings = files.read_json(path)
+        version = settings.pop("version")
+        corpus = Corpus(**settings)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise errors.InputError(
+            f"{output_dir}: no finished corpus (no readable {MARKER}); make_corpus writes one"
+        ) from error
+    if version != VERSION:
+        raise errors.InputError(
+            f"{path}: a corpus of version {version}, but this version makes {VERSION}; make it "
+            "again in another directory"
+        )
+    return corpus
+
+
+def rated_scenes(corpus: Corpus, split: str) -> Iterator[tuple[scenes.Scene, scenes.Ratings]]:
+    """Draws the scenes of a split and their labels, in the order of their numbers.
+
+    Args:
+      corpus: the settings.
+      split: `scenes.TRAIN` or `scenes.EVAL`.
+
+    Yields:
+      Each scene with its labels.
+    """
+    num_selected = _num_selected(corpus, split)
+    for index in range(_sizes(corpus)[split]):
+        scene = scenes.make_scene(
+            corpus.seed,
+            split,
+            index=index,
+            num_classes=corpus.num_classes,
+            selected=index < num_selected,
+        )
+        yield (
+            scene,
+            scenes.rate(
+                corpus.seed, split, index=index, scene=scene, num_classes=corpus.num_classes
+            ),
+        )
+
+
 def _write_audio(out: pathlib.Path, corpus: Corpus, num_workers: int) -> None:
     """Renders all clips in worker processes."""
     sizes = _sizes(corpus)
@@ -159,22 +212,9 @@ def _write_metadata(directory: pathlib.Path, corpus: Corpus) -> None:
     weak_mids = [leaf_mid(i) for i in range(len(classes))]
     weak_mids += [family_mid(i) for i in range(len(sounds.FAMILIES))]
     _write_classes(directory, classes, weak_mids)
-    for split, size in _sizes(corpus).items():
+    for split in _sizes(corpus):
         num_selected = _num_selected(corpus, split)
-        drawn = [
-            scenes.make_scene(
-                corpus.seed,
-                split,
-                index=i,
-                num_classes=corpus.num_classes,
-                selected=i < num_selected,
-            )
-            for i in range(size)
-        ]
-        ratings = [
-            scenes.rate(corpus.seed, split, index=i, scene=scene, num_classes=corpus.num_classes)
-            for i, scene in enumerate(drawn)
-        ]
+        drawn, ratings = zip(*rated_scenes(corpus, split), strict=True)
         weak_name = "weak_train.csv" if split == scenes.TRAIN else "eval_weak.csv"
         _write_weak(directory / weak_name, drawn, ratings, mids=weak_mids)
         _write_strong(

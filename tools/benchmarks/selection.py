@@ -22,7 +22,7 @@ from audioset_strong.annotation import answers, questions
 from audioset_strong.annotation.candidates import Candidates
 from audioset_strong.core import choices, cli, errors, files, jobs
 from audioset_strong.labels import vocabularies
-from audioset_strong.synthetic import scenes
+from audioset_strong.synthetic import annotators
 
 _DEMO_DIR = flags.DEFINE_string("demo_dir", None, "Output of demo.sh.", required=True)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Directory of all results.", required=True)
@@ -62,30 +62,6 @@ def _draw(dataset: str, directory: pathlib.Path, seed: int) -> None:
     )
 
 
-def _annotate(corpus: pathlib.Path, ask: pathlib.Path, tracks: pathlib.Path) -> None:
-    """Writes a label track for each clip that is asked about, with all its sounds."""
-    made = files.read_json(corpus / "corpus.json")
-    asked = {clip_id for clip_id, _ in answers.Selection.read(str(ask)).asked}
-    names = _leaf_names(corpus)
-    files.make_directory(tracks)
-    drawn = {"split": scenes.TRAIN, "num_classes": made["num_classes"]}
-    for index in range(made["train_weak_clips"] + made["train_strong_clips"]):
-        scene = scenes.make_scene(made["seed"], index=index, **drawn)
-        if scene.clip_id not in asked:
-            continue
-        rated = scenes.rate(made["seed"], index=index, scene=scene, **drawn)
-        lines = [
-            f"{start / 1000:.3f}\t{end / 1000:.3f}\t{names[label]}\n"
-            for start, end, label in rated.segments
-        ]
-        files.write_text(tracks / f"{scene.clip_id}.txt", "".join(lines))
-
-
-def _leaf_names(corpus: pathlib.Path) -> tuple[str, ...]:
-    path = corpus / "metadata" / "class_labels_indices.csv"
-    return vocabularies.Vocabulary.from_files([str(path)]).names
-
-
 def _measure(demo: pathlib.Path, run: pathlib.Path, step: int, log: pathlib.Path) -> list[float]:
     """The metrics of a checkpoint on the strong eval."""
     _run(
@@ -116,7 +92,8 @@ def _fine_tune(demo: pathlib.Path, out: pathlib.Path, choice: str, seed: int) ->
         _run("select_clips", *source, *asked, log=log)
     else:
         _draw(str(weak), out / "ask", seed)
-    _annotate(corpus, out / "ask", out / "generator")
+    asked_clips = {clip_id for clip_id, _ in answers.Selection.read(str(out / "ask")).asked}
+    annotators.mark_sounds(str(corpus), asked_clips, str(out / "generator"))
     answered = (f"--selection={out / 'ask'}", f"--answers={out / 'generator'}")
     _run("import_answers", *answered, f"--output_dir={out / 'metadata'}", log=log)
     _run(
