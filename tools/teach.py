@@ -7,7 +7,8 @@ Example:
 
 Writes DATASET/teacher-NAME.parquet. Training takes from it which labels may be missing, which are
 then left out of the loss, and in which windows of a clip its weak labels hold. docs/beyond.md tells
-how. A student may be the teacher of the next one, under another name.
+how. A student may be the teacher of the next one, under another name. A file of the same name is
+replaced.
 """
 
 from absl import flags

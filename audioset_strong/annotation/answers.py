@@ -137,8 +137,12 @@ class Answers:
             self._read_tracks(path, annotator)
             return
         text = table_files.read_text(path)
-        if text.lstrip().startswith("["):
+        if text.lstrip().startswith(("[", "{")):
             exported = table_files.parse_json(path, text)
+            if not isinstance(exported, list):
+                raise errors.InputError(
+                    f"{path}: not an export of Label Studio as JSON, which is a list of tasks"
+                )
             self._read_export(path, exported, f"{name}/" if name else "")
         else:
             self._read_table(path, annotator)
@@ -155,11 +159,15 @@ class Answers:
     def _read_tracks(self, path: str, annotator: str) -> None:
         read = 0
         for name in sorted(os.listdir(path)):
-            if name.startswith(".") or not name.endswith(".txt"):
+            track = os.path.join(path, name)
+            if name.startswith(".") or name.endswith(".wav"):  # the clips, to listen to
                 continue
             if name.endswith(tasks.PREDICTED_SUFFIX):  # the model's, for the annotator to correct
+                self.skipped[f"tracks *{tasks.PREDICTED_SUFFIX} of the model in {path}"] += 1
                 continue
-            track = os.path.join(path, name)
+            if not name.endswith(".txt") or os.path.isdir(track):
+                self.skipped[f"files or folders in {path} that are no track CLIP_ID.txt"] += 1
+                continue
             options = ReadOptions()
             (found,) = annotation_files.read(track, options, format=choices.AUDACITY).annotations
             rows = found.labels[["start_ms", "end_ms", "name", "where"]]
@@ -184,6 +192,10 @@ class Answers:
             submitted = annotation_json.submitted_annotations(task, where)
             self.skipped["skipped tasks"] += len(task["annotations"]) - len(submitted)
             self.skipped["tasks that nobody annotated"] += not task["annotations"]
+            drafts = task.get("drafts")
+            self.skipped["drafts that were not submitted"] += (
+                len(drafts) if isinstance(drafts, list) else 0
+            )
             for annotation in submitted:
                 annotator = prefix + annotation_json.annotator_of(annotation)[-1]
                 self._add_annotation(annotator, data, annotation, where)
@@ -195,9 +207,11 @@ class Answers:
         """Adds what one annotator submitted for a task."""
         labels, others = annotation_json.regions(annotation, where, ReadOptions())
         rows = labels.table()[["start_ms", "end_ms", "name", "where"]]
+        if data.get("ask") != choices.EVENTS:
+            others.pop("results of type 'choices'", None)  # the answer
+        if others:
+            logging.warning("%s: %s left out", where, ", ".join(others))
         if data.get("ask") == choices.EVENTS:
-            if others:
-                logging.warning("%s: %s left out", where, ", ".join(others))
             marked = list(rows.itertuples(index=False, name=None))
             self._add_marked(annotator, data["clip_id"], marked, where=where)
             return

@@ -76,10 +76,21 @@ def merge(answers: Answers, *, prefer: str | None = None) -> Merged:
         for clip_id, mid, who in timeless
     ]
     marked = {clip.clip_id for clip in answers.marked}
-    present = _all(outcomes, questions.PRESENT, by_pair)
     return Merged(
-        negatives=tuple(sorted(_all(outcomes, questions.ABSENT, by_pair))),
-        positives=tuple(sorted(pair for pair in present if pair[0] not in strong)),
+        negatives=tuple(
+            sorted(
+                pair
+                for pair, outcome in outcomes.items()
+                if outcome == questions.ABSENT and any(vote.asked for vote in by_pair[pair])
+            )
+        ),
+        positives=tuple(
+            sorted(
+                pair
+                for pair, outcome in outcomes.items()
+                if outcome == questions.PRESENT and pair[0] not in strong
+            )
+        ),
         strong=strong,
         withheld=tuple(sorted(marked.difference(strong))),
         disagreements=pd.DataFrame(
@@ -97,17 +108,6 @@ def _outcome(votes: Sequence[Verdict], prefer: str | None) -> str:
     if not present:
         return questions.ABSENT
     return questions.PRESENT if 2 * present > len(votes) else LEFT_UNKNOWN
-
-
-def _all(
-    outcomes: Mapping[Pair, str], outcome: str, by_pair: Mapping[Pair, Sequence[Verdict]]
-) -> list[Pair]:
-    """The pairs of an outcome that somebody was asked about."""
-    return [
-        pair
-        for pair, found in outcomes.items()
-        if found == outcome and any(vote.asked for vote in by_pair[pair])
-    ]
 
 
 def _row(pair: Pair, votes: Sequence[Verdict], outcome: str) -> dict[str, str]:

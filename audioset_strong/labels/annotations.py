@@ -76,7 +76,7 @@ class LabelRows:
         if end_ms <= start_ms:
             raise errors.InputError(
                 f"{where}: {name.strip()!r} must end after it starts: from {start} to {end} s"
-                + "; point labels need --point_seconds" * (end_ms == start_ms)
+                + "; point labels need --point_seconds (import_labels)" * (end_ms == start_ms)
             )
         self._rows.append((start_ms, end_ms, class_name(name), where))
 

@@ -265,6 +265,46 @@ def test_common_times_by_hand():
     assert merging.common_times([]) == []
 
 
+def test_what_is_not_read_is_told(ask, tmp_path, caplog):
+    tracks = tmp_path / "anna"
+    (tracks / "monday").mkdir(parents=True)
+    for name in ("a_0.txt", "a_0.predicted.txt", "b_0.TXT", "monday/b_0.txt"):
+        (tracks / name).write_text("1.0\t2.5\tBark\n")
+    (tracks / "a_0.wav").write_bytes(b"")
+    read = ask(_EVENTS)
+    imported = read(tracks)
+    assert imported.skipped == {
+        f"files or folders in {tracks} that are no track CLIP_ID.txt": 2,
+        f"tracks *.predicted.txt of the model in {tracks}": 1,
+    }
+    assert f"2 files or folders in {tracks} that are no track" in imported.summary()
+    draft = _events_task(1, "a") | {"drafts": [{"result": []}]}
+    read_table = ask(_PRESENCE)
+    note = {"id": "n", "type": "textarea", "value": {"text": ["two bells"]}}
+    answered = label_studio.annotation(label_studio.choice("absent"), note)
+    export = _export(tmp_path / "e.json", draft, _presence_task(2, "b", 0, answered))
+    imported = read_table(export)
+    assert imported.skipped == {
+        "tasks that nobody annotated": 1,
+        "drafts that were not submitted": 1,
+    }
+    assert "results of type 'textarea' left out" in caplog.text
+    assert "choices" not in caplog.text
+
+
+def test_what_all_marked_in_a_disputed_clip_is_present_though_nobody_asked(ask, tmp_path):
+    asked = [_question("a", 0, "events")]
+    both = ("Hiss", 1, 2)
+    export = _export(
+        tmp_path / "export.json",
+        _events_task(1, "a", _marks(both, ("Bark", 3, 4), by=1), _marks(both, by=2)),
+    )
+    merged = ask(asked)(export).merged
+    assert merged.withheld == ("a_0",)
+    assert merged.positives == (("a_0", "/m/02"),)
+    assert merged.negatives == ()
+
+
 @pytest.mark.parametrize(
     ("task", "message"),
     [
@@ -315,6 +355,9 @@ def test_files_that_are_no_answers_are_named(ask, tmp_path):
         read(tmp_path / "empty")
     (tmp_path / "a.json").write_text("[1")
     with pytest.raises(errors.InputError, match=r"a.json, line 1: not JSON"):
+        read(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text('{"id": 1}')
+    with pytest.raises(errors.InputError, match=r"a.json: not an export of Label Studio as JSON"):
         read(tmp_path / "a.json")
     table = _table(tmp_path / "anna.csv", _PRESENCE, ["absent"])
     with pytest.raises(errors.InputError, match=r"anna.csv: given twice"):

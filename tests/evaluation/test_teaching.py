@@ -215,3 +215,117 @@ class TestStudents:
                 front_end=FrontEnd(num_bands=32),
             )
         assert not (tmp_path / "run").exists()
+
+
+class TestCommand:
+    """audioset_strong_teach as a user calls it."""
+
+    @staticmethod
+    def teach(server, model, *datasets, name="first", flags=()):
+        given = [f"--dataset={dataset}" for dataset in datasets]
+        process = server.start("teach", f"--model={model}", *given, f"--name={name}", *flags)
+        return process, process.wait()
+
+    @pytest.fixture
+    def weak(self, tmp_path):
+        return write_dataset(tmp_path / "weak", [make_clip(i, negatives=None) for i in range(8)], 1)
+
+    def test_it_scores_every_dataset_and_says_where(self, server, teacher, weak, tmp_path):
+        other = write_dataset(tmp_path / "other", [make_clip(i) for i in range(3)], 1)
+        process, code = self.teach(server, teacher, weak, other)
+        assert (code, process.stdout.splitlines()) == (
+            0,
+            [f"{weak}/teacher-first.parquet", f"{other}/teacher-first.parquet"],
+        )
+        facts = teacher_scores.read(other, DatasetInfo.load(other), "first").facts
+        assert (facts.model, facts.max_missing_share) == (teacher, 0.1)
+
+    def test_a_checkpoint_that_is_named_needs_no_selection(self, server, tmp_path, weak):
+        workdir = trained.write_workdir(tmp_path / "run", selected=None)
+        process, code = self.teach(server, workdir, weak)
+        assert code == 2
+        assert process.stderr.startswith(f"error: {workdir}: no checkpoint is selected yet")
+        assert process.stderr.count("\n") == 1
+        assert self.teach(server, f"{workdir}/checkpoints/step-10", weak)[1] == 0
+
+    def test_ema_takes_the_moving_average(self, server, toys, tmp_path):
+        shutil.copytree(toys / "train", tmp_path / "train")
+        toy_training.train(
+            tmp_path / "run", toys, total_steps=10, checkpoint_every=10, ema_decay=0.8
+        )
+        checkpoint, data = f"{tmp_path}/run/checkpoints/step-10", str(tmp_path / "train")
+        assert self.teach(server, checkpoint, data, name="plain")[1] == 0
+        assert self.teach(server, checkpoint, data, name="average", flags=["--ema"])[1] == 0
+        info, found = DatasetInfo.load(data), {}
+        for name, ema in (("plain", False), ("average", True)):
+            model = checkpoints.load_model(str(tmp_path / "run"), checkpoint, ema=ema).model
+            scores = teacher_scores.read(data, info, name)
+            row = {clip_id: i for i, clip_id in enumerate(scores.clip_ids.to_pylist())}
+            batch = next(evaluation_grid.grid_patches([data], batch_size=1).as_numpy_iterator())
+            (clip_id,) = scoring.clip_ids(batch)
+            predict = scoring.batch_scorer(lambda x, model=model: model(x, training=False))
+            (label,) = np.flatnonzero(batch["weak_labels"][0])
+            wanted = np.asarray(predict(batch))[0, :, label]
+            found[name] = scores.frame_scores[row[clip_id]]
+            np.testing.assert_allclose(found[name], wanted, atol=1e-4)
+        assert np.abs(found["plain"] - found["average"]).max() > 0.01
+
+    def test_the_share_is_what_students_can_ask_for(self, server, teacher, weak):
+        assert self.teach(server, teacher, weak, flags=["--max_missing_share=0.5"])[1] == 0
+        scores = teacher_scores.read(weak, DatasetInfo.load(weak), "first")
+        # Three classes that no clip has, of 8 clips each; half of them are listed.
+        assert np.bincount(scores.missing, minlength=CLASSES).tolist() == [0, 4, 4, 4]
+        with pytest.raises(errors.InputError, match=r"list 0.5 of each class; score the dataset"):
+            teacher_scores.missing_labels(scores, 0.6)
+
+    def test_a_teacher_of_the_same_name_is_replaced(self, server, teacher, weak, tmp_path):
+        path, facts = f"{weak}/teacher-first.parquet", []
+        other = trained.write_workdir(tmp_path / "other", steps=(30,), selected=30)
+        for model in (teacher, teacher, other):
+            assert self.teach(server, model, weak)[1] == 0
+            facts.append(teacher_scores.read_facts(weak, "first"))
+        assert facts[0] == facts[1]
+        assert (facts[2].model, facts[2].content != facts[0].content) == (other, True)
+        assert os.listdir(weak).count(os.path.basename(path)) == 1
+
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (["--name=a/b"], "teacher 'a/b': must be a name of letters, digits, '_', '.' and '-'"),
+            (["--max_missing_share=1"], "--max_missing_share=1.0: must lie in [0, 1), like 0.1"),
+            (["--max_missing_share=-0.1"], "--max_missing_share=-0.1: must lie in [0, 1)"),
+            (["--max_missing_share=x"], "flag --max_missing_share=x: could not convert string"),
+            (["--model=nowhere"], "nowhere: neither a checkpoint nor a workdir (no model.json)"),
+            (["--dataset=nowhere"], "nowhere: no converted dataset (no dataset_info.json)"),
+            (["--ema"], "holds no moving average, because it was trained without train.ema_decay"),
+        ],
+    )
+    def test_a_mistake_is_one_line(self, server, teacher, weak, flags, message):
+        process, code = self.teach(server, teacher, weak, flags=flags)
+        assert code == 2
+        assert message in process.stderr
+        assert process.stderr.count("\n") == 1
+        assert not [name for name in os.listdir(weak) if name.startswith("teacher")]
+
+    def test_a_teacher_that_does_not_fit_is_one_line(self, server, teacher, weak, tmp_path):
+        classes = Vocabulary(VOCABULARY.mids[::-1], VOCABULARY.names[::-1])
+        clips = [make_clip(0)]
+        slow = trained.write_workdir(tmp_path / "slow", front_end=FrontEnd.at_sample_rate(8000))
+        for model, data, message in (
+            (slow, weak, "cannot score this dataset: "),
+            (
+                teacher,
+                write_dataset(tmp_path / "classes", clips, 1, vocabulary=classes),
+                "was trained with 4 classes, but ",
+            ),
+            (
+                teacher,
+                write_dataset(tmp_path / "unlabelled", [make_clip(0, weak=None)], 1),
+                "none of its 1 clips has weak labels",
+            ),
+        ):
+            process, code = self.teach(server, model, *dict.fromkeys((weak, data)))
+            assert code == 2
+            assert message in process.stderr
+            assert process.stderr.count("\n") == 1
+            assert not os.path.exists(f"{weak}/teacher-first.parquet")
