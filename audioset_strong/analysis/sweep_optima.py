@@ -162,8 +162,8 @@ def note(sweeps: Sequence[SweepResults]) -> str:
         f"Best: the {setting} with the highest mean over seeds (± standard deviation), each chosen "
         "on the set of its own line. On an eval set that flatters the model; a choice can be made "
         "on the validation sets alone.",
-        f"Table 1 has the point that was selected by {picked}, and so was the checkpoint of every "
-        "point.",
+        f"The ring is at the point that was selected by {picked}, by which the checkpoint of every "
+        "point was selected, too.",
         f"Single seeds: the lowest and the highest {setting} that is best for a seed by itself.",
         f"(end): no lower, or no higher, {setting} was tried.",
         f"Apart: the best {setting} for d' minus that for lwlrap.",
