@@ -2,11 +2,16 @@
 
 Examples:
   predict.py --model=runs/plus_strong street.wav
-  predict.py --model=export --output_dir=out --formats=csv,audacity,png recordings/*.flac
+  predict.py --model=runs/plus_strong recordings 'more/**/*.flac'
+  predict.py --model=export --output_dir=out --formats=csv,audacity,png recordings
 
 The model is a checkpoint, the workdir of a training run (its selected checkpoint), or what
-export.py wrote. Each recording's top classes and events are printed; --formats writes files, named
-after the recording, below --output_dir:
+export.py wrote. In folders, with all that is below them, in archives (zip, tar, Parquet, HDF5) and
+under glob patterns, audio and video is found by its extension, such as .wav; hidden files are
+passed over. A recording that is named twice is scored once.
+
+Each recording's top classes and events are printed; --formats writes files, named after the
+recording, below --output_dir, in folders like those of the recordings:
 
   csv       scores of all classes, one row a frame    (NAME.scores.csv)
   jsonl     the same, one line a frame                (NAME.scores.jsonl)
@@ -47,7 +52,12 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Frames scored at a time.")
 
 def main(argv: list[str]) -> None:
     """Scores the recordings and prints what is in them."""
+    from audioset_strong.audio import finding
     from audioset_strong.core import errors
+
+    paths = finding.recordings(argv[1:])
+    if not paths:
+        raise errors.InputError("no recording given: name files, folders or glob patterns")
     from audioset_strong.inference import event_detection, predictor, recordings, writers
 
     path, ema = _MODEL()
@@ -69,7 +79,6 @@ def main(argv: list[str]) -> None:
         overwrite=_OVERWRITE.value,
     )
     names = writers.unique_names(model.vocabulary)
-    paths = argv[1:]
     broken = recordings.predict(
         model,
         paths,

@@ -1,4 +1,7 @@
-"""Finds the audio file of each clip in the layouts that downloads of AudioSet commonly have."""
+"""Finds audio in folders and archives: all of it, or the file of each clip.
+
+Clips are found in the layouts that downloads of AudioSet commonly have.
+"""
 
 import glob
 import os
@@ -14,6 +17,7 @@ from audioset_strong.audio.naming import one_form
 from audioset_strong.core import errors, files
 
 _ROW_BITS = 40  # of the number of a member in its archive
+_LOOKED_FOR = ", ".join([*sorted(naming.EXTENSIONS), *catalogues.SUFFIXES])
 _START_AND_END = re.compile(r"_\d+(?:\.\d+)?_(\d+(?:\.\d+)?)$")
 
 
@@ -77,9 +81,9 @@ class AudioIndex:
             if match := _START_AND_END.search(key):
                 self._by_start.setdefault(key[: match.start(1)], found)
         if not self._paths:
-            looked_for = [only] if only else [*sorted(naming.EXTENSIONS), *catalogues.SUFFIXES]
+            looked_for = only or _LOOKED_FOR
             raise errors.InputError(
-                f"no audio file in {', '.join(places)} (looked for {', '.join(looked_for)})"
+                f"no audio file in {', '.join(places)} (looked for {looked_for})"
             )
         if shadowed:
             logging.warning(
@@ -96,38 +100,20 @@ class AudioIndex:
         self, places: Sequence[str], *, labels: bool, kept_in: str | None
     ) -> Iterator[tuple[str, str | int]]:
         """(name below its folder or in its archive, what `_paths` holds) of each audio file."""
-        listed: set[str] = set()  # archives
-        for place in places:
-            for root, path in listed_files(place):
-                if not catalogues.is_archive(path):
-                    if naming.is_audio(path):
-                        yield path[len(root) :].strip("/"), path
-                    continue
-                if _absolute(path) in listed:
-                    continue
-                listed.add(_absolute(path))
-                meant = catalogues.is_archive(place)  # not only lying in a folder
-                if not meant and path.lower().endswith(catalogues.COMPRESSED_TARS):
-                    logging.warning("%s: passed over, since it is compressed as a whole", path)
-                    continue
-                catalogue = catalogues.catalogue(path, labels=labels, kept_in=kept_in)
-                if catalogue is None:
-                    if meant:
-                        raise errors.InputError(f"{path}: there is no audio in it")
-                    logging.warning("%s: passed over, there is no audio in it", path)
-                    continue
-                number = len(self._archives) << _ROW_BITS
-                self._archives.append((path, catalogue))
-                for row, name in enumerate(catalogue.names):
-                    yield name, number | row
+        for root, path, catalogue in _contents(places, labels=labels, kept_in=kept_in):
+            if catalogue is None:
+                yield path[len(root) :].strip("/"), path
+                continue
+            number = len(self._archives) << _ROW_BITS
+            self._archives.append((path, catalogue))
+            for row, name in enumerate(catalogue.names):
+                yield name, number | row
 
     def _path(self, found: str | int) -> str:
         """The path of a file or member."""
         if isinstance(found, str):
             return found
-        archive, catalogue, row = self._member(found)
-        path = os.path.join(archive, catalogue.names[row].lstrip("/"))
-        return members.MemberPath(path, archive, catalogue.places, row)
+        return _member_path(*self._member(found))
 
     def _member(self, number: int) -> tuple[str, members.Catalogue, int]:
         """(the archive, what is in it, which of that a member is)."""
@@ -215,6 +201,79 @@ def _split_pattern(pattern: str) -> tuple[str, str]:
     if "ytid" not in fields:
         raise errors.InputError(f"audio_pattern {pattern!r}: must contain {{ytid}}")
     return stem.lstrip("/"), extension
+
+
+def recordings(places: Sequence[str]) -> list[str]:
+    """The audio files that are named, or lie in folders and archives.
+
+    Args:
+      places: files, which are taken as they are, whether there is such a file or not; and folders,
+        archives and glob patterns, in which audio is looked for as `AudioIndex` does it.
+
+    Returns:
+      The paths in the order of the places, each once; `members.MemberPath`s for those in archives.
+
+    Raises:
+      errors.InputError: a folder, an archive or a pattern that is unreadable, or without audio.
+    """
+    found: dict[str, str] = {}  # absolute path -> the path by which it was met first
+    for place in places:
+        paths = [place] if _is_one_file(place) else list(_recordings(place))
+        if not paths:
+            raise errors.InputError(f"no audio file in {place} (looked for {_LOOKED_FOR})")
+        for path in paths:
+            found.setdefault(_absolute(path), path)
+    return list(found.values())
+
+
+def _is_one_file(place: str) -> bool:
+    """Whether a place is a file, or nothing that could be another kind of place."""
+    if catalogues.is_archive(place) or (files.is_remote(place) and glob.has_magic(place)):
+        return False
+    if files.is_remote(place):
+        return naming.is_audio(place) or not files.gfile(place).isdir(place)
+    return os.path.isfile(place) or not (os.path.isdir(place) or glob.has_magic(place))
+
+
+def _recordings(place: str) -> Iterator[str]:
+    for _, path, catalogue in _contents([place]):
+        if catalogue is None:
+            yield path
+        else:
+            for row in range(len(catalogue.names)):
+                yield _member_path(path, catalogue, row)
+
+
+def _contents(
+    places: Sequence[str], *, labels: bool = False, kept_in: str | None = None
+) -> Iterator[tuple[str, str, members.Catalogue | None]]:
+    """(the folder that was listed, path of an audio file or archive, what is in that archive)."""
+    listed: set[str] = set()  # archives
+    for place in places:
+        for root, path in listed_files(place):
+            if not catalogues.is_archive(path):
+                if naming.is_audio(path):
+                    yield root, path, None
+                continue
+            if _absolute(path) in listed:
+                continue
+            listed.add(_absolute(path))
+            meant = catalogues.is_archive(place)  # not only lying in a folder
+            if not meant and path.lower().endswith(catalogues.COMPRESSED_TARS):
+                logging.warning("%s: passed over, since it is compressed as a whole", path)
+                continue
+            catalogue = catalogues.catalogue(path, labels=labels, kept_in=kept_in)
+            if catalogue is not None:
+                yield root, path, catalogue
+            elif meant:
+                raise errors.InputError(f"{path}: there is no audio in it")
+            else:
+                logging.warning("%s: passed over, there is no audio in it", path)
+
+
+def _member_path(archive: str, catalogue: members.Catalogue, row: int) -> members.MemberPath:
+    path = os.path.join(archive, catalogue.names[row].lstrip("/"))
+    return members.MemberPath(path, archive, catalogue.places, row)
 
 
 def listed_files(directory: str) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ import numpy as np
 from absl import logging
 
 from audioset_strong.audio import decoding, readers
+from audioset_strong.audio.archives import members
 from audioset_strong.core import files
 
 
@@ -19,7 +20,8 @@ def blocks(path: str, sample_rate: int = 16_000) -> Iterator[np.ndarray]:
     If the file is damaged, a warning says how, and there is its good part.
 
     Args:
-      path: an audio or video file, local or of a file system that `tf.io.gfile` knows.
+      path: an audio or video file, local or of a file system that `tf.io.gfile` knows, or a
+        `members.MemberPath`.
       sample_rate: of the result, in Hz.
 
     Yields:
@@ -67,6 +69,7 @@ def seconds(path: str) -> float:
 
 
 def _open(path: str) -> readers.AudioFile:
-    if not files.is_remote(path) and not os.path.isfile(path):
+    is_loose = not (files.is_remote(path) or isinstance(path, members.MemberPath))
+    if is_loose and not os.path.isfile(path):
         raise decoding.AudioError(decoding.UNDECODABLE, "no such file")
     return readers.AudioFile(path)

@@ -3,7 +3,8 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -70,7 +71,8 @@ def predict(
 
     Args:
       model: scores them.
-      paths: audio or video files; a path that is named twice is scored once.
+      paths: audio or video files, or members of archives; a path that is named twice is scored
+        once. `finding.recordings` lists those of folders.
       request: what to compute and write.
       on_result: called for each finished recording.
 
@@ -78,19 +80,19 @@ def predict(
       (path, reason) of each recording without usable audio.
 
     Raises:
-      errors.InputError: before any work: no recording, an invalid hop, or a file to be written
-        exists. Later: a file cannot be written, or scores are not finite.
+      errors.InputError: before any work: no recording, an invalid hop, or a file to be written that
+        exists, is a recording, or is to be written about another one, too. Later: a file cannot be
+        written, or scores are not finite.
     """
     waveform_scorer.hop_in_stft_frames(request.hop_s, model.front_end)
     directory = request.output_dir or "."
     bases = output_bases(paths, directory)
-    if not request.overwrite:
-        _check_new(bases.values(), request.formats)
+    _check_outputs(bases, request)
     names = writers.unique_names(model.vocabulary)
     broken = []
     lengths = [streams.known_seconds(path) for path in bases]
     total = None if None in lengths else round(sum(filter(None, lengths)))
-    scored_s = 0.0
+    scored_s = end_s = 0.0
 
     def advance(seconds: float) -> None:
         nonlocal scored_s
@@ -99,7 +101,7 @@ def predict(
         scored_s += seconds
 
     with progress.Bar("predicting", total or None, unit="s") as bar:
-        for path, base in bases.items():
+        for (path, base), length in zip(bases.items(), lengths, strict=True):
             bar.note(files.printable(os.path.basename(path)))
             try:
                 with files.writing(directory), _writers(model, request, base, names) as opened:
@@ -110,8 +112,11 @@ def predict(
                         writer.finish(result)
             except decoding.AudioError as error:
                 broken.append((files.printable(path), str(error)))
-                continue
-            on_result(result)
+            else:
+                on_result(result)
+            if total is not None and length is not None:
+                end_s += length
+                advance(end_s - scored_s)  # past what of a damaged recording cannot be scored
     return broken
 
 
@@ -142,11 +147,30 @@ def output_bases(paths: Sequence[str], output_dir: str) -> dict[str, str]:
     }
 
 
-def _check_new(bases: Iterable[str], formats: Sequence[str]) -> None:
-    for base in bases:
-        for name in formats:
+def _check_outputs(bases: Mapping[str, str], request: PredictionRequest) -> None:
+    """Raises if a file to be written exists, is a recording, or is to be written twice."""
+    recordings = {os.path.abspath(path) for path in bases if not files.is_remote(path)}
+    owners: dict[str, str] = {}
+    for recording, base in bases.items():
+        for folder in pathlib.Path(base).parents if request.formats else ():
+            if folder.is_file():  # such as an archive, whose name the folder of its members has
+                raise errors.InputError(
+                    f"{folder}: cannot be written (it is a file); take another --output_dir"
+                )
+        for name in request.formats:
             path = base + writers.FORMATS[name].suffix
-            if files.exists(path):
+            if path in owners:
+                raise errors.InputError(
+                    f"{path}: would be written about {owners[path]} and {recording}; predict them "
+                    "one after the other, with an --output_dir each"
+                )
+            owners[path] = recording
+            if os.path.abspath(path) in recordings:
+                raise errors.InputError(
+                    f"{path}: is a recording, and would be written about {recording}; take another "
+                    "--output_dir"
+                )
+            if not request.overwrite and files.exists(path):
                 raise errors.InputError(
                     f"{path}: exists already; take another --output_dir, or --overwrite"
                 )

@@ -1,10 +1,12 @@
 """File names of people's downloads -> the file of each clip."""
 
 import os
+import zipfile
 
 import pytest
 
 from audioset_strong.audio import finding
+from audioset_strong.audio.archives import catalogues
 from audioset_strong.core import errors
 
 
@@ -178,3 +180,49 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path):
             finding.AudioIndex(["audio"])
     finally:
         os.chmod("audio/secret", 0o700)
+
+
+def test_recordings_are_looked_for_in_folders_and_by_patterns_and_each_is_met_once(tmp_path):
+    touch(tmp_path, "in/b.WAV", "in/a.mp3", "in/sub/a.wav", "in/sub/deep/c.mkv", "loose.flac")
+    touch(tmp_path, "in/._b.WAV", "in/.git/d.wav", "in/b.WAV.labels.txt", "in/b.WAV.png")
+    folder = ["in/a.mp3", "in/b.WAV", "in/sub/a.wav", "in/sub/deep/c.mkv"]
+    assert finding.recordings(["in"]) == folder
+    assert finding.recordings(["in/*"]) == folder  # as a shell that leaves the pattern to us
+    assert finding.recordings(["in/**/a.*"]) == ["in/a.mp3", "in/sub/a.wav"]
+    assert finding.recordings(["in/sub/../b.WAV", "in", str(tmp_path / "in/a.mp3")]) == [
+        "in/sub/../b.WAV",
+        *(path for path in folder if path != "in/b.WAV"),
+    ]
+    # What is named is taken as it is, whether it is there or not, and whatever it is called.
+    touch(tmp_path, "take[1].wav", "noise.dat")
+    named = ["take[1].wav", "noise.dat", "in/._b.WAV", "no.wav"]
+    assert finding.recordings(named) == named
+
+
+def test_recordings_in_archives_are_found(tmp_path):
+    with zipfile.ZipFile(tmp_path / "some.zip", "w") as file:
+        for name in ("x/a.wav", "x/._a.wav", "notes.txt", "b.flac"):
+            file.writestr(name, name)
+    touch(tmp_path, "a.wav")
+    found = finding.recordings([".", "some.zip"])
+    assert [os.path.normpath(path) for path in found] == [
+        "a.wav",
+        "some.zip/x/a.wav",
+        "some.zip/b.flac",
+    ]
+    assert [catalogues.read(path) for path in found[1:]] == [b"x/a.wav", b"b.flac"]
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("empty", "^no audio file in empty \\(looked for .aac, .*.wav, .*.zip"),
+        ("only/*", r"^no audio file in only/\* \(looked for"),
+        ("*.wav", r"^\*.wav: no such directory or file"),
+    ],
+)
+def test_a_place_without_recordings_is_told(tmp_path, place, message):
+    (tmp_path / "empty").mkdir()
+    touch(tmp_path, "only/labels.txt", "only/.hidden.wav", "a.flac")
+    with pytest.raises(errors.InputError, match=message):
+        finding.recordings(["a.flac", place])

@@ -1,13 +1,17 @@
 """Many recordings to files: what is in them, what they are called, and what a broken one does."""
 
 import csv
+import dataclasses
 import json
 import pathlib
+import shutil
+import zipfile
 
 import matplotlib.image
 import numpy as np
 import pytest
 
+from audioset_strong.audio import finding
 from audioset_strong.core import errors, progress
 from audioset_strong.inference import event_detection, recordings, writers
 from audioset_strong.labels import vocabularies
@@ -22,8 +26,9 @@ def _recording(path, seconds=6.0, rate=22_050):
     return str(audio_files.write(path, waveform * (np.arange(len(waveform)) // rate % 3 > 0), rate))
 
 
-def _request(model, tmp_path=None, formats=(), threshold=0.5, **settings):
-    output_dir = str(tmp_path / "out") if formats else None
+def _request(model, tmp_path=None, formats=(), threshold=0.5, output_dir=None, **settings):
+    if formats:
+        output_dir = str(output_dir or tmp_path / "out")
     chosen = event_detection.settings_for(model.vocabulary, threshold=threshold)
     return recordings.PredictionRequest(chosen, output_dir, formats, **settings)
 
@@ -137,6 +142,42 @@ def test_recordings_of_one_name_do_not_share_their_files(model, tmp_path):
         assert text.startswith(f"{path}: {1 + i}.00 s\n")
 
 
+def test_members_of_archives_are_scored_like_files(model, tmp_path):
+    path = _recording(tmp_path / "in" / "a.wav", 3)
+    with zipfile.ZipFile(tmp_path / "in" / "some.zip", "w") as file:
+        file.write(path, "x/a.wav")
+    done = []
+    request = _request(model, tmp_path, ("csv",))
+    paths = finding.recordings([str(tmp_path / "in")])
+    assert not recordings.predict(model, paths, request=request, on_result=done.append)
+    assert _names(tmp_path / "out") == ["a.wav.scores.csv", "some.zip/x/a.wav.scores.csv"]
+    assert done[0].top == done[1].top
+    assert done[1].path == f"{tmp_path}/in/some.zip/x/a.wav"
+    beside = dataclasses.replace(request, output_dir=str(tmp_path / "in"))
+    with pytest.raises(errors.InputError, match=r"some\.zip: cannot be written \(it is a file\)"):
+        recordings.predict(model, paths, request=beside)
+
+
+@pytest.mark.parametrize(
+    ("names", "output_dir", "message"),
+    [
+        (("a", "a.labels"), "out", "a.labels.txt: would be written about .*/a and .*/a.labels;"),
+        (("a", "a.txt"), ".", r"a\.txt: is a recording, and would be written about .*/a;"),
+    ],
+)
+def test_no_file_is_written_twice_or_over_a_recording(model, tmp_path, names, output_dir, message):
+    paths = [str(tmp_path / name) for name in names]
+    for path in paths:
+        shutil.copy(_recording(tmp_path / "sound.wav", 1), path)
+    before = _names(tmp_path)
+    request = _request(
+        model, tmp_path, ("audacity", "text"), output_dir=tmp_path / output_dir, overwrite=True
+    )
+    with pytest.raises(errors.InputError, match=message):
+        recordings.predict(model, paths, request=request)
+    assert _names(tmp_path) == before
+
+
 def test_files_that_are_there_are_replaced_only_when_asked_for(model, tmp_path):
     paths = [_recording(tmp_path / name) for name in ("a.wav", "b.wav")]
     (tmp_path / "out").mkdir()
@@ -231,12 +272,15 @@ def test_the_binaries_print_what_is_in_recordings_and_list_the_broken_ones(workd
         assert _names(tmp_path / "out") == ["a.wav.scores.csv", "b.wav.scores.csv"]
         assert exported.wait() == 0, exported.stderr
         assert str(tmp_path / "exp" / "model_card.md") in exported.stdout
-        with_export = server.start("predict", "--model", tmp_path / "exp", *paths, "--top_k=2")
+        # The recordings lie in this folder, with the label tracks and models written beside them.
+        with_export = server.start("predict", "--model", tmp_path / "exp", tmp_path, "--top_k=2")
         assert with_export.wait() == 0, with_export.stderr
         assert with_export.stdout == mixed.stdout
         for arguments, message in (
             ([f"--model={tmp_path / 'none'}", *paths], "none: no such model"),
             ([f"--model={workdir}"], "no recording given"),
+            ([f"--model={tmp_path / 'none'}", paths[0], tmp_path / "out"], "no audio file in "),
+            ([f"--model={tmp_path / 'none'}", tmp_path / "*.ogg"], "*.ogg: no such directory or "),
             ([*paths], "Flag --model must have a value"),
             ([f"--model={workdir}", *paths, "--tresholds=x"], "Unknown command line flag"),
         ):
@@ -247,10 +291,15 @@ def test_the_binaries_print_what_is_in_recordings_and_list_the_broken_ones(workd
             assert message in line
 
 
-def test_the_bar_ends_at_the_length_of_all_recordings(model, tmp_path, monkeypatch):
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_bar_ends_at_the_length_of_all_recordings(model, tmp_path, monkeypatch, broken):
     status = tmp_path / "status.json"
     monkeypatch.setenv(progress.STATUS_FILE_VARIABLE, str(status))
     paths = [_recording(tmp_path / f"{number}.wav", seconds=1.9) for number in range(4)]
-    recordings.predict(model, paths, request=_request(model))
+    if broken:
+        halfway = np.full(int(1.9 * 16_000), np.nan)
+        audio_files.write(tmp_path / "1.wav", halfway, 16_000, "FLOAT")
+    failed = recordings.predict(model, paths, request=_request(model))
+    assert len(failed) == broken
     told = json.loads(status.read_text())
     assert (told["done"], told["total"]) == (8, 8)  # 7.6 s
