@@ -8,13 +8,17 @@ strong-labels paper keeps them.
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
-from audioset_strong.core import errors
+from audioset_strong.core import errors, lazy
 from audioset_strong.labels import framing
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = lazy.module("tensorflow")
 
 _FLOAT32 = np.finfo(np.float32)
 
@@ -188,7 +192,7 @@ class FrontEnd:
 DEFAULT_FRONT_END = FrontEnd()
 
 
-def log_mel(waveform: tf.Tensor, front_end: FrontEnd = DEFAULT_FRONT_END) -> tf.Tensor:
+def log_mel(waveform: "tf.Tensor", front_end: FrontEnd = DEFAULT_FRONT_END) -> "tf.Tensor":
     """Log-mel spectrogram of waveforms.
 
     >>> log_mel(tf.zeros([2, 15_600])).shape

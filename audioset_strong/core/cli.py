@@ -178,6 +178,7 @@ def run(main: Callable[[list[str]], object], *, positional: bool = False) -> Non
     if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         quiet_import.install()
+        quiet_import.drop_notes()
     arguments = sys.argv[1:]
     # Several processes that train together take leave of each other in the teardown.
     if _is_program() and "TF_CONFIG" not in os.environ:

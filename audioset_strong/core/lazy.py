@@ -1,4 +1,4 @@
-"""Attributes of a package that are imported when they are first used.
+"""What is imported when it is first used: attributes of a package, and TensorFlow.
 
 `import audioset_strong` must be quick and must not import TensorFlow. The package lazy_loader does
 this for the submodules of a package; here most names stand for modules deeper down, so it would
@@ -7,6 +7,7 @@ need a lazy `__init__` in every room, and it is no shorter than this.
 
 import importlib
 import sys
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -51,3 +52,29 @@ def attributes(
         return sorted(sys.modules[package].__all__)
 
     return getattribute, directory
+
+
+class _Module(types.ModuleType):
+    """Stands for a module of the same name."""
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(importlib.import_module(self.__name__), name)
+        setattr(self, name, value)
+        return value
+
+
+def module(name: str) -> types.ModuleType:
+    """A module that is imported when one of its attributes is first used.
+
+    For TensorFlow, whose import takes seconds, in modules whose facts and simple functions are used
+    without it. The annotations in such a module are strings.
+
+    Example:
+      >>> root = module("cmath").sqrt  # imports it
+      >>> root(-4)
+      2j
+
+    Args:
+      name: of the module, without a dot.
+    """
+    return _Module(name)

@@ -1,4 +1,4 @@
-"""Importing TensorFlow without what it logs meanwhile.
+"""Importing and using TensorFlow without what it tells about itself.
 
 TensorFlow 2.20 and newer ones print some lines while their libraries are loaded, before they read
 TF_CPP_MIN_LOG_LEVEL: that there is no GPU, say. No setting turns them off, and a tool's one line
@@ -9,11 +9,14 @@ import contextlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
 import types
 from collections.abc import Iterator, Sequence
+
+import absl.logging
 
 
 def install(package: str = "tensorflow") -> None:
@@ -23,6 +26,21 @@ def install(package: str = "tensorflow") -> None:
     """
     if package not in sys.modules:
         sys.meta_path.insert(0, _Finder(package))
+
+
+def drop_notes(package: str = "tensorflow") -> None:
+    """Drops what the Python code of `package` logs with absl below the level of a warning.
+
+    TensorFlow says there how long each checkpoint took. TF_CPP_MIN_LOG_LEVEL is for native code.
+    """
+
+    def is_wanted(record: logging.LogRecord) -> bool:
+        loaded = sys.modules.get(package)
+        if loaded is None or record.levelno >= logging.WARNING:
+            return True
+        return not record.pathname.startswith(tuple(f"{path}{os.sep}" for path in loaded.__path__))
+
+    absl.logging.get_absl_logger().addFilter(is_wanted)
 
 
 class _Finder(importlib.abc.MetaPathFinder):

@@ -10,7 +10,7 @@ import pandas as pd
 from absl import logging
 
 from audioset_strong.core import errors, files, progress
-from audioset_strong.evaluation import class_plots, eval_metrics, eval_sets, score_files, scoring
+from audioset_strong.evaluation import class_plots, eval_metrics, score_files, scoring
 from audioset_strong.labels import framed_labels, framing, metadata_files, vocabularies
 
 _CLIPS_AT_A_TIME = 256
@@ -70,6 +70,8 @@ def read(
     if weak_csvs and (eval_data or not framed_tsvs):
         raise errors.InputError("--weak_csv: goes with --framed_tsv, without --eval_data")
     if eval_data:
+        from audioset_strong.evaluation import eval_sets  # imports TensorFlow, which datasets need
+
         opened = eval_sets.open_eval_set("eval", eval_data, cache_clips=0, framed_tsvs=framed_tsvs)
         with progress.Bar("reading labels", opened.num_clips, unit="clip") as bar:
             scores = score_files.ScoreFile(path, logits=logits).with_labels(

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from audioset_strong.core import errors, files
-from audioset_strong.training import checkpoints
+from audioset_strong.training import workdirs
 
 DEFAULT_METRIC = "strong_validation/d_prime"
 # How the names of metrics begin whose higher values are better.
@@ -115,7 +115,7 @@ def _best_first(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def _path(workdir: str) -> str:
-    return os.path.join(workdir, checkpoints.SELECTION_FILE)
+    return os.path.join(workdir, workdirs.SELECTION_FILE)
 
 
 def write(workdir: str, selected: dict) -> None:

@@ -1,15 +1,21 @@
 """The labels of parsed clips as dense tensors."""
 
-import tensorflow as tf
+from typing import TYPE_CHECKING
 
 from audioset_strong.audio.features import FrontEnd
+from audioset_strong.core import lazy
 from audioset_strong.labels import framing
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = lazy.module("tensorflow")
+
 # What `clip_records.parse` gives for records, and `IndexedClips.gather` without reading any.
-Clips = dict[str, tf.Tensor]
+Clips = dict[str, "tf.Tensor"]
 
 
-def multi_hot(labels: tf.RaggedTensor, num_classes: int) -> tf.Tensor:
+def multi_hot(labels: "tf.RaggedTensor", num_classes: int) -> "tf.Tensor":
     """Class indices as indicators.
 
     >>> multi_hot(tf.ragged.constant([[2], [0, 1]], dtype=tf.int64), 3).numpy().tolist()
@@ -27,8 +33,8 @@ def multi_hot(labels: tf.RaggedTensor, num_classes: int) -> tf.Tensor:
 
 
 def frame_labels(
-    clips: Clips, frame_start: tf.Tensor, *, num_classes: int, front_end: FrontEnd, rule: str
-) -> tf.Tensor:
+    clips: Clips, frame_start: "tf.Tensor", *, num_classes: int, front_end: FrontEnd, rule: str
+) -> "tf.Tensor":
     """Labels 0.96 s frames of clips by their strong segments, see `framing.frame_labels`.
 
     Args:

@@ -7,12 +7,17 @@ and enter it into `POLICIES`: everything else that depends on a policy asks its 
 
 import dataclasses
 from collections.abc import Callable
-
-import tensorflow as tf
+from typing import TYPE_CHECKING
 
 from audioset_strong.audio.features import FrontEnd
+from audioset_strong.core import lazy
 from audioset_strong.inputs import clip_labels
 from audioset_strong.inputs.clip_labels import Clips
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = lazy.module("tensorflow")
 
 WEAK, DIFFUSE, STRONG = "weak", "diffuse", "strong"
 PSEUDO_STRONG = "pseudo_strong"
@@ -29,13 +34,13 @@ class Windows:
       framing_rule: "released" or "paper", see `framing.frame_labels`.
     """
 
-    start: tf.Tensor
+    start: "tf.Tensor"
     num_classes: int
     front_end: FrontEnd
     framing_rule: str
 
 
-def weak_labels(clips: Clips, windows: Windows) -> tf.Tensor:
+def weak_labels(clips: Clips, windows: Windows) -> "tf.Tensor":
     """The weak labels of the clip, whatever the window: Weak-67k and Weak-1.8M (section 4).
 
     Args:
@@ -48,7 +53,7 @@ def weak_labels(clips: Clips, windows: Windows) -> tf.Tensor:
     return clip_labels.multi_hot(clips["weak_labels"], windows.num_classes)
 
 
-def diffuse_labels(clips: Clips, windows: Windows) -> tf.Tensor:
+def diffuse_labels(clips: Clips, windows: Windows) -> "tf.Tensor":
     """Each strong label expanded to the entire clip: Diffuse-67k (section 4, see also 3.1).
 
     The labels come from the strong annotation, so only their extent in time differs from
@@ -64,7 +69,7 @@ def diffuse_labels(clips: Clips, windows: Windows) -> tf.Tensor:
     return clip_labels.multi_hot(clips["segment_label"], windows.num_classes)
 
 
-def strong_labels(clips: Clips, windows: Windows) -> tf.Tensor:
+def strong_labels(clips: Clips, windows: Windows) -> "tf.Tensor":
     """The strong labels that the framing rule finds in the window: Strong-67k (section 4).
 
     Training windows and evaluation frames are labelled by one rule, that of section 3.2; see
@@ -87,7 +92,7 @@ def strong_labels(clips: Clips, windows: Windows) -> tf.Tensor:
     return frames[:, 0]
 
 
-def pseudo_strong_labels(clips: Clips, windows: Windows) -> tf.Tensor:
+def pseudo_strong_labels(clips: Clips, windows: Windows) -> "tf.Tensor":
     """The weak labels, where in the clip a teacher hears them: see `teacher_scores.pseudo_strong`.
 
     As in "Pseudo strong labels for large scale weakly supervised audio tagging", Dinkel et al.
@@ -147,7 +152,7 @@ class Policy:
       needs_teacher: whether the labels are those that a teacher finds, see `TaughtLabels`.
     """
 
-    label: Callable[[Clips, Windows], tf.Tensor]
+    label: Callable[[Clips, Windows], "tf.Tensor"]
     needs: LabelKind
     of_clip: bool = False
     complementary_negatives: bool = False

@@ -10,9 +10,14 @@ reproduces Google's released framed labels; "paper" is the paper's wording read 
 class's segments.
 """
 
-import tensorflow as tf
+from typing import TYPE_CHECKING
 
-from audioset_strong.core import choices, errors
+from audioset_strong.core import choices, errors, lazy
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = lazy.module("tensorflow")
 
 FRAME_MS = 960
 FRAMES_PER_CLIP = 10  # whole frames of a 10 s clip
@@ -34,15 +39,15 @@ def check_rule(rule: str, name: str = "rule") -> None:
 
 
 def frame_labels(
-    segment_start: tf.Tensor,
-    segment_end: tf.Tensor,
-    segment_label: tf.Tensor,
+    segment_start: "tf.Tensor",
+    segment_end: "tf.Tensor",
+    segment_label: "tf.Tensor",
     *,
-    frame_start: tf.Tensor,
+    frame_start: "tf.Tensor",
     frame_length: int,
     num_classes: int,
     rule: str = RELEASED,
-) -> tf.Tensor:
+) -> "tf.Tensor":
     """Labels frames by the segments that overlap them.
 
     Args:
@@ -97,7 +102,7 @@ def frame_labels(
     return (covered > 0) & (2 * covered >= tf.minimum(total, frame_length))
 
 
-def propagate_to_ancestors(labels: tf.Tensor, ancestors: tf.Tensor) -> tf.Tensor:
+def propagate_to_ancestors(labels: "tf.Tensor", ancestors: "tf.Tensor") -> "tf.Tensor":
     """Adds the ancestors of each label ("label smearing"): a Bark is also a Dog.
 
     Args:
@@ -117,7 +122,7 @@ def propagate_to_ancestors(labels: tf.Tensor, ancestors: tf.Tensor) -> tf.Tensor
     return tf.tensordot(tf.cast(labels, tf.float32), implied, 1) > 0
 
 
-def three_valued_labels(positive: tf.Tensor, clip_negative: tf.Tensor) -> tf.Tensor:
+def three_valued_labels(positive: "tf.Tensor", clip_negative: "tf.Tensor") -> "tf.Tensor":
     """Three-valued labels with complementary and explicit negatives (section 3.2).
 
     A frame without a class that is positive in another frame of its clip is a complementary
@@ -145,7 +150,7 @@ def three_valued_labels(positive: tf.Tensor, clip_negative: tf.Tensor) -> tf.Ten
     )
 
 
-def _sum_by_class(values: tf.Tensor, label: tf.Tensor, num_classes: int) -> tf.Tensor:
+def _sum_by_class(values: "tf.Tensor", label: "tf.Tensor", num_classes: int) -> "tf.Tensor":
     """int64 `[batch, frames, segments]` summed over each class's segments.
 
     Returns int64 `[batch, frames, num_classes]`. Segments are scattered rather than multiplied by a
@@ -162,7 +167,9 @@ def _sum_by_class(values: tf.Tensor, label: tf.Tensor, num_classes: int) -> tf.T
     return tf.reshape(summed, [batch, frames, num_classes])
 
 
-def _disjoint(start: tf.Tensor, end: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _disjoint(
+    start: "tf.Tensor", end: "tf.Tensor", label: "tf.Tensor"
+) -> tuple["tf.Tensor", "tf.Tensor"]:
     """Trims segments so that those of one class no longer overlap; their union stays the same.
 
     In the order of their starts, each segment keeps what lies beyond the ends of the earlier ones
@@ -183,8 +190,8 @@ def _disjoint(start: tf.Tensor, end: tf.Tensor, label: tf.Tensor) -> tuple[tf.Te
 
 
 def frames_inside(
-    frame_start: tf.Tensor, frame_length: tf.Tensor, clip_length: tf.Tensor
-) -> tf.Tensor:
+    frame_start: "tf.Tensor", frame_length: "tf.Tensor", clip_length: "tf.Tensor"
+) -> "tf.Tensor":
     """Whether frames count for a clip: at least half of the frame must lie inside the clip.
 
     >>> frames_inside(0, 960, 480), frames_inside(9600, 960, 10_000)

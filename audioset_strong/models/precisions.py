@@ -3,8 +3,6 @@
 import contextlib
 from collections.abc import Iterator
 
-import keras
-
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 PRECISIONS = tuple(_POLICIES)
 
@@ -16,6 +14,8 @@ def layers_in(precision: str) -> Iterator[None]:
     Args:
       precision: one of `PRECISIONS`.
     """
+    import keras
+
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(_POLICIES[precision])
     try:

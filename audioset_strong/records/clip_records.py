@@ -9,13 +9,18 @@ of audio out of records; `clip_index` says where in a shard each record and its 
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
 
 from audioset_strong.audio import features, pcm
-from audioset_strong.core import choices, errors
+from audioset_strong.core import choices, errors, lazy
 from audioset_strong.records import flac, wire_format
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = lazy.module("tensorflow")
 
 SCHEMA_VERSION = 1
 ENCODINGS = PCM16, FLAC, LOG_MEL = choices.ENCODINGS
@@ -168,14 +173,14 @@ def _encode(clip: Clip, encoding: str, front_end: features.FrontEnd) -> bytes:
 
 
 @functools.cache
-def _log_mel(front_end: features.FrontEnd) -> Callable[[np.ndarray], tf.Tensor]:
+def _log_mel(front_end: features.FrontEnd) -> Callable[[np.ndarray], "tf.Tensor"]:
     """Compiles int16 `[samples]` -> float32 `[ceil(samples / hop_samples), num_bands]`.
 
     There is an STFT frame for each hop that begins within the samples.
     """
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int16)])
-    def compute(audio: tf.Tensor) -> tf.Tensor:
+    def compute(audio: "tf.Tensor") -> "tf.Tensor":
         silence = -tf.size(audio) % front_end.hop_samples
         silence += max(front_end.window_samples - front_end.hop_samples, 0)
         waveform = pcm.tensor_to_float(tf.pad(audio, [[0, silence]]))
@@ -307,7 +312,7 @@ def _decode_log_mel(encoded: bytes, num_samples: int, front_end: features.FrontE
     return LogMel(values, num_samples, front_end)
 
 
-def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+def parse(serialized: "tf.Tensor") -> dict[str, "tf.Tensor"]:
     """Parses a batch of records, in-graph, all but the audio.
 
     `window_cutting` then cuts windows out of the audio.
@@ -352,7 +357,7 @@ def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     }
 
 
-def encoded_audio(parsed: dict[str, tf.Tensor]) -> tf.Tensor:
+def encoded_audio(parsed: dict[str, "tf.Tensor"]) -> "tf.Tensor":
     """The encoded audio of records that `parse` read, string `[batch]`."""
     feature = {AUDIO: tf.io.FixedLenFeature([], tf.string)}
     return tf.io.parse_example(parsed["record"], feature)[AUDIO]

@@ -1,12 +1,17 @@
 """The FLAC of records of encoding "flac": 16 bits, mono."""
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
-import tensorflow as tf
 
-from audioset_strong.core import io_extra
+from audioset_strong.core import io_extra, lazy
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = lazy.module("tensorflow")
 
 
 def encode(audio: np.ndarray, sample_rate: int) -> bytes:
@@ -56,8 +61,8 @@ def decode(encoded: bytes, start: int = 0, samples: int = -1) -> np.ndarray:
 
 
 def windows(
-    encoded: tf.Tensor, start: tf.Tensor, *, samples: int, portable: bool = False
-) -> tf.Tensor:
+    encoded: "tf.Tensor", start: "tf.Tensor", *, samples: int, portable: bool = False
+) -> "tf.Tensor":
     """Cuts one window out of each FLAC file, in-graph, padded with silence behind the file's end.
 
     Args:
@@ -79,11 +84,11 @@ def windows(
     return tf.ensure_shape(cut(encoded, start, samples), [None, samples])
 
 
-def _cut_in_graph(encoded: tf.Tensor, start: tf.Tensor, samples: int) -> tf.Tensor:
+def _cut_in_graph(encoded: "tf.Tensor", start: "tf.Tensor", samples: int) -> "tf.Tensor":
     """`windows` by the operation of tensorflow-io."""
     decode_flac = io_extra.load("FLAC in-graph").audio.decode_flac
 
-    def window(args: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+    def window(args: tuple["tf.Tensor", "tf.Tensor"]) -> "tf.Tensor":
         file, begin = args
         decoded = decode_flac(file, dtype=tf.int16)[begin : begin + samples, 0]
         silence = tf.zeros([samples - tf.shape(decoded)[0]], tf.int16)
@@ -93,7 +98,7 @@ def _cut_in_graph(encoded: tf.Tensor, start: tf.Tensor, samples: int) -> tf.Tens
     return tf.map_fn(window, (encoded, start), fn_output_signature=spec)
 
 
-def _cut_in_python(encoded: tf.Tensor, start: tf.Tensor, samples: int) -> tf.Tensor:
+def _cut_in_python(encoded: "tf.Tensor", start: "tf.Tensor", samples: int) -> "tf.Tensor":
     """`windows` by `decode`."""
 
     def cut(encoded: np.ndarray, start: np.ndarray) -> np.ndarray:

@@ -5,15 +5,19 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
-
-import tensorflow as tf
+from typing import TYPE_CHECKING
 
 from audioset_strong.audio import features
-from audioset_strong.core import errors, files
+from audioset_strong.core import errors, files, lazy
 from audioset_strong.records import clip_records
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = lazy.module("tensorflow")
 
-def record_reader(paths: Iterable[str]) -> Callable[..., tf.data.Dataset]:
+
+def record_reader(paths: Iterable[str]) -> Callable[..., "tf.data.Dataset"]:
     """`tf.data.TFRecordDataset` with the buffer that suits the file system of these shards.
 
     Local files are read directly into the records: the default buffer of 256 kB would copy each

@@ -10,9 +10,6 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
-import tensorflow as tf
-
 from audioset_strong.audio.features import FrontEnd
 from audioset_strong.core import errors, files, version
 from audioset_strong.inputs import joint_datasets, training_sources
@@ -265,6 +262,9 @@ class RunInfo:
 
 def current_versions() -> dict[str, str]:
     """The installed versions of audioset_strong, tensorflow and keras, by name."""
+    import keras
+    import tensorflow as tf
+
     return {
         "audioset_strong": version.VERSION,
         "tensorflow": tf.__version__,

@@ -1,4 +1,7 @@
-"""What a package prints while it is imported is held back, and shown where the import fails."""
+"""What a package prints while it is imported is held back, and shown where the import fails.
+
+What it logs about its work is dropped, up to its warnings.
+"""
 
 import os
 import subprocess
@@ -35,14 +38,32 @@ def test_where_the_import_fails_all_is_shown(tmp_path):
     assert done.stderr.endswith("ImportError: no such library\n")
 
 
+def test_notes_of_the_package_are_dropped_and_its_warnings_and_our_notes_are_not(tmp_path):
+    (tmp_path / "noisy").mkdir()
+    (tmp_path / "noisy" / "__init__.py").write_text(
+        "from absl import logging\ndef save():\n"
+        "  logging.info('took 60 microseconds')\n  logging.warning('disk is full')\n"
+    )
+    program = (
+        "import sys\nfrom absl import logging\nfrom audioset_strong.core import quiet_import\n"
+        "sys.path.insert(0, sys.argv[1])\nquiet_import.drop_notes('noisy')\n"
+        "logging.set_verbosity(logging.INFO)\nlogging.use_absl_handler()\n"
+        "logging.info('begun')\nimport noisy\nnoisy.save()\nlogging.info('saved')\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    told = [line.partition("] ")[2] for line in done.stderr.splitlines() if "] " in line]
+    assert told == ["begun", "disk is full", "saved"]
+
+
 @pytest.mark.parametrize("level", [None, "0"])
 def test_tools_are_quiet_about_tensorflow_unless_a_level_is_asked_for(tmp_path, level):
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     if level is not None:
         environment["TF_CPP_MIN_LOG_LEVEL"] = level
-    command = [sys.executable, "-m", "audioset_strong.tools.inspect_records"]
-    command.append(f"--dataset={tmp_path}")
+    command = [sys.executable, "-m", "audioset_strong.tools.upgrade_run"]
+    command.append(f"--workdir={tmp_path}")
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     *others, last = done.stderr.splitlines()
-    assert last.startswith(f"error: {tmp_path}: no converted dataset ")
+    assert last.startswith(f"error: {tmp_path / 'model.json'}: cannot be read ")
     assert bool(others) == (level is not None)
