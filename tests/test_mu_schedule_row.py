@@ -14,6 +14,7 @@ def _run(server, tool, *flags):
     return process.stdout
 
 
+@pytest.mark.slow
 def test_the_report_has_the_mean_of_mu(server, tmp_path):
     for name, segments in (("train_weak", None), ("train_strong", ((1000, 3000, 1),))):
         clips = [make_clip(i, weak=(i % 4,), segments=segments) for i in range(8)]
