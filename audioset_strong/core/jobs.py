@@ -177,6 +177,7 @@ class _Display:
         self._start = time.monotonic()
         self._terminal = sys.stderr.isatty()
         self._shown = 0.0
+        self._write_status()
         if done:
             self._print(f"{len(done)} of {len(jobs)} stages are already done")
 
@@ -189,6 +190,7 @@ class _Display:
         self._done += 1
         self._cost_done += job.cost
         self._cost_left -= job.cost
+        self._write_status()
         self._print(f"[{self._elapsed()}] {job.name}: done ({self._done}/{self._total})")
 
     def show(self, statuses: Sequence[tuple[float, str]], running: Mapping[str, _Running]) -> None:
@@ -213,6 +215,10 @@ class _Display:
             print("\r\x1b[K" + line[: width - 1], end="", file=sys.stderr, flush=True)
         else:
             print(line, file=sys.stderr, flush=True)
+
+    def _write_status(self) -> None:
+        """For jobs that are a job of another run, as a sweep is of a demo."""
+        progress.write_status("stage", self._done, self._total)
 
     def close(self) -> None:
         """Clears the redrawn line."""

@@ -79,10 +79,19 @@ class Bar:
         if not self._status_path or (not force and now - self._written < _STATUS_PERIOD_S):
             return
         self._written = now
-        status = {
-            "stage": self._stage,
-            "done": self._done,
-            "total": self._total,
-            "note": self._note,
-        }
-        files.write_json(self._status_path, status, indent=None)
+        write_status(self._stage, self._done, self._total, note=self._note)
+
+
+def write_status(stage: str, done: int, total: int | None, *, note: str = "") -> None:
+    """Writes the status file, if the environment names one.
+
+    Args:
+      stage: what is being done.
+      done: number of units that are done.
+      total: number of all units, or None where it is not known.
+      note: a few words more.
+    """
+    path = os.environ.get(STATUS_FILE_VARIABLE)
+    if path:
+        status = {"stage": stage, "done": done, "total": total, "note": note}
+        files.write_json(path, status, indent=None)

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 from audioset_strong.core import lazy
 
 if TYPE_CHECKING:
-    from audioset_strong.models import complexity, embedding, precisions, resnet
+    from audioset_strong.models import batch_norm, complexity, embedding, precisions, resnet
     from audioset_strong.models.resnet import resnet as resnet50
 
-__all__ = ["complexity", "embedding", "precisions", "resnet", "resnet50"]
+__all__ = ["batch_norm", "complexity", "embedding", "precisions", "resnet", "resnet50"]
 
-_SUBMODULES = ("complexity", "embedding", "precisions", "resnet")
+_SUBMODULES = ("batch_norm", "complexity", "embedding", "precisions", "resnet")
 
 if not TYPE_CHECKING:  # mypy would take any name for an attribute of a module with __getattr__
     __getattr__, __dir__ = lazy.attributes(

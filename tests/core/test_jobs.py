@@ -1,5 +1,6 @@
 """Running command lines that need each other."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -47,6 +48,19 @@ def test_a_failure_shows_the_log_and_the_next_run_goes_on_from_there(tmp_path):
     flag.touch()
     jobs.run(listed, tmp_path / "state", max_parallel=1)
     assert count.read_text() == "x"
+
+
+def test_jobs_that_are_a_job_of_others_tell_how_far_they_are(tmp_path):
+    inner = f"""
+import pathlib
+from audioset_strong.core import jobs
+command = [{sys.executable!r}, "-c", ""]
+listed = [jobs.Job(name, command) for name in ("a", "b", "c")]
+jobs.run(listed, pathlib.Path({str(tmp_path / "inner")!r}), max_parallel=1)
+"""
+    jobs.run([jobs.Job("sweep", _python(inner))], tmp_path / "outer", max_parallel=1)
+    told = json.loads((tmp_path / "outer" / "sweep.status").read_text())
+    assert told == {"stage": "stage", "done": 3, "total": 3, "note": ""}
 
 
 def test_exclusive_jobs_run_alone(tmp_path):
