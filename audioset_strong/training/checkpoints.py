@@ -161,16 +161,6 @@ def _remove(directory: str, names: Collection[str]) -> None:
             files.remove(os.path.join(directory, found))
 
 
-def bytes_of(checkpoint: str) -> int:
-    """The size of a checkpoint's files."""
-    directory, name = os.path.split(checkpoint)
-    return sum(
-        files.size_and_time(os.path.join(directory, found))[0]
-        for found in files.names(directory)
-        if found.startswith(name + ".")
-    )
-
-
 def _list(workdir: str, kind: str, folder: str = CHECKPOINT_DIR) -> list[tuple[int, str]]:
     directory = os.path.join(workdir, folder)
     matches = (re.fullmatch(rf"({kind}-(\d+))\.index", name) for name in files.names(directory))
