@@ -118,7 +118,7 @@ class _Layers:
 
     def batch_norm(self, inputs, *, name, gamma="ones"):
         """Batch normalisation."""
-        return batch_norm.FusedBatchNorm(
+        return batch_norm.fused_batch_norm(
             momentum=self.batch_norm_momentum,
             epsilon=1e-5,
             gamma_initializer=gamma,

@@ -18,7 +18,6 @@ import tensorflow as tf
 
 from audioset_strong.core import errors, files
 from audioset_strong.labels.vocabularies import Vocabulary
-from audioset_strong.models.batch_norm import FusedBatchNorm
 from audioset_strong.training import optimizers
 from audioset_strong.training.run_info import RunInfo
 from audioset_strong.training.workdirs import (
@@ -32,8 +31,6 @@ from audioset_strong.training.workdirs import (
 
 _STEP, _RESUME = "step", "resume"
 _PARTIAL = ".partial"
-# Of networks, besides Keras's own.
-_LAYERS = {"FusedBatchNorm": FusedBatchNorm}
 # What TensorFlow raises if a checkpoint is damaged or holds other objects.
 _UNREADABLE = (AssertionError, ValueError, IndexError, RuntimeError, tf.errors.OpError)
 
@@ -319,7 +316,7 @@ def load_model(workdir: str, checkpoint: str | None = None, *, ema: bool = False
             raise errors.InputError(f"{workdir}: no checkpoint in {CHECKPOINT_DIR}/ yet")
         checkpoint = listed[-1][1]
     try:
-        model = keras.models.model_from_json(json.dumps(architecture), custom_objects=_LAYERS)
+        model = keras.models.model_from_json(json.dumps(architecture))
     except (TypeError, ValueError) as error:  # an older Keras does not know every argument
         raise errors.InputError(
             f"{workdir}: its {MODEL_FILE} was written with Keras {run.versions.get('keras', '?')} "

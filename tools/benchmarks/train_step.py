@@ -84,7 +84,7 @@ def _unfused_network() -> Any:
 
     from audioset_strong.models import batch_norm
 
-    with mock.patch.object(batch_norm, "FusedBatchNorm", keras.layers.BatchNormalization):
+    with mock.patch.object(batch_norm, "fused_batch_norm", keras.layers.BatchNormalization):
         return _network()
 
 
