@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from audioset_strong.evaluation import event_f1, event_metrics, joined_clips, psds
@@ -97,7 +97,9 @@ def test_runs_are_those_that_one_counts(clips, above):
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 2.0, 6.0]), st.sampled_from([0.02, 0.3, 0.6]))
 def test_no_threshold_has_a_higher_f1_than_the_best(seed, skill, threshold):
-    measured = _measure(*_case(seed, skill=skill, decimals=4, clips=20), threshold)
+    scores, events = _case(seed, skill=skill, decimals=4, clips=20)
+    assume(any(events.values()))  # seed 460 has none
+    measured = _measure(scores, events, threshold)
     values, table = measured.values, measured.per_class
     for kind in ("event", "segment"):
         found = table[table["events"] > 0]
