@@ -118,18 +118,68 @@ def in_words(report: pathlib.Path, size: str) -> str:
     return "\n".join(lines)
 
 
+def conversions(
+    corpus: pathlib.Path, data: pathlib.Path, *flags: str, needs: tuple[str, ...] = ()
+) -> list[jobs.Job]:
+    """The conversions of a corpus: train_weak, train_strong, their validation splits, and eval.
+
+    Args:
+      corpus: its directory.
+      data: gets the datasets.
+      *flags: more flags of each.
+      needs: names of the jobs that must succeed before.
+
+    Returns:
+      The jobs convert_train_weak, convert_train_strong and convert_eval.
+    """
+    metadata = corpus / "metadata"
+    weak = f"--weak_csv={metadata / 'weak_train.csv'}"
+    validation = f"--validation_share={VALIDATION_SHARE}"
+    datasets = {
+        "train_weak": ("train", weak, validation),
+        "train_strong": (
+            "train",
+            weak,
+            f"--strong_tsv={metadata / 'strong_train.tsv'}",
+            f"--negatives={metadata / 'train_negatives.tsv'}",
+            "--select=strong",
+            validation,
+        ),
+        "eval": (
+            "eval",
+            f"--weak_csv={metadata / 'eval_weak.csv'}",
+            f"--strong_tsv={metadata / 'eval_strong.tsv'}",
+            f"--negatives={metadata / 'eval_negatives.tsv'}",
+        ),
+    }
+    found = []
+    for name, (audio, *labels) in datasets.items():
+        command = jobs.tool_command(
+            "convert",
+            f"--audio={corpus / 'audio' / audio}",
+            f"--class_labels={metadata / 'class_labels_indices.csv'}",
+            f"--class_labels={metadata / 'mid_to_display_name.tsv'}",
+            f"--output_dir={data}",
+            f"--name={name}",
+            "--num_shards=8",
+            *labels,
+            *flags,
+        )
+        found.append(jobs.Job(f"convert_{name}", command, needs, cost=25, exclusive=True))
+    return found
+
+
 class _Stages:
     """The command lines of the demo. Costs are core-seconds, as measured on two cores."""
 
     def __init__(self, out: pathlib.Path, size: Size, *, seed: int, max_parallel: int):
         self._out, self._size, self._seed, self._max_parallel = out, size, seed, max_parallel
         self._corpus, self._data, self._runs = out / "corpus", out / "data", out / "runs"
-        self._metadata = self._corpus / "metadata"
 
     def all(self) -> list[jobs.Job]:
         """All stages, each after those that it needs."""
         seeds = range(self._seed, self._seed + self._size.num_seeds)
-        stages = [self._make_corpus(), *self._conversions()]
+        stages = [self._make_corpus(), *conversions(self._corpus, self._data, needs=("corpus",))]
         stages += [job for seed in seeds for job in self._from_scratch(PRETRAINED, seed)]
         # Before the rows that nothing waits for.
         for row in ROWS_FINE_TUNED:
@@ -153,42 +203,6 @@ class _Stages:
             f"--eval_clips={self._size.eval_clips}",
         )
         return jobs.Job("corpus", command, cost=150, exclusive=True)
-
-    def _conversions(self) -> list[jobs.Job]:
-        weak = f"--weak_csv={self._metadata / 'weak_train.csv'}"
-        validation = f"--validation_share={VALIDATION_SHARE}"
-        return [
-            self._convert("train_weak", "train", weak, validation),
-            self._convert(
-                "train_strong",
-                "train",
-                weak,
-                f"--strong_tsv={self._metadata / 'strong_train.tsv'}",
-                f"--negatives={self._metadata / 'train_negatives.tsv'}",
-                "--select=strong",
-                validation,
-            ),
-            self._convert(
-                "eval",
-                "eval",
-                f"--weak_csv={self._metadata / 'eval_weak.csv'}",
-                f"--strong_tsv={self._metadata / 'eval_strong.tsv'}",
-                f"--negatives={self._metadata / 'eval_negatives.tsv'}",
-            ),
-        ]
-
-    def _convert(self, name: str, audio: str, *flags: str) -> jobs.Job:
-        command = jobs.tool_command(
-            "convert",
-            f"--audio={self._corpus / 'audio' / audio}",
-            f"--class_labels={self._metadata / 'class_labels_indices.csv'}",
-            f"--class_labels={self._metadata / 'mid_to_display_name.tsv'}",
-            f"--output_dir={self._data}",
-            f"--name={name}",
-            "--num_shards=8",
-            *flags,
-        )
-        return jobs.Job(f"convert_{name}", command, ("corpus",), cost=25, exclusive=True)
 
     def _run(self, row: str, seed: int) -> str:
         """The name of the workdir; the report takes the first seed's for the row."""

@@ -63,9 +63,11 @@ class _Benchmark:
     def all(self) -> list[jobs.Job]:
         """All, each after those that it needs."""
         first = self._runs / _named(_BASELINE, _SEEDS.value[0])
+        ontology = f"--ontology={self._corpus / 'metadata' / 'ontology.json'}"
         found = [
             self._teach(_WEAK_TEACHER, self._weak_model),
-            *self._conversions(),
+            # The demo's datasets once more, with the ontology.
+            *demo.conversions(self._corpus, self._smeared_data, ontology),
             *(self._train(_BASELINE, seed) for seed in _SEEDS.value),
             self._evaluate("teacher", [first], self._data, [f"train_{first.name}"]),
             self._teach(_STRONG_TEACHER, first, "evaluate_teacher"),
@@ -89,44 +91,6 @@ class _Benchmark:
     @staticmethod
     def _job(name: str, tool: str, *flags: str, needs: Sequence[str], cost: float) -> jobs.Job:
         return jobs.Job(name, jobs.tool_command(tool, *flags), tuple(needs), cost)
-
-    def _conversions(self) -> list[jobs.Job]:
-        """The demo's datasets once more, with the ontology."""
-        metadata = self._corpus / "metadata"
-        weak, validation = (
-            f"--weak_csv={metadata / 'weak_train.csv'}",
-            f"--validation_share={demo.VALIDATION_SHARE}",
-        )
-        strong = (
-            f"--strong_tsv={metadata / 'strong_train.tsv'}",
-            f"--negatives={metadata / 'train_negatives.tsv'}",
-            "--select=strong",
-        )
-        evaluation = (
-            f"--weak_csv={metadata / 'eval_weak.csv'}",
-            f"--strong_tsv={metadata / 'eval_strong.tsv'}",
-            f"--negatives={metadata / 'eval_negatives.tsv'}",
-        )
-        return [
-            self._job(
-                f"convert_{name}",
-                "convert",
-                f"--audio={self._corpus / 'audio' / audio}",
-                f"--class_labels={metadata / 'class_labels_indices.csv'}",
-                f"--class_labels={metadata / 'mid_to_display_name.tsv'}",
-                f"--ontology={metadata / 'ontology.json'}",
-                f"--output_dir={self._smeared_data}",
-                f"--name={name}",
-                *flags,
-                needs=(),
-                cost=25,
-            )
-            for name, audio, flags in (
-                ("train_weak", "train", (weak, validation)),
-                ("train_strong", "train", (weak, *strong, validation)),
-                ("eval", "eval", evaluation),
-            )
-        ]
 
     def _teach(self, name: str, model: pathlib.Path, *needs: str) -> jobs.Job:
         source = (f"--model={model}", f"--dataset={self._data / 'train_weak'}", f"--name={name}")
