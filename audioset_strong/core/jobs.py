@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from audioset_strong.core import errors, progress, workers
+from audioset_strong.core import errors, progress, tool_forks, workers
 
 _POLL_S = 0.25
 _LOG_LINES_SHOWN = 15
@@ -61,7 +61,7 @@ def tool_command(tool: str, *arguments: str) -> list[str]:
 @dataclasses.dataclass
 class _Running:
     job: Job
-    process: subprocess.Popen
+    process: subprocess.Popen | tool_forks.ForkedTool
     status_path: pathlib.Path
 
     def status(self) -> tuple[float, str]:
@@ -83,6 +83,7 @@ def run(
     *,
     max_parallel: int,
     environment: Mapping[str, str] | None = None,
+    preload: Sequence[str] = (),
 ) -> None:
     """Runs jobs in the given order, except that a job waits for the jobs that it needs.
 
@@ -95,6 +96,8 @@ def run(
       state_dir: directory of logs and stamps; created where it does not exist.
       max_parallel: number of jobs that run at the same time.
       environment: variables to add to the environment of the jobs.
+      preload: modules that most of the jobs import. Where there are many jobs, these modules are
+        imported once, and the tools that start later are forks, see `tool_forks`.
 
     Raises:
       errors.InputError: a job failed; the message contains the end of its log.
@@ -103,6 +106,8 @@ def run(
     done = {job.name for job in jobs if _stamp(state_dir, job).exists()}
     display = _Display(jobs, done)
     running: dict[str, _Running] = {}
+    are_many = len(jobs) - len(done) > max_parallel
+    forks = tool_forks.ToolForks(preload, environment) if preload and are_many else None
     try:
         while len(done) < len(jobs):
             for job in jobs:
@@ -110,7 +115,7 @@ def run(
                     continue
                 alone = job.exclusive or any(r.job.exclusive for r in running.values())
                 if len(running) < (1 if alone else max_parallel):
-                    running[job.name] = _start(job, state_dir, environment)
+                    running[job.name] = _start(job, state_dir, environment, forks)
                     display.started(job)
             time.sleep(_POLL_S)
             for job in _ended(running, state_dir):
@@ -122,6 +127,8 @@ def run(
             current.process.terminate()
         for current in running.values():
             current.process.wait()
+        if forks is not None:
+            forks.close()
         display.close()
 
 
@@ -144,7 +151,12 @@ def _stamp(state_dir: pathlib.Path, job: Job) -> pathlib.Path:
     return state_dir / f"{job.name}.done"
 
 
-def _start(job: Job, state_dir: pathlib.Path, environment: Mapping[str, str] | None) -> _Running:
+def _start(
+    job: Job,
+    state_dir: pathlib.Path,
+    environment: Mapping[str, str] | None,
+    forks: tool_forks.ToolForks | None,
+) -> _Running:
     status_path = state_dir / f"{job.name}.status"
     status_path.unlink(missing_ok=True)
     variables = {
@@ -152,11 +164,17 @@ def _start(job: Job, state_dir: pathlib.Path, environment: Mapping[str, str] | N
         **(environment or {}),
         progress.STATUS_FILE_VARIABLE: str(status_path),
     }
-    with open(state_dir / f"{job.name}.log", "a") as log:
+    process: subprocess.Popen | tool_forks.ForkedTool
+    tool = tool_forks.split_command(job.command)
+    log_path = state_dir / f"{job.name}.log"
+    with open(log_path, "a") as log:
         print("$", shlex.join(job.command), file=log, flush=True)
-        process = subprocess.Popen(
-            job.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=variables
-        )
+        if tool is not None and forks is not None and forks.is_ready():
+            process = forks.start(*tool, log=log_path, environment=variables)
+        else:
+            process = subprocess.Popen(
+                job.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=variables
+            )
     return _Running(job, process, status_path)
 
 

@@ -202,6 +202,7 @@ class CheckpointScorer:
             tf.function(
                 lambda log_mel: model(log_mel, training=False),
                 input_signature=[tf.TensorSpec([None, *patch_shape], tf.float32)],
+                autograph=False,
             )
         )
         self._model = model

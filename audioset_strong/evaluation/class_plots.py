@@ -196,27 +196,39 @@ def _as_plain_text(texts: Iterable[matplotlib.text.Text]) -> None:
 
 
 def write_per_class(
-    result: eval_metrics.EvalResult,
-    vocabulary: vocabularies.Vocabulary,
-    *,
-    title: str,
-    path_stem: str,
+    result: eval_metrics.EvalResult, vocabulary: vocabularies.Vocabulary, path_stem: str
 ) -> None:
-    """Writes the table of classes with their display names, and its picture.
+    """Writes the table of classes with their display names.
 
     Args:
       result: of an eval set.
       vocabulary: the classes.
-      title: of the picture.
-      path_stem: the table goes to `<path_stem>.csv`, the picture to `<path_stem>.png`.
+      path_stem: the table goes to `<path_stem>.csv`.
 
     Raises:
-      OSError: they cannot be written.
+      OSError: it cannot be written.
     """
     table = result.per_class.copy()
     table.insert(1, "display_name", vocabulary.names)
     files.write_text(f"{path_stem}.csv", table.to_csv(index=False))
+
+
+def write_picture(path_stem: str, title: str) -> str:
+    """Draws the table of `write_per_class`, see `draw_per_class`.
+
+    Args:
+      path_stem: of the table; the picture goes to `<path_stem>.png`.
+      title: of the picture.
+
+    Returns:
+      The path of the picture.
+
+    Raises:
+      OSError: it cannot be written, or there is no table.
+    """
+    table = pd.read_csv(io.StringIO(files.read_text(f"{path_stem}.csv")))
     drawing.save(draw_per_class(table, title), f"{path_stem}.png")
+    return f"{path_stem}.png"
 
 
 def write_curves(

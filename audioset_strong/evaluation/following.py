@@ -233,8 +233,12 @@ class _Run:
             total = sum(each.num_clips for at in pending for each in self._missing(*at))
             name = os.path.basename(os.path.normpath(self._workdir))
             with progress.Bar(f"evaluating {name}", total, unit="clip") as bar:
-                # A list rather than a generator: every checkpoint gets its turn.
-                return any([self._evaluate(*at, bar) for at in pending])
+                # A list rather than a generator: every checkpoint gets its turn. A picture takes
+                # as long as the scores of a small eval set, so of many checkpoints that wait only
+                # the last one gets its pictures, and later the selected one.
+                return any(
+                    [self._evaluate(*at, bar, with_pictures=at == pending[-1]) for at in pending]
+                )
 
     def faults(self) -> list[str]:
         """What is wrong with the checkpoints that could not be evaluated."""
@@ -329,7 +333,7 @@ class _Run:
             or (named and not self._writer.has_left_out(eval_set, step))
         ]
 
-    def _evaluate(self, step: int, path: str, bar: progress.Bar) -> bool:
+    def _evaluate(self, step: int, path: str, bar: progress.Bar, *, with_pictures: bool) -> bool:
         """Evaluates a checkpoint on the sets that it lacks; returns whether that was possible."""
         bar.note(f"step {step}")
         digest = self._scorer.digest(path)  # of the weights that are loaded, whatever comes later
@@ -339,14 +343,20 @@ class _Run:
             scores = self._scorer.score(eval_set, on_batch=bar.update)
             if scores is None:
                 return False
-            self._write(scores, eval_set, step, digest=digest)
+            self._write(scores, eval_set, step, digest=digest, with_pictures=with_pictures)
         listed = [kept for kept, _ in checkpoints.list_checkpoints(self._workdir)]
         self._writer.remove_left_out(kept_steps=[*listed, step])
         self._select_if_measured()
         return True
 
     def _write(
-        self, scores: scoring.Scores, eval_set: EvalSet, step: int, *, digest: str | None
+        self,
+        scores: scoring.Scores,
+        eval_set: EvalSet,
+        step: int,
+        *,
+        digest: str | None,
+        with_pictures: bool,
     ) -> None:
         """Writes the results of a checkpoint on an eval set: those of its weak and strong set.
 
@@ -355,9 +365,10 @@ class _Run:
           eval_set: the eval set.
           step: of the checkpoint.
           digest: of its content; None where its files are gone by now.
+          with_pictures: see `ResultWriter.write`.
         """
         known = set(self._results.table["set"])
-        values = self._writer.write(scores, eval_set, step=step)
+        values = self._writer.write(scores, eval_set, step=step, with_pictures=with_pictures)
         result_writer.warn_of_missing_negatives(
             {name: metrics for name, metrics in values.items() if name not in known}
         )

@@ -230,12 +230,9 @@ def write(
         files.write_text(os.path.join(output_dir, "results.csv"), table.to_csv(index=False))
         for set_name, result in results.items():
             title = f"{eval_metrics.display_name(set_name)}, {pathlib.Path(labelled.path).name}"
-            class_plots.write_per_class(
-                result,
-                labelled.vocabulary,
-                title=title,
-                path_stem=os.path.join(output_dir, f"per_class_{set_name}"),
-            )
+            stem = os.path.join(output_dir, f"per_class_{set_name}")
+            class_plots.write_per_class(result, labelled.vocabulary, stem)
+            class_plots.write_picture(stem, title)
             if curve_mids:
                 kind = labelled.kinds()[set_name]
                 class_plots.write_curves(

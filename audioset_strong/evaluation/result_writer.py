@@ -79,7 +79,7 @@ class ResultWriter:
         )
 
     def write(
-        self, scores: scoring.Scores, eval_set: EvalSet, *, step: int
+        self, scores: scoring.Scores, eval_set: EvalSet, *, step: int, with_pictures: bool = True
     ) -> dict[str, dict[str, float]]:
         """Measures the scores of a checkpoint on an eval set, and writes all but results.csv.
 
@@ -87,6 +87,7 @@ class ResultWriter:
           scores: of the checkpoint.
           eval_set: that was scored.
           step: of the checkpoint.
+          with_pictures: whether d' of all classes is drawn.
 
         Returns:
           Set -> metric -> value, of the weak and the strong set.
@@ -110,12 +111,12 @@ class ResultWriter:
                 if result.left_out is not None:
                     kept = dataclasses.replace(result.left_out, fingerprint=eval_set.fingerprint)
                     left_out_files.save(kept, left_out_path(self._directory, set_name, step))
-                title = f"{eval_metrics.display_name(set_name)}, step {step}"
+                title = _title(set_name, step)
                 stem = self._stem(_PER_CLASS, set_name, step)
-                class_plots.write_per_class(
-                    result, eval_set.vocabulary, title=title, path_stem=stem
-                )
-                pictures[f"{set_name}/{_PER_CLASS}"] = f"{stem}.png"
+                class_plots.write_per_class(result, eval_set.vocabulary, stem)
+                if with_pictures:
+                    picture = class_plots.write_picture(stem, title)
+                    pictures[f"{set_name}/{_PER_CLASS}"] = picture
                 if self._curve_mids:
                     stem = self._stem(_CURVES, set_name, step)
                     class_plots.write_curves(
@@ -130,18 +131,21 @@ class ResultWriter:
         return values
 
     def copy_selected(self, step: int, set_names: Iterable[str]) -> None:
-        """Copies the per-class tables and pictures of the selected checkpoint.
+        """Copies the per-class tables of the selected checkpoint and their pictures.
 
         Raises:
           errors.InputError: a file that cannot be written.
         """
         with files.writing(self._directory):
             for set_name in set_names:
+                stem = self._stem(_PER_CLASS, set_name, step)
+                if not files.exists(f"{stem}.csv"):
+                    continue
+                if not files.exists(f"{stem}.png"):
+                    class_plots.write_picture(stem, _title(set_name, step))
                 for ending in ("csv", "png"):
-                    source = f"{self._stem(_PER_CLASS, set_name, step)}.{ending}"
                     target = os.path.join(self._directory, f"{_PER_CLASS}_{set_name}.{ending}")
-                    if files.exists(source):
-                        files.copy(source, target)
+                    files.copy(f"{stem}.{ending}", target)
 
     def has_left_out(self, eval_set: EvalSet, step: int) -> bool:
         """Whether what comparisons need of a checkpoint is there, if it is wanted."""
@@ -195,6 +199,10 @@ class ResultWriter:
     def _scores_path(self, name: str, step: int) -> str:
         file = f"{name}-{step}.{self._settings.save_scores}"
         return os.path.join(self._directory, _SCORES, file)
+
+
+def _title(set_name: str, step: int) -> str:
+    return f"{eval_metrics.display_name(set_name)}, step {step}"
 
 
 def warn_of_missing_negatives(values: Mapping[str, Mapping[str, float]]) -> None:

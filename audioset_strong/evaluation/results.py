@@ -3,7 +3,8 @@
 Written to WORKDIR/eval:
     results.csv                   step, set, metric, value: also the record of what is done
     events.*                      for TensorBoard: see dashboard.py
-    per_class/<set>-<step>.csv    every class, and .png: d' of all classes
+    per_class/<set>-<step>.csv    every class
+    per_class/<set>-<step>.png    d' of all classes, of the last checkpoint where several waited
     per_class_<set>.csv, .png     those of the selected checkpoint
     curves/<set>-<step>.csv, .png ROC and precision-recall curves of chosen classes, on demand
     left_out/<set>-<step>.npz     what comparisons need; gone when the checkpoint is gone

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from audioset_strong.core import choices, jobs
-from audioset_strong.experiments import claiming
+from audioset_strong.experiments import claiming, tool_imports
 
 ROWS_FROM_SCRATCH = ("weak_1_8m", "weak_67k", "diffuse_67k", "strong_67k")
 ROWS_FINE_TUNED = ("plus_diffuse", "plus_strong")
@@ -85,7 +85,13 @@ def run(
     settings = {"size": size, "seed": seed}
     claiming.claim_directory(out, _SETTINGS_FILE, settings=settings, experiment="demo")
     stages = _Stages(out, SIZES[size], seed=seed, max_parallel=max_parallel).all()
-    jobs.run(stages, out / "logs", max_parallel=max_parallel, environment=ENVIRONMENT)
+    jobs.run(
+        stages,
+        out / "logs",
+        max_parallel=max_parallel,
+        environment=ENVIRONMENT,
+        preload=tool_imports.PRELOAD,
+    )
     return out / "report"
 
 

@@ -31,7 +31,7 @@ from audioset_strong.core import drawing, errors, files, jobs
 from audioset_strong.evaluation import dashboard, eval_sets, held_out, selection
 from audioset_strong.evaluation.results import read_results
 from audioset_strong.evaluation.settings import EvaluationSettings
-from audioset_strong.experiments import claiming
+from audioset_strong.experiments import claiming, tool_imports
 
 SETTINGS_FILE = "sweep.json"
 RUNS_DIR = "runs"
@@ -211,7 +211,12 @@ def run(sweep: Sweep, max_parallel: int = 1) -> pd.DataFrame:
     settings = dataclasses.asdict(sweep)
     del settings["output_dir"], settings["vary"]  # points may be added later
     claiming.claim_directory(out, SETTINGS_FILE, settings=settings, experiment="sweep")
-    jobs.run(listed, _state_directory(sweep.output_dir), max_parallel=max_parallel)
+    jobs.run(
+        listed,
+        _state_directory(sweep.output_dir),
+        max_parallel=max_parallel,
+        preload=tool_imports.PRELOAD,
+    )
     table = collect(sweep)
     with files.writing(out):
         files.write_text(out / RESULTS_FILE, table.to_csv(index=False))

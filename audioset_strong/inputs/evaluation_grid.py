@@ -58,6 +58,7 @@ def grid_patches(
     if propagate_to_ancestors:
         ancestors = joint_datasets.ancestor_matrix(datasets, infos)
 
+    @tf.autograph.experimental.do_not_convert  # no Python control flow depends on a tensor
     def to_batch(serialized: tf.Tensor) -> GridBatch:
         clips = clip_records.parse(serialized)
         log_mel = _grid_log_mel(clips, encoding, front_end)
@@ -98,6 +99,7 @@ def grid_labels(
         ancestors = joint_datasets.ancestor_matrix(datasets, infos)
     clips = IndexedClips.open(datasets, infos)
 
+    @tf.autograph.experimental.do_not_convert
     def to_batch(rows: tf.Tensor) -> dict[str, tf.Tensor]:
         num_classes = len(infos[0].vocabulary)
         return _grid_labels(clips.gather(rows), num_classes, ancestors, front_end, framing_rule)
