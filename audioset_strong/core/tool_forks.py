@@ -7,6 +7,7 @@ the fork is a fresh process in all that matters: with its own arguments, environ
 
 import contextlib
 import importlib
+import io
 import json
 import os
 import runpy
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from audioset_strong.core import quiet_import, workers
 
@@ -213,8 +214,8 @@ def _serve(preload: Sequence[str]) -> dict[str, Any] | None:
             _tell({"pid": pid})
     for pid in running:
         os.kill(pid, signal.SIGTERM)
-    for pid in running:
-        os.waitpid(pid, 0)
+    for pid in list(running):
+        _tell_of_end(running, pid, os.waitpid(pid, 0)[1])
     return None
 
 
@@ -230,8 +231,12 @@ def _tell_of_ended(running: set[int]) -> None:
     for pid in list(running):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
-            running.remove(pid)
-            _tell({"pid": pid, "code": os.waitstatus_to_exitcode(status)})
+            _tell_of_end(running, pid, status)
+
+
+def _tell_of_end(running: set[int], pid: int, status: int) -> None:
+    running.remove(pid)
+    _tell({"pid": pid, "code": os.waitstatus_to_exitcode(status)})
 
 
 def _tell(words: Mapping[str, int]) -> None:
@@ -252,7 +257,7 @@ def _run_tool(request: Mapping[str, Any]) -> None:
     os.close(log)
     os.close(nothing)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)
+        cast(io.TextIOWrapper, stream).reconfigure(line_buffering=True)
     sys.argv = [request["module"], *request["arguments"]]
     # As -m finds it, which puts the path in place of the name.
     runpy.run_module(request["module"], run_name="__main__", alter_sys=True)

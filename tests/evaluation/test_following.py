@@ -192,9 +192,11 @@ def test_event_files_hold_the_same_values_under_the_same_tags(evaluated):
     np.testing.assert_allclose(events["value"], table["value"], rtol=1e-6)
     for tag in pictures:
         name, what = tag.split("/")
-        assert [event.step for event in accumulator.Tensors(tag)] == STEPS
+        # Both checkpoints waited. Only the last has a picture that nobody asked for.
+        steps = STEPS if what == "curves" else STEPS[-1:]
+        assert [event.step for event in accumulator.Tensors(tag)] == steps
         shown = tf.make_ndarray(accumulator.Tensors(tag)[0].tensor_proto)[2]
-        written = (evaluated / "eval" / what / f"{name}-10.png").read_bytes()
+        written = (evaluated / "eval" / what / f"{name}-{steps[0]}.png").read_bytes()
         np.testing.assert_array_equal(
             tf.io.decode_png(shown), tf.io.decode_png(written, channels=3)
         )
