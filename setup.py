@@ -73,6 +73,8 @@ setuptools.setup(
             "mypy>=1.11",
             "pillow>=9",
             "pytest>=8",
+            "pytest-cov>=5",
+            "pytest-randomly>=3.15",
             "pytest-xdist>=3.6",
             "ruff>=0.8",
             "scikit-learn>=1.5",

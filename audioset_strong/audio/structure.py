@@ -22,6 +22,7 @@ _UNKNOWN_SIZE = 0xFFFFFFFF  # what is written to a pipe, or holds its size elsew
 _W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 _W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
 _W64_HEADER = 24  # bytes of a Wave64 chunk before its content; its size includes them
+_READ_BYTES = 1 << 22  # looked at in one go
 _TAGS = (b"TAG", b"ID3", b"APETAGEX")  # with which programs for music end any file
 _FILES = (b"RIFF", b"RIFX", b"RF64", b"FORM")  # a whole file that another one was joined to
 _MPEG_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
@@ -134,7 +135,7 @@ def _samples(data: Bytes, begin: int, size: int, *, known: bool, order: str) -> 
     there = len(data) - begin
     if known and (size or not there) and size > there:
         return Findings(exact=True, cut_off=_claims(size, there))
-    if known and any(_is_tail(data, begin + size + pad, order) for pad in (size % 2, 0)):
+    if known and any(_is_tail(data, begin + size + pad, order) for pad in {size % 2, 0}):
         return Findings(exact=True)
     return Findings(to_the_end=True)
 
@@ -148,13 +149,23 @@ def _is_tail(data: Bytes, position: int, order: str) -> bool:
     while position < len(data):
         rest = data[position : position + 8]
         if rest.startswith(_TAGS) or not any(rest):
-            return rest.startswith(_TAGS) or not any(data[position:])
+            return rest.startswith(_TAGS) or _is_zero(data, position)
         name, size = rest[:4], rest[4:]
         if len(rest) < 8 or name in _FILES or not all(32 <= letter < 127 for letter in name):
             return False
         position += 8 + struct.unpack(f"{order}I", size)[0]
         position += position % 2
     return position <= len(data) + 1  # the last chunk may lack its padding
+
+
+def _is_zero(data: Bytes, position: int) -> bool:
+    """Whether all bytes from a position on are zero; they may be gigabytes."""
+    zeros = bytes(_READ_BYTES)
+    for begin in range(position, len(data), _READ_BYTES):
+        read = data[begin : begin + _READ_BYTES]
+        if read != zeros[: len(read)]:
+            return False
+    return True
 
 
 def _follow_flac(data: Bytes) -> Findings:
