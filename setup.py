@@ -19,6 +19,7 @@ setuptools.setup(
     ],
     # gin/ is data: an __init__.py in it would shadow the gin-config package in a clone.
     package_dir={"audioset_strong.tools": "tools", "audioset_strong.gin": "gin"},
+    include_package_data=False,  # what follows is all; folders of data are no packages
     package_data={
         "audioset_strong": ["py.typed"],
         "audioset_strong.analysis": ["templates/*.html"],

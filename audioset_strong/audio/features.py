@@ -8,17 +8,13 @@ strong-labels paper keeps them.
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from audioset_strong.core import errors, lazy
+from audioset_strong.core import errors
+from audioset_strong.core.lazy import tf
 from audioset_strong.labels import framing
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy.module("tensorflow")
 
 _FLOAT32 = np.finfo(np.float32)
 

@@ -143,15 +143,15 @@ def completion(shell: str, flags_of_commands: dict[str, Sequence[Flag]]) -> str:
     words, values = [], []
     for name, its_flags in flags_of_commands.items():
         written = [text for flag in its_flags for text in _as_written(flag)]
-        words.append(f"    {name}) words='{' '.join(written)}' ;;")
+        words.append(f"    {name}) candidates='{' '.join(written)}' ;;")
         values += [
-            f"    {name}:--{flag.name}) words='{' '.join(flag.values)}' ;;"
+            f"    {name}:--{flag.name}) candidates='{' '.join(flag.values)}' ;;"
             for flag in its_flags
             if flag.values
         ]
     scripts = " ".join([PREFIX, *(f"{PREFIX}_{name}" for name in flags_of_commands)])
-    head = "autoload -U +X bashcompinit && bashcompinit\n" if shell == ZSH else ""
-    return head + _COMPLETION.format(
+    template = {BASH: _BASH_COMPLETION, ZSH: _ZSH_COMPLETION}[shell]
+    return template.format(
         commands=" ".join(commands),
         flags="\n".join(words),
         values="\n".join(values),
@@ -164,11 +164,11 @@ def _as_written(flag: Flag) -> list[str]:
     return [f"--{flag.name}="] if flag.takes_value else [f"--{flag.name}", f"--no{flag.name}"]
 
 
-# bash takes "--flag=value" for three words, zsh for one.
-_COMPLETION = """\
+# bash takes "--flag=value" for three words, unless its settings say otherwise.
+_BASH_COMPLETION = """\
 _audioset_strong() {{
   local current="${{COMP_WORDS[COMP_CWORD]}}" before="${{COMP_WORDS[COMP_CWORD-1]}}"
-  local command="${{COMP_WORDS[0]##*/}}" flag="" words=""
+  local command="${{COMP_WORDS[0]##*/}}" flag="" before_value="" candidates=""
   command="${{command#audioset_strong}}"
   command="${{command#_}}"
   COMPREPLY=()
@@ -181,7 +181,7 @@ _audioset_strong() {{
   fi
   case "$current" in
     =) flag="$before" current="" ;;
-    --*=*) flag="${{current%%=*}}" current="${{current#*=}}" ;;
+    --*=*) flag="${{current%%=*}}" before_value="$flag=" current="${{current#*=}}" ;;
     *) if [ "$before" = "=" ]; then flag="${{COMP_WORDS[COMP_CWORD-2]}}"; fi ;;
   esac
   if [ -n "$flag" ]; then
@@ -191,19 +191,56 @@ _audioset_strong() {{
   else
     case "$command" in
 {flags}
-    completion) words='{shells}' ;;
+    completion) candidates='{shells}' ;;
     esac
   fi
   if [ -z "$flag" ] && [ "$command" != completion ] && [ "${{current:0:1}}" != - ]; then
-    words=""
+    candidates=""
   fi
-  if [ -n "$words" ]; then
-    COMPREPLY=($(compgen -W "$words" -- "$current"))
+  if [ -n "$candidates" ]; then
+    COMPREPLY=($(compgen -W "$candidates" -- "$current"))
     if [ -z "$flag" ] && [ "${{COMPREPLY[0]: -1}}" = "=" ]; then compopt -o nospace 2>/dev/null; fi
   else
     COMPREPLY=($(compgen -f -- "$current"))
     compopt -o filenames 2>/dev/null
   fi
+  COMPREPLY=("${{COMPREPLY[@]/#/$before_value}}")
 }}
 complete -F _audioset_strong {scripts}
+"""
+
+# zsh has its own completion, which knows of "--flag=" that no space follows it, and that a value does.
+# What bash's functions return, its bridge takes for whole words, so that no value would ever match.
+_ZSH_COMPLETION = """\
+(( $+functions[compdef] )) || {{ autoload -Uz compinit && compinit; }}
+_audioset_strong() {{
+  local command="${{${{words[1]:t}}#audioset_strong}}" flag="" candidates=""
+  command="${{command#_}}"
+  if [[ -z $command ]]; then
+    if (( CURRENT == 2 )); then
+      compadd -- {commands}
+      return
+    fi
+    command="${{words[2]}}"
+  fi
+  if [[ $PREFIX == --*=* ]]; then
+    flag="${{PREFIX%%=*}}"
+    compset -P '*='
+    case "$command:$flag" in
+{values}
+    esac
+  elif [[ $PREFIX == -* || $command == completion ]]; then
+    case "$command" in
+{flags}
+    completion) candidates='{shells}' ;;
+    esac
+  fi
+  if [[ -z $candidates ]]; then
+    _files
+    return
+  fi
+  compadd -- ${{${{=candidates}}:#*=}}
+  compadd -S '' -- ${{(M)${{=candidates}}:#*=}}
+}}
+compdef _audioset_strong {scripts}
 """

@@ -9,7 +9,7 @@ import importlib
 import sys
 import types
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 
 def attributes(
@@ -78,3 +78,11 @@ def module(name: str) -> types.ModuleType:
       name: of the module, without a dot.
     """
     return _Module(name)
+
+
+# TensorFlow for modules whose facts and simple functions are used without it, by
+# `from audioset_strong.core.lazy import tf`.
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = module("tensorflow")

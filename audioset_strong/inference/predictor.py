@@ -377,6 +377,8 @@ def load_model(path: str | os.PathLike[str], *, ema: bool = False) -> Model:
         return _load_saved_model(name)
     if not files.exists(name) and not files.exists(f"{name.removesuffix('.index')}.index"):
         raise errors.InputError(f"{name}: no such model; give a checkpoint, workdir or export")
+    if name.endswith((".keras", ".tflite")):
+        raise errors.InputError(f"{name}: one file of an export; give the export's directory")
     workdir, checkpoint = checkpoints.resolve(name)
     scorer, loaded = waveform_scorer.from_checkpoint(workdir, checkpoint, ema=ema)
     return Model(scorer, loaded.vocabulary, front_end=scorer.front_end, path=name)

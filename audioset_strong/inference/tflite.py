@@ -19,7 +19,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.python.framework import convert_to_constants
 
 from audioset_strong.audio.features import FrontEnd
-from audioset_strong.core import errors, extras, files
+from audioset_strong.core import errors, extras, files, quiet_import
 from audioset_strong.inference import waveform_scorer
 from audioset_strong.models import embedding
 
@@ -41,6 +41,11 @@ def convert(network: keras.Model, front_end: FrontEnd) -> dict[str, bytes]:
       network's weights as 8-bit integers, its activations quantised while it runs (dynamic range).
       The front end computes in float32 in all of them.
     """
+    with quiet_import.without_native_notes():
+        return _convert(network, front_end)
+
+
+def _convert(network: keras.Model, front_end: FrontEnd) -> dict[str, bytes]:
     patch = _Patch(network, front_end)
     # The converter cannot fold Keras 3 variables ("missing attribute 'value'"): it gets constants.
     frozen = _Frozen(

@@ -1,15 +1,8 @@
 """The labels of parsed clips as dense tensors."""
 
-from typing import TYPE_CHECKING
-
 from audioset_strong.audio.features import FrontEnd
-from audioset_strong.core import lazy
+from audioset_strong.core.lazy import tf
 from audioset_strong.labels import framing
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy.module("tensorflow")
 
 # What `clip_records.parse` gives for records, and `IndexedClips.gather` without reading any.
 Clips = dict[str, "tf.Tensor"]

@@ -7,17 +7,11 @@ and enter it into `POLICIES`: everything else that depends on a policy asks its 
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from audioset_strong.audio.features import FrontEnd
-from audioset_strong.core import lazy
+from audioset_strong.core.lazy import tf
 from audioset_strong.inputs import clip_labels
 from audioset_strong.inputs.clip_labels import Clips
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy.module("tensorflow")
 
 WEAK, DIFFUSE, STRONG = "weak", "diffuse", "strong"
 PSEUDO_STRONG = "pseudo_strong"

@@ -3,19 +3,14 @@
 import collections
 import hashlib
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from absl import logging
 
-from audioset_strong.core import errors, lazy
+from audioset_strong.core import errors
+from audioset_strong.core.lazy import tf
 from audioset_strong.labels import framing, metadata, metadata_files, table_files, vocabularies
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy.module("tensorflow")
 
 _BATCH_OVERLAPS = 1 << 21  # frames times segments of a batch: 16 MB as int64
 

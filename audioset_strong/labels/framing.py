@@ -10,14 +10,8 @@ reproduces Google's released framed labels; "paper" is the paper's wording read 
 class's segments.
 """
 
-from typing import TYPE_CHECKING
-
-from audioset_strong.core import choices, errors, lazy
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy.module("tensorflow")
+from audioset_strong.core import choices, errors
+from audioset_strong.core.lazy import tf
 
 FRAME_MS = 960
 FRAMES_PER_CLIP = 10  # whole frames of a 10 s clip

@@ -9,18 +9,13 @@ of audio out of records; `clip_index` says where in a shard each record and its 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from audioset_strong.audio import features, pcm
-from audioset_strong.core import choices, errors, lazy
+from audioset_strong.core import choices, errors
+from audioset_strong.core.lazy import tf
 from audioset_strong.records import flac, wire_format
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy.module("tensorflow")
 
 SCHEMA_VERSION = 1
 ENCODINGS = PCM16, FLAC, LOG_MEL = choices.ENCODINGS

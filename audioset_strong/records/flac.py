@@ -1,17 +1,12 @@
 """The FLAC of records of encoding "flac": 16 bits, mono."""
 
 import io
-from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 
-from audioset_strong.core import io_extra, lazy
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy.module("tensorflow")
+from audioset_strong.core import io_extra
+from audioset_strong.core.lazy import tf
 
 
 def encode(audio: np.ndarray, sample_rate: int) -> bytes:

@@ -5,16 +5,11 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from audioset_strong.audio import features
-from audioset_strong.core import errors, files, lazy
+from audioset_strong.core import errors, files
+from audioset_strong.core.lazy import tf
 from audioset_strong.records import clip_records
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy.module("tensorflow")
 
 
 def record_reader(paths: Iterable[str]) -> Callable[..., "tf.data.Dataset"]:

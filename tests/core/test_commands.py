@@ -1,7 +1,9 @@
 """The one command `audioset_strong`, and completion in a real shell."""
 
+import contextlib
 import os
 import pathlib
+import pty
 import re
 import shutil
 import subprocess
@@ -80,7 +82,7 @@ def scripts(tmp_path_factory):
             ["audioset_strong", "train", "--strategy", "="],
             ["one_device", "mirrored", "multi_worker", "tpu"],
         ),
-        (["audioset_strong_train", "--strategy=t"], ["tpu"]),
+        (["audioset_strong_train", "--strategy=t"], ["--strategy=tpu"]),
         (["/bin/audioset_strong_convert", "--en"], ["--encoding="]),
         (["audioset_strong", "train", "--ex"], ["--extend"]),
         (["audioset_strong", "train", "--workdir", "=", "ru"], ["runs"]),
@@ -101,16 +103,62 @@ def test_bash_completes_commands_flags_values_and_paths(scripts, tmp_path, words
     assert done.stdout.split() == expected
 
 
-def test_zsh_takes_its_script(scripts):
+_ZSHRC = """
+autoload -Uz compinit && compinit -u -D
+source "$SCRIPT"
+finish() { print -r -- "$BUFFER" >> "$FOUND"; BUFFER= }
+zle -N finish
+bindkey '^I' complete-word
+bindkey '^X' finish
+"""
+
+
+def _zsh_completes(script, directory, typed):
+    """What a line becomes by the tabulator key, in a zsh at a terminal; for each line typed."""
     zsh = shutil.which("zsh")
     if zsh is None:
         pytest.skip("zsh is not installed")
-    asked = (
-        f"autoload -U compinit; compinit -u; source {scripts / 'zsh'}; "
-        "print $_comps[audioset_strong]"
-    )
-    done = subprocess.run([zsh, "-f", "-c", asked], capture_output=True, text=True, check=True)
-    assert "_audioset_strong" in done.stdout, done.stderr
+    (directory / ".zshrc").write_text(_ZSHRC)
+    found = directory / "found"
+    places = {"ZDOTDIR": str(directory), "SCRIPT": str(script), "FOUND": str(found)}
+    terminal, end = pty.openpty()
+    with subprocess.Popen(
+        [zsh, "-i"],
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        cwd=directory,
+        env={**os.environ, **places, "TERM": "dumb"},
+        start_new_session=True,
+    ) as shell:
+        os.close(end)
+        os.write(terminal, "".join(f"{line}\t\x18" for line in typed).encode() + b"exit\n")
+        shown = b""
+        with contextlib.suppress(OSError):  # Linux says so where the shell has closed its end
+            while part := os.read(terminal, 65536):
+                shown += part
+        shell.wait()
+    os.close(terminal)
+    assert found.exists(), shown.decode(errors="replace")
+    return found.read_text().splitlines()
+
+
+def test_zsh_completes_commands_flags_values_and_paths(scripts, tmp_path):
+    (tmp_path / "runs").mkdir()
+    expected = {
+        "audioset_strong eval": "audioset_strong evaluate",  # or evaluate_events
+        "audioset_strong inspect": "audioset_strong inspect_records ",
+        "audioset_strong train --st": "audioset_strong train --strategy=",
+        "audioset_strong train --strategy=mu": "audioset_strong train --strategy=multi_worker ",
+        "audioset_strong_train --strategy=t": "audioset_strong_train --strategy=tpu ",
+        "/bin/audioset_strong_convert --en": "/bin/audioset_strong_convert --encoding=",
+        "audioset_strong train --ex": "audioset_strong train --extend ",
+        "audioset_strong train --workdir=ru": "audioset_strong train --workdir=runs/",
+        "audioset_strong predict ru": "audioset_strong predict runs/",
+        "audioset_strong completion z": "audioset_strong completion zsh ",
+    }
+    found = _zsh_completes(scripts / "zsh", tmp_path, expected)
+    assert dict(zip(expected, found, strict=True)) == expected
 
 
 def test_a_command_whose_reader_has_all_it_wants_ends_quietly(tmp_path):

@@ -38,6 +38,33 @@ def test_where_the_import_fails_all_is_shown(tmp_path):
     assert done.stderr.endswith("ImportError: no such library\n")
 
 
+_NATIVE = (
+    b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
+    b"I0000 00:00:1795756972.147142   31564 devices.cc:67] Number of eligible GPUs: 0\n"
+    b"W0000 00:00:1795756973.791321   31564 tf_tfl_flatbuffer_helpers.cc:392] Ignored.\n"
+    b"E0000 00:00:1795756973.791322   31564 flatbuffer_export.cc:83] An op is missing.\n"
+    b"loc(fused): error: no such op\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("quiet", "raises", "shown"),
+    [(True, False, 2), (True, True, 5), (False, False, 5)],
+)
+def test_native_notes_are_dropped_and_errors_are_not(quiet, raises, shown):
+    program = (
+        "import os\nfrom audioset_strong.core import quiet_import\n"
+        f"if {quiet}: quiet_import.install('noisy')\n"
+        f"with quiet_import.without_native_notes():\n  os.write(2, {_NATIVE!r})\n"
+        f"  assert not {raises}, 'it failed'\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == int(raises)
+    assert done.stderr.startswith(b"".join(_NATIVE.splitlines(keepends=True)[-shown:]))
+    assert (b"AssertionError: it failed" in done.stderr) == raises
+
+
 def test_notes_of_the_package_are_dropped_and_its_warnings_and_our_notes_are_not(tmp_path):
     (tmp_path / "noisy").mkdir()
     (tmp_path / "noisy" / "__init__.py").write_text(

@@ -11,10 +11,10 @@ ROOMS = {
         [],
         ["absl-py", "filelock", "matplotlib", "tensorflow", "tensorflow-io", "tqdm"],
     ),
-    "labels": (["core"], ["absl-py", "numpy", "pandas", "tensorflow"]),
+    "labels": (["core"], ["absl-py", "numpy", "pandas"]),
     "audio": (
         ["core", "labels"],
-        ["absl-py", "av", "h5py", "numpy", "pyarrow", "soundfile", "soxr", "tensorflow"],
+        ["absl-py", "av", "h5py", "numpy", "pyarrow", "soundfile", "soxr"],
     ),
     "records": (
         ["audio", "core", "labels"],
