@@ -209,8 +209,8 @@ _audioset_strong() {{
 complete -F _audioset_strong {scripts}
 """
 
-# zsh has its own completion, which knows of "--flag=" that no space follows it, and that a value does.
-# What bash's functions return, its bridge takes for whole words, so that no value would ever match.
+# zsh has its own: its bridge to bash's functions takes what they return for whole words, so that no
+# value behind "--flag=" would match, and has no way to leave out the space behind the sign.
 _ZSH_COMPLETION = """\
 (( $+functions[compdef] )) || {{ autoload -Uz compinit && compinit; }}
 _audioset_strong() {{

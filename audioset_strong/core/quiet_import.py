@@ -44,8 +44,8 @@ def install(package: str = "tensorflow") -> None:
 def without_native_notes() -> Iterator[None]:
     """Within the block, what native code writes to stderr is held back; its errors come afterwards.
 
-    Notes and warnings are dropped, unless the block raises. Nothing is held back where `install` was
-    not called: TensorFlow's lines are then asked for, or the process is not ours.
+    Notes and warnings are dropped, unless the block raises. Nothing is held back where `install`
+    was not called: TensorFlow's lines are then asked for, or the process is not ours.
     """
     if not _quiet:
         yield
