@@ -5,6 +5,7 @@ import os
 import pathlib
 import pty
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -103,13 +104,14 @@ def test_bash_completes_commands_flags_values_and_paths(scripts, tmp_path, words
     assert done.stdout.split() == expected
 
 
+_HANGS_S = 60  # a shell that says nothing for so long says nothing any more
 _ZSHRC = """
 autoload -Uz compinit && compinit -u -D
 source "$SCRIPT"
 finish() { print -r -- "$BUFFER" >> "$FOUND"; BUFFER= }
 zle -N finish
 bindkey '^I' complete-word
-bindkey '^X' finish
+bindkey '^T' finish
 """
 
 
@@ -132,12 +134,14 @@ def _zsh_completes(script, directory, typed):
         start_new_session=True,
     ) as shell:
         os.close(end)
-        os.write(terminal, "".join(f"{line}\t\x18" for line in typed).encode() + b"exit\n")
+        os.write(terminal, "".join(f"{line}\t\x14" for line in typed).encode() + b"exit\n")
         shown = b""
         with contextlib.suppress(OSError):  # Linux says so where the shell has closed its end
-            while part := os.read(terminal, 65536):
+            while select.select([terminal], [], [], _HANGS_S)[0] and (
+                part := os.read(terminal, 65536)
+            ):
                 shown += part
-        shell.wait()
+        shell.kill()
     os.close(terminal)
     assert found.exists(), shown.decode(errors="replace")
     return found.read_text().splitlines()
