@@ -14,7 +14,7 @@ ROOMS = {
     "labels": (["core"], ["absl-py", "numpy", "pandas"]),
     "audio": (
         ["core", "labels"],
-        ["absl-py", "av", "h5py", "numpy", "pyarrow", "soundfile", "soxr"],
+        ["absl-py", "av", "h5py", "numpy", "pyarrow", "soundfile", "soxr", "tensorflow"],
     ),
     "records": (
         ["audio", "core", "labels"],
