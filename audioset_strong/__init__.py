@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # the names that are imported lazily below
     from audioset_strong.audio import features
     from audioset_strong.core.errors import InputError
     from audioset_strong.evaluation import metrics
-    from audioset_strong.inference.predictor import load_model
+    from audioset_strong.inference.model_loading import load_model
     from audioset_strong.inputs import datasets
 
     __version__: str
@@ -51,7 +51,7 @@ if not TYPE_CHECKING:  # mypy would take any name for an attribute of a module w
             "datasets": "audioset_strong.inputs.datasets",
             "features": "audioset_strong.audio.features",
             "labels": "audioset_strong.labels",
-            "load_model": "audioset_strong.inference.predictor:load_model",
+            "load_model": "audioset_strong.inference.model_loading:load_model",
             "metrics": "audioset_strong.evaluation.metrics",
             "models": "audioset_strong.models",
         },

@@ -62,14 +62,14 @@ def test_the_public_names_are_the_modules_and_functions_that_they_should_be():
     from audioset_strong.audio import features
     from audioset_strong.core import errors
     from audioset_strong.evaluation import metrics
-    from audioset_strong.inference import predictor
+    from audioset_strong.inference import model_loading
     from audioset_strong.inputs import datasets
     from audioset_strong.models import resnet
 
     assert ast.features is features
     assert ast.datasets is datasets
     assert ast.metrics is metrics
-    assert ast.load_model is predictor.load_model
+    assert ast.load_model is model_loading.load_model
     assert ast.models.resnet50 is resnet.resnet
     assert ast.models.resnet is resnet
     assert ast.InputError is errors.InputError

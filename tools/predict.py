@@ -58,10 +58,15 @@ def main(argv: list[str]) -> None:
     paths = finding.recordings(argv[1:])
     if not paths:
         raise errors.InputError("no recording given: name files, folders or glob patterns")
-    from audioset_strong.inference import event_detection, predictor, recordings, writers
+    from audioset_strong.inference import (
+        event_detection,
+        model_loading,
+        recordings,
+        writers,
+    )
 
     path, ema = _MODEL()
-    model = predictor.load_model(path, ema=ema)
+    model = model_loading.load_model(path, ema=ema)
     request = recordings.PredictionRequest(
         events=event_detection.settings_for(
             model.vocabulary,

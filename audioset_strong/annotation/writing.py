@@ -9,7 +9,7 @@ import pandas as pd
 from audioset_strong.annotation import answers, merging
 from audioset_strong.annotation.questions import UNSURE
 from audioset_strong.core import errors, files
-from audioset_strong.labels import metadata
+from audioset_strong.labels import metadata, metadata_writing
 
 NEGATIVES_FILE, POSITIVES_FILE, STRONG_FILE = "negatives.tsv", "positives.tsv", "strong.tsv"
 AGREEMENT_FILE, DISAGREEMENTS_FILE = "agreement.csv", "disagreements.csv"
@@ -97,7 +97,7 @@ def import_answers(
     agreement = merging.agreement(given, selection.vocabulary)
     rates = merging.rates(merged, selection)
     segments = [
-        (clip_id, metadata.seconds(start_ms), metadata.seconds(end_ms), mid)
+        (clip_id, metadata_writing.seconds(start_ms), metadata_writing.seconds(end_ms), mid)
         for clip_id, found in merged.strong.items()
         for start_ms, end_ms, mid in found
     ]
@@ -110,8 +110,12 @@ def import_answers(
         ):
             files.write_text(os.path.join(output_dir, name), table.to_csv(index=False))
     for name, pairs in ((NEGATIVES_FILE, merged.negatives), (POSITIVES_FILE, merged.positives)):
-        metadata.write_rows(os.path.join(output_dir, name), metadata.NEGATIVES_HEADER, pairs)
-    metadata.write_rows(os.path.join(output_dir, STRONG_FILE), metadata.STRONG_HEADER, segments)
+        metadata_writing.write_rows(
+            os.path.join(output_dir, name), metadata.NEGATIVES_HEADER, pairs
+        )
+    metadata_writing.write_rows(
+        os.path.join(output_dir, STRONG_FILE), metadata.STRONG_HEADER, segments
+    )
     return ImportedAnswers(
         questions=len(selection.asked),
         merged=merged,

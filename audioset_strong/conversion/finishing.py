@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from audioset_strong.conversion import shard_writing, work_directory
 from audioset_strong.core import files
-from audioset_strong.records import clip_index, dataset_info, manifest
+from audioset_strong.records import clip_index, dataset_info, index_rows, manifest
 
 
 def finish(
@@ -68,4 +68,4 @@ def _index_rows(shard: str) -> pa.Table:
     try:
         return shard_writing.load_index_rows(shard)
     except FileNotFoundError:
-        return clip_index.read_rows(shard).table()
+        return index_rows.read_rows(shard).table()

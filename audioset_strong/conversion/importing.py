@@ -15,6 +15,7 @@ from audioset_strong.labels import (
     annotation_files,
     annotations,
     metadata,
+    metadata_writing,
     vocabularies,
 )
 
@@ -263,11 +264,16 @@ def _write(
     out: pathlib.Path, clips: annotations.LabelledClips, vocabulary: vocabularies.Vocabulary
 ) -> None:
     weak = [
-        metadata.weak_line(row.ytid, row.start_ms, row.end_ms, row.labels) + "\n"
+        metadata_writing.weak_line(row.ytid, row.start_ms, row.end_ms, row.labels) + "\n"
         for row in clips.weak.itertuples()
     ]
     strong = [
-        (row.clip_id, metadata.seconds(row.start_ms), metadata.seconds(row.end_ms), row.mid)
+        (
+            row.clip_id,
+            metadata_writing.seconds(row.start_ms),
+            metadata_writing.seconds(row.end_ms),
+            row.mid,
+        )
         for row in clips.strong.itertuples()
     ]
     with files.writing(out):
@@ -275,6 +281,6 @@ def _write(
         header = "# YTID, start_seconds, end_seconds, positive_labels\n"
         files.write_text(out / WEAK_FILE, header + "".join(weak))
         vocabularies.write_class_list(out / CLASSES_FILE, vocabulary)
-    metadata.write_rows(str(out / STRONG_FILE), metadata.STRONG_HEADER, strong)
+    metadata_writing.write_rows(str(out / STRONG_FILE), metadata.STRONG_HEADER, strong)
     negatives = clips.negatives.itertuples(index=False, name=None)
-    metadata.write_rows(str(out / NEGATIVES_FILE), metadata.NEGATIVES_HEADER, negatives)
+    metadata_writing.write_rows(str(out / NEGATIVES_FILE), metadata.NEGATIVES_HEADER, negatives)

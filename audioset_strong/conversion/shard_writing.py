@@ -29,7 +29,7 @@ from audioset_strong.conversion import work_directory
 from audioset_strong.conversion.plans import PlannedClip
 from audioset_strong.conversion.request import ConversionRequest
 from audioset_strong.core import files, workers
-from audioset_strong.records import clip_index, clip_records, dataset_info, manifest
+from audioset_strong.records import clip_records, dataset_info, index_rows, manifest
 
 _CHUNK = 8  # clips per piece
 _CHUNKS_AHEAD = 2  # pieces that each worker may be ahead of the shard
@@ -319,7 +319,7 @@ def write_shard(
     written = []
     parts: list[str] = []
     samples = 0
-    index_rows = clip_index.ShardRows(name)
+    indexed = index_rows.ShardRows(name)
     with files.writing(path):
         with files.atomic(path) as temporary, files.opened(temporary, "wb") as shard:
             for piece in pieces:
@@ -327,7 +327,7 @@ def write_shard(
                     with open(part, "rb") as records:
                         content = records.read()
                     shard.write(content)
-                    index_rows.add_frames(content)
+                    indexed.add_frames(content)
                     parts.append(part)
                 for clip, outcome in zip(piece.clips, piece.outcomes, strict=True):
                     in_shard = outcome.status == manifest.WRITTEN
@@ -340,7 +340,7 @@ def write_shard(
             work_directory.check_begun(os.path.dirname(path), fingerprint)
         counts = dataset_info.count(written, num_classes)
         stamp = {"rows": rows, "samples": samples, "counts": counts}
-        _save_index_rows(path, index_rows.table())
+        _save_index_rows(path, indexed.table())
         files.write_json(work_directory.stamp_path(path), stamp, indent=None)
         remove_pieces(parts)
 

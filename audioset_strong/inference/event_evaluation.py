@@ -19,7 +19,7 @@ import tensorflow as tf
 from audioset_strong.audio.features import FrontEnd
 from audioset_strong.core import choices, drawing, errors, files, progress
 from audioset_strong.evaluation import event_metrics, event_protocols, frame_times
-from audioset_strong.inference import event_detection, predictor, waveform_scorer
+from audioset_strong.inference import event_detection, model_loading, waveform_scorer
 from audioset_strong.inputs import joint_datasets
 from audioset_strong.labels import vocabularies
 from audioset_strong.records import clip_records, dataset_info, inspection
@@ -65,7 +65,7 @@ def evaluate_events(
     per_class.csv (`per_class` of what is returned) and psd_roc.png.
 
     Args:
-      model: see `predictor.load_model`.
+      model: see `model_loading.load_model`.
       eval_data: converted datasets, with the classes of the model in its order.
       output_dir: created if it is missing; files of these names are replaced.
       protocol: a name in `event_protocols.PROTOCOLS`: which clips and classes are measured.
@@ -157,7 +157,7 @@ def _open(
 
 def _of_audio(path: str, *, hop_s: float, ema: bool, batch_size: int) -> _ClipScorer:
     """A scorer of clips whose records hold audio."""
-    model = predictor.load_model(path, ema=ema)
+    model = model_loading.load_model(path, ema=ema)
     waveform_scorer.hop_in_stft_frames(hop_s, model.front_end)
 
     def score(clip: clip_records.Clip) -> np.ndarray:
@@ -169,7 +169,7 @@ def _of_audio(path: str, *, hop_s: float, ema: bool, batch_size: int) -> _ClipSc
 
 def _of_log_mel(path: str, *, hop_s: float, ema: bool, batch_size: int) -> _ClipScorer:
     """A scorer of clips whose records hold log-mel, which the network takes as it is."""
-    if files.exists(os.path.join(path, predictor.SAVED_MODEL_FILE)):
+    if files.exists(os.path.join(path, model_loading.SAVED_MODEL_FILE)):
         raise errors.InputError(
             f"{path}: an exported model takes audio, but the datasets hold log-mel; give a "
             "checkpoint or workdir, or convert with --encoding=flac"

@@ -14,7 +14,7 @@ from audioset_strong.records.dataset_info import DatasetInfo
 from audioset_strong.records.shard_files import Shard
 
 _STRINGS_AT_ONCE = 1 << 16
-# Columns of `clip_index.SCHEMA` that say where the bytes are, and what they are.
+# Columns of `index_rows.SCHEMA` that say where the bytes are, and what they are.
 _NUMBERS = ("record_offset", "audio_offset", "audio_bytes", "audio_crc32", "num_samples")
 _LABELS = ("weak_labels", "segment_label", "negatives")
 _TIMES = ("segment_start_ms", "segment_end_ms")
@@ -33,7 +33,7 @@ class IndexedClips:
       directories: of the datasets.
       ends: int64 `[datasets]`, the row behind the last clip of each.
       shards: of all datasets.
-      columns: `[clips]` each: "shard", a place in `shards`; the numbers of `clip_index.SCHEMA`; and
+      columns: `[clips]` each: "shard", a place in `shards`; the numbers of `index_rows.SCHEMA`; and
         whether each kind of annotation is known, by the names of `Clips`.
       tensors: the keys of `Clips` but `record`, for all clips, in host memory.
     """

@@ -9,7 +9,7 @@ import tensorflow as tf
 from audioset_strong.audio.features import FrontEnd
 from audioset_strong.core import io_extra
 from audioset_strong.inputs.indexed_clips import IndexedClips
-from audioset_strong.records import clip_index, clip_records, window_cutting
+from audioset_strong.records import clip_records, index_rows, window_cutting
 
 _READS_AT_ONCE = 16
 
@@ -31,7 +31,7 @@ class RecordWindowReader:
             self._path = tf.constant([shard.path for shard in clips.shards])
             self._shard = tf.constant(clips.columns["shard"])
             # A reader of TFRecords begins with what stands before a record.
-            self._offset = tf.constant(clips.columns["record_offset"] - clip_index.FRAME_BYTES)
+            self._offset = tf.constant(clips.columns["record_offset"] - index_rows.FRAME_BYTES)
 
     def read(self, rows: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Reads a window of each clip, in-graph; see `WindowReader.read`.

@@ -10,7 +10,14 @@ from absl import logging
 
 from audioset_strong.core import errors
 from audioset_strong.core.lazy import tf
-from audioset_strong.labels import framing, metadata, metadata_files, table_files, vocabularies
+from audioset_strong.labels import (
+    framing,
+    metadata,
+    metadata_files,
+    metadata_writing,
+    table_files,
+    vocabularies,
+)
 
 _BATCH_OVERLAPS = 1 << 21  # frames times segments of a batch: 16 MB as int64
 
@@ -163,7 +170,7 @@ def frame_files(
 
     if positives_only:
         table = table[table["present"]].reset_index(drop=True)
-    metadata.write_framed_tsv(output, table)
+    metadata_writing.write_framed_tsv(output, table)
     return table
 
 
@@ -278,7 +285,9 @@ def _check_frames(source: str, table: pd.DataFrame) -> None:
     ):
         if wrong.any():
             row = table[wrong].iloc[0]
-            start, end = (metadata.seconds(int(row[name])) for name in ("start_ms", "end_ms"))
+            start, end = (
+                metadata_writing.seconds(int(row[name])) for name in ("start_ms", "end_ms")
+            )
             raise errors.InputError(
                 f"{source}: {row['clip_id']}, {row['mid']} from {start} to {end} s: {problem}"
             )

@@ -10,8 +10,7 @@ import dataclasses
 import functools
 import json
 import os
-import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,36 +19,15 @@ from absl import logging
 from pyarrow import compute, parquet
 
 from audioset_strong.core import errors, files, locks, progress
-from audioset_strong.records import clip_records, shard_files, shard_reading
+from audioset_strong.records import index_rows, shard_files
 from audioset_strong.records.dataset_info import DatasetInfo
 from audioset_strong.records.shard_files import Shard
 
 FILE_NAME = "index.parquet"
 FORMAT = 1
 
-FRAME_BYTES = 12  # of a TFRecord, before the record: its length, and a checksum of that
-_FOOTER_BYTES = 4  # behind it: its checksum
 _FILES_AT_ONCE = 32
 _METADATA = b"audioset_strong"
-_LABELS = pa.list_(pa.int32())
-# A list that is null was not annotated; an empty one was, with nothing found.
-SCHEMA = pa.schema(
-    {
-        "clip_id": pa.string(),
-        "shard": pa.dictionary(pa.int32(), pa.string()),
-        "record_offset": pa.int64(),  # in the shard, in bytes; as are the others
-        "record_bytes": pa.int32(),
-        "audio_offset": pa.int64(),
-        "audio_bytes": pa.int32(),
-        "audio_crc32": pa.uint32(),  # of the encoded audio, as zlib computes it
-        "num_samples": pa.int32(),
-        "weak_labels": _LABELS,  # class indices, as in the records
-        "segment_start_ms": _LABELS,
-        "segment_end_ms": _LABELS,
-        "segment_label": _LABELS,
-        "negatives": _LABELS,
-    }
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +51,7 @@ class ClipIndex:
 
     Attributes:
       shards: the dataset's, in order.
-      table: of `SCHEMA`, in the order of the shards.
+      table: of `index_rows.SCHEMA`, in the order of the shards.
     """
 
     shards: tuple[Shard, ...]
@@ -124,7 +102,7 @@ class ClipIndex:
         with files.reading(path):
             record = shard_files.read_part(path, facts["record_offset"], facts["record_bytes"])
         try:
-            found = _row(record, facts["shard"], facts["record_offset"])
+            found = index_rows.row_of(record, facts["shard"], facts["record_offset"])
         except (ValueError, KeyError) as error:
             raise errors.InputError(
                 f"{path}: byte {facts['record_offset']} should begin the record of "
@@ -150,71 +128,6 @@ class ClipIndex:
         """A column as one array. One at a time, for all of them would be the table once more."""
         column = self.table.column(name)
         return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
-class ShardRows:
-    """The rows of one shard's clips, added in the order in which the shard holds them."""
-
-    def __init__(self, shard: str):
-        """Takes the shard's file name."""
-        self._shard = shard
-        self._rows: list[dict[str, Any]] = []
-        self._end = 0  # of the frames so far
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def add(self, record: bytes) -> None:
-        """Adds the next record of the shard.
-
-        Raises:
-          ValueError: it is not a clip's.
-        """
-        self._rows.append(_row(record, self._shard, self._end + FRAME_BYTES))
-        self._end += FRAME_BYTES + len(record) + _FOOTER_BYTES
-
-    def add_frames(self, content: bytes) -> None:
-        """Adds all records of a part of the shard, which has just been written."""
-        begin = 0
-        while begin < len(content):
-            begin += FRAME_BYTES
-            size = int.from_bytes(content[begin - FRAME_BYTES : begin - 4], "little")
-            self.add(content[begin : begin + size])
-            begin += size + _FOOTER_BYTES
-
-    def table(self) -> pa.Table:
-        """The rows, as a table of `SCHEMA`."""
-        return pa.Table.from_pylist(self._rows, SCHEMA)
-
-
-def _row(record: bytes, shard: str, record_offset: int) -> dict[str, Any]:
-    """The values of `SCHEMA` for a record.
-
-    Raises:
-      ValueError: it is not a clip's.
-    """
-    found = clip_records.read_facts(record)
-    audio = memoryview(record)[found.audio_offset :][: found.audio_bytes]
-    segments = found.segments
-
-    def of_segments(place: int) -> list[int] | None:
-        return None if segments is None else [segment[place] for segment in segments]
-
-    return {
-        "clip_id": found.clip_id,
-        "shard": shard,
-        "record_offset": record_offset,
-        "record_bytes": len(record),
-        "audio_offset": record_offset + found.audio_offset,
-        "audio_bytes": found.audio_bytes,
-        "audio_crc32": zlib.crc32(audio),
-        "num_samples": found.num_samples,
-        "weak_labels": None if found.weak_labels is None else list(found.weak_labels),
-        "segment_start_ms": of_segments(0),
-        "segment_end_ms": of_segments(1),
-        "segment_label": of_segments(2),
-        "negatives": None if found.negatives is None else list(found.negatives),
-    }
 
 
 def open_index(directory: str, info: DatasetInfo, *, skip_damaged: bool = False) -> ClipIndex:
@@ -289,7 +202,7 @@ def build(directory: str, info: DatasetInfo) -> list[pa.Table]:
     tables = []
     with progress.Bar(f"indexing {info.name}", info.num_clips, unit="clip") as bar:
         for shard, path in zip(info.shards, info.shard_paths(directory), strict=True):
-            rows = read_rows(path, on_clip=bar.update)
+            rows = index_rows.read_rows(path, on_clip=bar.update)
             if len(rows) != shard["clips"]:
                 raise errors.InputError(
                     f"{path}: {len(rows)} clips, where there should be {shard['clips']}; convert "
@@ -299,35 +212,13 @@ def build(directory: str, info: DatasetInfo) -> list[pa.Table]:
     return tables
 
 
-def read_rows(path: str, *, on_clip: Callable[[], object] = lambda: None) -> ShardRows:
-    """Reads a shard and makes the rows of its clips.
-
-    Args:
-      path: of the shard.
-      on_clip: called for each clip.
-
-    Raises:
-      errors.InputError: a damaged shard, or a record that is not a clip's.
-    """
-    rows = ShardRows(os.path.basename(path))
-    for record in shard_reading.read_records(path):
-        try:
-            rows.add(record)
-        except ValueError as error:
-            raise errors.InputError(
-                f"{path}, record {len(rows)}: not a clip record ({error})"
-            ) from error
-        on_clip()
-    return rows
-
-
 def write(directory: str, info: DatasetInfo, tables: Iterable[pa.Table]) -> None:
     """Writes the index of a dataset whose shards are complete.
 
     Args:
       directory: of the dataset.
       info: of the dataset.
-      tables: of `SCHEMA`, one for each shard in their order.
+      tables: of `index_rows.SCHEMA`, one for each shard in their order.
 
     Raises:
       OSError: it cannot be written.
@@ -342,7 +233,7 @@ def write(directory: str, info: DatasetInfo, tables: Iterable[pa.Table]) -> None
         ],
     }
     sink = pa.BufferOutputStream()
-    schema = SCHEMA.with_metadata({_METADATA: json.dumps(facts)})
+    schema = index_rows.SCHEMA.with_metadata({_METADATA: json.dumps(facts)})
     with parquet.ParquetWriter(
         sink, schema, compression="zstd", write_page_checksum=True
     ) as writer:
@@ -387,8 +278,8 @@ def _difference(facts: Mapping[str, Any], table: pa.Table, info: DatasetInfo) ->
     for name, wanted in (("format", FORMAT), ("schema_version", info.schema_version)):
         if facts[name] != wanted:
             return f"{name} {facts[name]}, where this code needs {wanted}"
-    if not table.schema.equals(SCHEMA):
-        return f"its columns are not {', '.join(SCHEMA.names)}"
+    if not table.schema.equals(index_rows.SCHEMA):
+        return f"its columns are not {', '.join(index_rows.SCHEMA.names)}"
     listed = {shard["file"]: shard["clips"] for shard in facts["shards"] if shard["bytes"] >= 0}
     for shard in info.shards:
         if listed.pop(shard["file"], None) != shard["clips"]:

@@ -15,7 +15,14 @@ import soundfile
 from audioset_strong.audio import pcm
 from audioset_strong.core import errors, files, progress
 from audioset_strong.labels import vocabularies
-from audioset_strong.records import clip_index, clip_records, dataset_info, manifest, shard_reading
+from audioset_strong.records import (
+    clip_index,
+    clip_records,
+    dataset_info,
+    index_rows,
+    manifest,
+    shard_reading,
+)
 
 
 def clips(directory: str, info: dataset_info.DatasetInfo) -> Iterator[clip_records.Clip]:
@@ -168,10 +175,10 @@ class _Verification:
         self._samples = 0
         self._counts: collections.defaultdict[str, Any] = collections.defaultdict(int)
 
-    def shard(self, shard: Mapping[str, Any], path: str, bar: progress.Bar) -> clip_index.ShardRows:
+    def shard(self, shard: Mapping[str, Any], path: str, bar: progress.Bar) -> index_rows.ShardRows:
         """Checks the records of one shard, and its counts; returns their rows of the index."""
         read = 0
-        rows = clip_index.ShardRows(shard["file"])
+        rows = index_rows.ShardRows(shard["file"])
         valid: list[clip_records.Clip] = []  # without their audio
         try:
             for record in shard_reading.read_records(path):
@@ -251,7 +258,7 @@ def _clip_problems(clip: clip_records.Clip, info: dataset_info.DatasetInfo) -> l
 
 
 def _index_problems(
-    path: str, index: clip_index.ClipIndex, rows: clip_index.ShardRows
+    path: str, index: clip_index.ClipIndex, rows: index_rows.ShardRows
 ) -> list[str]:
     """The first clip of a shard whose row in the index is not what its record says."""
     found = rows.table().to_pylist()

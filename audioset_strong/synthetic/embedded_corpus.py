@@ -13,7 +13,7 @@ import pebble
 
 from audioset_strong.core import errors, files, progress
 from audioset_strong.core.workers import exit_with_parent
-from audioset_strong.labels import framed_labels, metadata, metadata_files
+from audioset_strong.labels import framed_labels, metadata, metadata_files, metadata_writing
 from audioset_strong.synthetic import scenes, sounds
 
 VERSION = 2
@@ -241,7 +241,7 @@ def _write_classes(
         f'{i},{mid},"{name}"' for i, (mid, name) in enumerate(zip(weak_mids, names, strict=True))
     ]
     _write_lines(directory / "class_labels_indices.csv", lines)
-    metadata.write_rows(
+    metadata_writing.write_rows(
         str(directory / "mid_to_display_name.tsv"),
         None,
         sorted((leaf_mid(i), sound.name) for i, sound in enumerate(classes)),
@@ -260,16 +260,21 @@ def _write_strong(
     """Writes the strong labels and the explicit negatives of a split."""
     name = "strong_train.tsv" if split == scenes.TRAIN else "eval_strong.tsv"
     by_clip_id = sorted(zip(drawn, ratings, strict=True), key=lambda pair: pair[0].clip_id)
-    metadata.write_rows(
+    metadata_writing.write_rows(
         str(directory / name),
         metadata.STRONG_HEADER,
         (
-            (scene.clip_id, metadata.seconds(start), metadata.seconds(end), leaf_mid(label))
+            (
+                scene.clip_id,
+                metadata_writing.seconds(start),
+                metadata_writing.seconds(end),
+                leaf_mid(label),
+            )
             for scene, rating in by_clip_id
             for start, end, label in rating.segments
         ),
     )
-    metadata.write_rows(
+    metadata_writing.write_rows(
         str(directory / f"{split}_negatives.tsv"),
         metadata.NEGATIVES_HEADER,
         (
@@ -322,7 +327,7 @@ def _write_weak(
         start_ms = 1000 * scene.start_s
         end_ms = start_ms + scene.duration_ms
         clip_mids = [mids[label] for label in rating.weak]
-        rows.append(metadata.weak_line(scene.ytid, start_ms, end_ms, clip_mids))
+        rows.append(metadata_writing.weak_line(scene.ytid, start_ms, end_ms, clip_mids))
     _write_lines(path, lines + sorted(rows))
 
 

@@ -13,7 +13,7 @@ from scipy import special
 from audioset_strong.audio import features
 from audioset_strong.core import errors
 from audioset_strong.evaluation import event_metrics, frame_times
-from audioset_strong.inference import event_evaluation, export, predictor
+from audioset_strong.inference import event_evaluation, export, model_loading
 from audioset_strong.labels import vocabularies
 from tests import datasets, processes, trained
 
@@ -358,7 +358,7 @@ def test_the_protocol_of_pretrained_sed_is_what_its_validation_does(tmp_path, se
     truth[clips[1].clip_id] = [(0.1, 1.5, "b")]
     assert sorted(scores) == sorted(truth)
     used = ["a", "b"]  # the classes with events
-    model = predictor.load_model(workdir)
+    model = model_loading.load_model(workdir)
     frames, seconds = {}, {}
     for clip in clips:
         if clip.clip_id in truth:

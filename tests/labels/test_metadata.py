@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 
 from audioset_strong.core import errors
-from audioset_strong.labels import metadata
+from audioset_strong.labels import metadata, metadata_writing
 
 WEAK = """\
 # Segments csv created Sun Mar  5 10:54:31 2017
@@ -357,7 +357,7 @@ def test_a_quote_left_open_costs_its_own_row_only(tmp_path):
 def test_every_millisecond_of_a_clip_is_read_exactly(tmp_path):
     """Times that a float holds only nearly, such as 1.001, must not slip to another."""
     times = [(ms, ms + 1) for ms in range(metadata.CLIP_MS)]
-    rows = [f"a_0\t{metadata.seconds(s)}\t{e / 1000:.3f}\t/m/a" for s, e in times]
+    rows = [f"a_0\t{metadata_writing.seconds(s)}\t{e / 1000:.3f}\t/m/a" for s, e in times]
     table = metadata.read_strong_tsv(write(tmp_path, "\n".join(rows)))
     assert list(zip(table["start_ms"], table["end_ms"], strict=True)) == times
 
@@ -367,7 +367,7 @@ def test_every_millisecond_of_a_clip_is_read_exactly(tmp_path):
     [(0, "0.0"), (960, "0.96"), (1920, "1.92"), (4800, "4.8"), (10000, "10.0"), (7, "0.007")],
 )
 def test_times_are_written_as_the_release_writes_them(ms, text):
-    assert metadata.seconds(ms) == text
+    assert metadata_writing.seconds(ms) == text
 
 
 _SEGMENT_IDS = st.builds(
@@ -401,7 +401,7 @@ def test_framed_labels_survive_being_written_and_read(tmp_path_factory, rows):
         }
     )
     path = str(tmp_path_factory.mktemp("framed") / "framed.tsv")
-    metadata.write_framed_tsv(path, table)
+    metadata_writing.write_framed_tsv(path, table)
     pd.testing.assert_frame_equal(
         metadata.read_framed_tsv(path), table, check_index_type=False, check_column_type=False
     )
@@ -411,7 +411,7 @@ def test_an_output_that_cannot_be_written_is_told_and_leaves_nothing(tmp_path):
     (tmp_path / "taken").mkdir()
     for path in (tmp_path / "taken", tmp_path / "nowhere" / "out.tsv"):
         with pytest.raises(errors.InputError, match=rf"{path}: cannot be written \("):
-            metadata.write_rows(str(path), None, [("a", "b")])
+            metadata_writing.write_rows(str(path), None, [("a", "b")])
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 

@@ -67,7 +67,7 @@ def write_index_alone(root: str, clips: int, shards: int) -> str:
     """
     import pyarrow as pa
 
-    from audioset_strong.records import clip_index
+    from audioset_strong.records import clip_index, index_rows
 
     folder = pathlib.Path(root) / "index_alone"
     folder.mkdir()
@@ -98,7 +98,7 @@ def write_index_alone(root: str, clips: int, shards: int) -> str:
             "segment_label": [s and rng.integers(0, CLASSES, 6).tolist() for s in starts],
             "negatives": [None] * count,
         }
-        tables.append(pa.table(columns).cast(clip_index.SCHEMA))
+        tables.append(pa.table(columns).cast(index_rows.SCHEMA))
         listed.append({"file": name, "clips": count, "strong_clips": int(strong.sum())})
     info = _info("pcm16", listed)
     info.save(str(folder))

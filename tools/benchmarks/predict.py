@@ -77,9 +77,9 @@ def _predict(root: str, size: str, seconds: int) -> tuple[float, float, float]:
     """(times real time, peak MB before, peak MB after)."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    from audioset_strong.inference import event_detection, predictor, recordings
+    from audioset_strong.inference import event_detection, model_loading, recordings
 
-    model = predictor.load_model(f"{root}/{size}/checkpoints/step-1")
+    model = model_loading.load_model(f"{root}/{size}/checkpoints/step-1")
 
     def run(path: str) -> float:
         settings = event_detection.settings_for(
