@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         framing,
         metadata,
         metadata_files,
+        metadata_writing,
         ontology,
         vocabularies,
     )
@@ -25,6 +26,7 @@ __all__ = [
     "framing",
     "metadata",
     "metadata_files",
+    "metadata_writing",
     "ontology",
     "vocabularies",
 ]

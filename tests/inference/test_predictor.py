@@ -214,7 +214,9 @@ def test_a_path_without_a_model_is_refused(tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "saved_model.pb").write_bytes(b"nothing")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "model.keras").touch()
     for path, message in (
+        (tmp_path / "model.keras", "one file of an export; give the export's directory"),
         (tmp_path / "missing", "no such model"),
         (tmp_path / "empty", "neither a checkpoint nor a workdir"),
         (unselected, "no checkpoint is selected"),
