@@ -18,7 +18,7 @@ from absl import flags
 
 from audioset_strong.analysis import paper_table
 from audioset_strong.core import cli, files, jobs
-from audioset_strong.experiments import claiming, demo
+from audioset_strong.experiments import claiming, demo, tool_imports
 
 _DEMO_DIR = flags.DEFINE_string("demo_dir", None, "Output of demo.sh.", required=True)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Directory of all results.", required=True)
@@ -161,6 +161,7 @@ def main(argv: list[str]) -> None:
         out / "logs",
         max_parallel=_MAX_PARALLEL.value,
         environment=demo.ENVIRONMENT,
+        preload=tool_imports.PRELOAD,
     )
     for report in sorted((out / "report").iterdir()):
         print(f"{report / 'index.html'}\n\n{(report / 'comparisons.md').read_text()}")
