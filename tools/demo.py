@@ -15,6 +15,7 @@ import sys
 
 from absl import flags
 
+import audioset_strong
 from audioset_strong.core import choices, cli
 
 _OUTPUT_DIR = flags.DEFINE_string(
@@ -44,7 +45,15 @@ def main(argv: list[str]) -> None:
     print(f"Look at it:  {report / 'index.html'}; {scripts}/tensorboard --logdir {runs}")
     command = scripts / "audioset_strong"
     print(f"Try it:      {command} predict --model={runs / 'plus_strong'} RECORDING")
-    print(f"Go on:       {command}, for all commands; docs/tutorial.md, for your own recordings")
+    print(f"Go on:       {command}, for all commands; {_tutorial()}")
+
+
+def _tutorial() -> str:
+    """Where to read on: a clone has the documentation, an installed wheel has the help texts."""
+    path = pathlib.Path(audioset_strong.__path__[0]).parent / "docs" / "tutorial.md"
+    if path.exists():
+        return f"{path}, for your own recordings"
+    return "convert --help, for your own recordings"
 
 
 def run() -> None:

@@ -171,7 +171,7 @@ def conversions(
             *labels,
             *flags,
         )
-        found.append(jobs.Job(f"convert_{name}", command, needs, cost=25, exclusive=True))
+        found.append(jobs.Job(f"convert_{name}", command, needs, cost=17, exclusive=True))
     return found
 
 
@@ -208,21 +208,21 @@ class _Stages:
             f"--train_strong_clips={self._size.train_strong_clips}",
             f"--eval_clips={self._size.eval_clips}",
         )
-        return jobs.Job("corpus", command, cost=150, exclusive=True)
+        return jobs.Job("corpus", command, cost=200, exclusive=True)
 
     def _run(self, row: str, seed: int) -> str:
         """The name of the workdir; the report takes the first seed's for the row."""
         return row if seed == self._seed else f"{row}-seed={seed}"
 
     def _from_scratch(self, row: str, seed: int) -> list[jobs.Job]:
-        kind, cost = ("pretrain", 170) if row == PRETRAINED else ("train", 65)
+        kind, cost = ("pretrain", 150) if row == PRETRAINED else ("train", 50)
         return self._trained_and_evaluated(row, seed, kind, _CONVERTED, cost=cost)
 
     def _fine_tuned(self, row: str, seed: int) -> list[jobs.Job]:
         start = self._run(PRETRAINED, seed)
         needs = (*_CONVERTED, f"evaluate_{start}")  # which selects the checkpoint
         init_from = f"--init_from={self._runs / start}"
-        return self._trained_and_evaluated(row, seed, "fine_tune", needs, init_from, cost=75)
+        return self._trained_and_evaluated(row, seed, "fine_tune", needs, init_from, cost=55)
 
     def _trained_and_evaluated(
         self, row: str, seed: int, kind: str, needs: tuple[str, ...], *flags: str, cost: float
@@ -280,7 +280,7 @@ class _Stages:
         )
         needs = (*_CONVERTED, "convert_eval", f"evaluate_{PRETRAINED}")
         points = math.prod(len(to) for to in vary.values())
-        return jobs.Job(name, command, needs, cost=100 * points, exclusive=True)
+        return jobs.Job(name, command, needs, cost=75 * points, exclusive=True)
 
     def _report(self, needs: tuple[str, ...]) -> jobs.Job:
         sweeps = [self._runs / row for row in ROWS_FINE_TUNED if self._size.mus]
@@ -293,4 +293,4 @@ class _Stages:
             f"--output_dir={self._out / 'report'}",
             *(f"--sweep_dir={directory}" for directory in sweeps),
         )
-        return jobs.Job("report", command, needs, cost=10)
+        return jobs.Job("report", command, needs, cost=5)
