@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from audioset_strong.core import errors
-from audioset_strong.evaluation import eval_metrics
+from audioset_strong.evaluation import eval_metrics, selection
 from audioset_strong.evaluation.measured_on import MeasuredOn
 from audioset_strong.records import dataset_info
 from audioset_strong.training.run_info import DatasetFacts
@@ -56,9 +56,16 @@ def check_selection(
       Whether the set is held out.
 
     Raises:
-      errors.InputError: it is not, and it is not asked for.
+      errors.InputError: it is not, and it is not asked for; or there is no such set, and the metric
+        is not the default one, which may be missing.
     """
     set_name, _, _ = metric.partition("/")
+    names = [eval_metrics.set_name(kind, each) for kind in eval_metrics.KINDS for each in sets]
+    if set_name not in names and metric != selection.DEFAULT_METRIC:
+        raise errors.InputError(
+            f"{workdir}: no set {set_name!r} to select on (select.metric = {metric!r}); there are: "
+            f"{', '.join(sorted(names))}"
+        )
     problem = _problem(set_name, sets, trained_on)
     if problem and set_name != select_on:
         raise errors.InputError(

@@ -850,6 +850,10 @@ def bad(data, trained, tmp_path_factory):
             ["--select_on=weak_eval", "--gin_param=select.metric = 'strong_eval/lwlrap'"],
             "evaluate_workdirs.select_on = 'weak_eval': must be the set of select.metric = 'strong",
         ),
+        (
+            ["--select_on=validation"],
+            "no set 'validation' to select on (select.metric = 'validation/d_prime'); there are: ",
+        ),
         (["--gin_param=evaluate_workdirs.batch_size = 0"], "evaluate_workdirs.batch_size = 0"),
         (
             ["--gin_param=evaluate_workdirs.cache_clips = 'x'"],
