@@ -15,7 +15,6 @@ import sys
 
 from absl import flags
 
-import audioset_strong
 from audioset_strong.core import choices, cli
 
 _OUTPUT_DIR = flags.DEFINE_string(
@@ -50,7 +49,7 @@ def main(argv: list[str]) -> None:
 
 def _tutorial() -> str:
     """Where to read on: a clone has the documentation, an installed wheel has the help texts."""
-    path = pathlib.Path(audioset_strong.__path__[0]).parent / "docs" / "tutorial.md"
+    path = pathlib.Path(cli.__file__).parents[2] / "docs" / "tutorial.md"
     if path.exists():
         return f"{path}, for your own recordings"
     return "convert --help, for your own recordings"

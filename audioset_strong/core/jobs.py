@@ -58,6 +58,18 @@ def tool_command(tool: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
 
 
+def split_tool_command(command: Sequence[str]) -> tuple[str, Sequence[str]] | None:
+    """(module, arguments) of a command that runs a module with this Python; None for others.
+
+    Example:
+      >>> split_tool_command(tool_command("train", "--workdir=runs/a"))
+      ('audioset_strong.tools.train', ['--workdir=runs/a'])
+    """
+    if list(command[:2]) != [sys.executable, "-m"] or len(command) < 3:
+        return None
+    return command[2], command[3:]
+
+
 @dataclasses.dataclass
 class _Running:
     job: Job
@@ -165,7 +177,7 @@ def _start(
         progress.STATUS_FILE_VARIABLE: str(status_path),
     }
     process: subprocess.Popen | tool_forks.ForkedTool
-    tool = tool_forks.split_command(job.command)
+    tool = split_tool_command(job.command)
     log_path = state_dir / f"{job.name}.log"
     with open(log_path, "a") as log:
         print("$", shlex.join(job.command), file=log, flush=True)

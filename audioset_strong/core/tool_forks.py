@@ -263,18 +263,6 @@ def _run_tool(request: Mapping[str, Any]) -> None:
     runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
 
 
-def split_command(command: Sequence[str]) -> tuple[str, Sequence[str]] | None:
-    """(module, arguments) of a command that runs a module with this Python; None for others.
-
-    Example:
-      >>> split_command([sys.executable, "-m", "audioset_strong.tools.train", "--workdir=a"])
-      ('audioset_strong.tools.train', ['--workdir=a'])
-    """
-    if list(command[:2]) != [sys.executable, "-m"] or len(command) < 3:
-        return None
-    return command[2], command[3:]
-
-
 if __name__ == "__main__":
     _request = _serve(sys.argv[1:])
     if _request is not None:

@@ -60,13 +60,15 @@ def check_selection(
         is not the default one, which may be missing.
     """
     set_name, _, _ = metric.partition("/")
-    names = [eval_metrics.set_name(kind, each) for kind in eval_metrics.KINDS for each in sets]
+    names = {
+        eval_metrics.set_name(kind, each): each for kind in eval_metrics.KINDS for each in sets
+    }
     if set_name not in names and metric != selection.DEFAULT_METRIC:
         raise errors.InputError(
             f"{workdir}: no set {set_name!r} to select on (select.metric = {metric!r}); there are: "
             f"{', '.join(sorted(names))}"
         )
-    problem = _problem(set_name, sets, trained_on)
+    problem = _problem(names[set_name], sets, trained_on) if set_name in names else None
     if problem and set_name != select_on:
         raise errors.InputError(
             f"{workdir}: selecting on {set_name} would flatter the model: {problem}; give held-out "
@@ -76,15 +78,9 @@ def check_selection(
 
 
 def _problem(
-    set_name: str, sets: Mapping[str, MeasuredOn], trained_on: Collection[DatasetFacts]
+    name: str, sets: Mapping[str, MeasuredOn], trained_on: Collection[DatasetFacts]
 ) -> str | None:
-    """Why a set is not held out, in words; None where it is, or where there is no such set."""
-    names = {
-        eval_metrics.set_name(kind, each): each for kind in eval_metrics.KINDS for each in sets
-    }
-    name = names.get(set_name)
-    if name is None:
-        return None
+    """Why an eval set is not held out, in words; None where it is."""
     if name == EVAL:
         return "it is the eval set"
     measured_on = sets[name]

@@ -179,6 +179,6 @@ def test_jobs_are_forked_once_the_imports_are_done(tmp_path, imports):
 
 
 def test_other_commands_are_no_tools():
-    assert tool_forks.split_command(["ls", "-m", "probe"]) is None
-    assert tool_forks.split_command([sys.executable, "-c", "pass"]) is None
-    assert tool_forks.split_command([sys.executable, "-m"]) is None
+    assert jobs.split_tool_command(["ls", "-m", "probe"]) is None
+    assert jobs.split_tool_command([sys.executable, "-c", "pass"]) is None
+    assert jobs.split_tool_command([sys.executable, "-m"]) is None
