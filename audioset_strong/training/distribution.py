@@ -174,9 +174,11 @@ def ending_together(strategy: tf.distribute.Strategy) -> Iterator[None]:
     except Exception as error:
         with contextlib.suppress(errors.InputError):  # another worker is gone: this one ends anyway
             _failures(strategy, errors.first_line(error) or type(error).__name__)
+        leave_together(strategy)
         raise
     for worker, failure in enumerate(_failures(strategy, "")):
         if failure:
+            leave_together(strategy)
             raise errors.InputError(f"worker {worker} has failed: {failure}")
 
 
