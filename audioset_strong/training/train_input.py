@@ -40,6 +40,9 @@ class TrainInput:
     known_labels: bool
     stream: StreamSettings
     strategy: tf.distribute.Strategy
+    _begun: tuple[int, tf.data.Dataset] | None = dataclasses.field(
+        default=None, init=False, repr=False
+    )
 
     @functools.cached_property
     def opened(self) -> opened_sources.OpenedSources:
@@ -58,7 +61,10 @@ class TrainInput:
         def pipeline_here(context: tf.distribute.InputContext) -> tf.data.Dataset:
             count = replicas // context.num_input_pipelines
             share = BatchShare(replicas, context.input_pipeline_id * count, count)
-            return self._draw(first_step, self.stream, share).map(_without_strings)
+            drawn = self._draw(first_step, self.stream, share)
+            if share.first == 0:
+                self._begun = first_step, drawn
+            return drawn.map(_without_strings)
 
         return iter(self.strategy.distribute_datasets_from_function(pipeline_here))
 
@@ -84,8 +90,7 @@ class TrainInput:
         Returns:
           A batch with log_mel and clip_id.
         """
-        share = BatchShare(self.strategy.num_replicas_in_sync)
-        batch = self.to_model_input(next(iter(self._draw(step, self._in_this_process, share))))
+        batch = self.to_model_input(next(iter(self._first_replicas(step))))
         return cast(TrainBatch, {name: tensor[:count] for name, tensor in _tensors(batch).items()})
 
     def windows_of(self, step: int) -> list[dict[str, object]] | None:
@@ -108,6 +113,13 @@ class TrainInput:
     def reading_in_words(self) -> str:
         """From where examples are read, and how, for the log."""
         return training_stream.reading_in_words(self.opened, self.stream)
+
+    def _first_replicas(self, step: int) -> tf.data.Dataset:
+        """Batches from a step on that begin with the first replica's, strings included."""
+        if self._begun and self._begun[0] == step and not self.stream.data_service:
+            return self._begun[1]  # its graph is there; building it takes longer than a batch
+        share = BatchShare(self.strategy.num_replicas_in_sync)
+        return self._draw(step, self._in_this_process, share)
 
     @property
     def _in_this_process(self) -> StreamSettings:
