@@ -14,8 +14,8 @@ def _no_bindings_of_other_tests():
     gin.clear_config()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server():
-    """Starts the project's binaries as processes."""
+    """Starts the project's binaries as processes. TensorFlow is imported for all of them once."""
     with Server() as started:
         yield started

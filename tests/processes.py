@@ -1,6 +1,7 @@
 """The project's binaries as real processes that need not wait for TensorFlow's import.
 
-A server process imports it once; each binary is a fork of it that runs the tool's own `run()`.
+A server process imports it once, and draws a first figure, which reads the fonts. Each binary is a
+fork of it that runs the tool's own `run()`.
 """
 
 import json
@@ -11,8 +12,12 @@ import sys
 import tempfile
 
 _SERVER = """
-import importlib, json, os, sys, traceback
+import importlib, io, json, os, sys, traceback
 import audioset_strong.evaluation.following, audioset_strong.training.loop
+from audioset_strong.core import drawing
+figure = drawing.new_figure(1, 1)
+figure.subplots()
+figure.savefig(io.BytesIO())
 for line in sys.stdin:
     request = json.loads(line)
     if "wait" in request:

@@ -9,26 +9,24 @@ from audioset_strong.audio.features import FrontEnd
 from audioset_strong.core import errors
 from audioset_strong.inputs.augmentation import Augmentation
 from tests.datasets import make_clip, write_dataset
-from tests.processes import Server
 
 
-def test_the_binary_draws_each_augmentation_that_is_on(tmp_path):
+def test_the_binary_draws_each_augmentation_that_is_on(server, tmp_path):
     data = write_dataset(tmp_path / "data", [make_clip(i) for i in range(5)], 1)
     heights = []
-    with Server() as server:
-        for names in ((), ("Augmentation.gain_db = 12", "Augmentation.mixup_alpha = 0.5")):
-            output = tmp_path / f"{len(names)}.png"
-            process = server.start(
-                "plot_augmentation",
-                f"--dataset={data}",
-                f"--output={output}",
-                "--gin_param=Augmentation.time_masks = 2",
-                *(f"--gin_param={name}" for name in names),
-            )
-            assert process.wait() == 0, process.stderr
-            picture = PIL.Image.open(output)
-            heights.append(picture.height)
-            assert np.asarray(picture.convert("L")).std() > 20
+    for names in ((), ("Augmentation.gain_db = 12", "Augmentation.mixup_alpha = 0.5")):
+        output = tmp_path / f"{len(names)}.png"
+        process = server.start(
+            "plot_augmentation",
+            f"--dataset={data}",
+            f"--output={output}",
+            "--gin_param=Augmentation.time_masks = 2",
+            *(f"--gin_param={name}" for name in names),
+        )
+        assert process.wait() == 0, process.stderr
+        picture = PIL.Image.open(output)
+        heights.append(picture.height)
+        assert np.asarray(picture.convert("L")).std() > 20
     # Two rows and four: unchanged, time masks; and gain and mixup besides.
     assert heights[1] == pytest.approx(2 * heights[0], rel=0.01)
 

@@ -33,7 +33,6 @@ from audioset_strong.evaluation import selection
 from audioset_strong.evaluation.measured_on import MeasuredOn
 from audioset_strong.experiments import sweeps
 from audioset_strong.training import run_info
-from tests.processes import Server
 from tests.workdirs import measured_on, write_run
 
 FRACTIONS = ["weak_strong_mixture.strong_video_fraction = 0.1, 0.5, 1.0", "train.seed = 0, 1"]
@@ -928,18 +927,17 @@ def test_a_run_without_weak_labels_has_no_weak_classes(tmp_path):
     assert "per_class_weak_eval.png" not in written
 
 
-def test_the_binary_takes_sweeps_and_refuses_directories_without_one(runs_dir, tmp_path):
+def test_the_binary_takes_sweeps_and_refuses_directories_without_one(server, runs_dir, tmp_path):
     swept = write_sweep(tmp_path / "plus_strong", FRACTIONS, by_fraction)
     flags = [f"--runs_dir={runs_dir}", f"--output_dir={tmp_path / 'out'}"]
-    with Server() as server:
-        failed = server.start("report", *flags, f"--sweep_dir={runs_dir / 'weak_1_8m'}")
-        assert failed.wait() == 2
-        assert failed.stderr.startswith(f"error: --sweep_dir={runs_dir / 'weak_1_8m'}: contains no")
-        assert failed.stderr.count("\n") == 1
-        assert not (tmp_path / "out").exists()
-        done = server.start("report", *flags, f"--sweep_dir={swept}")
-        assert done.wait() == 0
-        listed = [line for line in done.stdout.splitlines() if line.startswith(str(tmp_path))]
+    failed = server.start("report", *flags, f"--sweep_dir={runs_dir / 'weak_1_8m'}")
+    assert failed.wait() == 2
+    assert failed.stderr.startswith(f"error: --sweep_dir={runs_dir / 'weak_1_8m'}: contains no")
+    assert failed.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    done = server.start("report", *flags, f"--sweep_dir={swept}")
+    assert done.wait() == 0
+    listed = [line for line in done.stdout.splitlines() if line.startswith(str(tmp_path))]
     assert {pathlib.Path(line) for line in listed} == set((tmp_path / "out").iterdir())
 
 

@@ -19,7 +19,7 @@ from audioset_strong.inputs.training_sources import Source
 from audioset_strong.inputs.training_stream import StreamSettings
 from audioset_strong.records.dataset_info import DatasetInfo
 from audioset_strong.training.run_info import DatasetFacts, RunInfo
-from tests import datasets, processes, trained
+from tests import datasets, trained
 
 _FRONT_END = FrontEnd(lower_hz=300, offset=1e-8)
 # As gin wrote it: macros first, long values behind a backslash, modules where names are ambiguous.
@@ -282,12 +282,11 @@ def test_what_is_not_an_old_run_is_refused(data, tmp_path):
         upgrading.upgrade(workdir)
 
 
-def test_the_binary_says_what_it_did(data, tmp_path):
+def test_the_binary_says_what_it_did(server, data, tmp_path):
     workdir = _old_run(tmp_path / "run", data)
-    with processes.Server() as server:
-        done = server.start("upgrade_run", f"--workdir={workdir}")
-        assert done.wait() == 0, done.stderr
-        assert done.stdout.startswith(f"{workdir}: run.json is written.\n")
-        again = server.start("upgrade_run", f"--workdir={workdir}")
-        assert again.wait() == 2
-        assert again.stderr == f"error: {workdir}: has a run.json already\n"
+    done = server.start("upgrade_run", f"--workdir={workdir}")
+    assert done.wait() == 0, done.stderr
+    assert done.stdout.startswith(f"{workdir}: run.json is written.\n")
+    again = server.start("upgrade_run", f"--workdir={workdir}")
+    assert again.wait() == 2
+    assert again.stderr == f"error: {workdir}: has a run.json already\n"

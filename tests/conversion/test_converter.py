@@ -27,7 +27,6 @@ from audioset_strong.conversion import (
 )
 from audioset_strong.core import errors, locks
 from audioset_strong.records import dataset_info, inspection, shard_reading
-from tests import processes
 from tests.audio_files import lag, melody, write
 from tests.datasets import changed, conversion_request
 from tests.optional import needs_tensorflow_io
@@ -539,12 +538,6 @@ def test_tensorflow_io_makes_the_same_dataset_in_worker_processes(whole, small, 
     shards = {name for name in whole if name.endswith(".tfrecord")}
     written = contents(tmp_path / "small")
     assert {name: written[name] for name in shards} == {name: whole[name] for name in shards}
-
-
-@pytest.fixture(scope="module")
-def server():
-    with processes.Server() as started:
-        yield started
 
 
 def children(pid):

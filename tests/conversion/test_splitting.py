@@ -9,7 +9,6 @@ import pytest
 from audioset_strong.conversion import converter, splitting
 from audioset_strong.core import errors
 from audioset_strong.records import shard_reading
-from tests import processes
 from tests.audio_files import melody, write
 from tests.datasets import changed, conversion_request
 
@@ -183,16 +182,15 @@ def test_tables_that_do_not_fit_are_told(tmp_path):
     assert splitting.groups(f"{table}:site", ids, paths) == ["a", "a"]
 
 
-def test_the_binary_splits_by_groups(request_by_site, tmp_path):
-    with processes.Server() as server:
-        process = server.start(
-            "convert",
-            *(f"--audio_dir={path}" for path in request_by_site.audio_dirs),
-            *(f"--weak_csv={path}" for path in request_by_site.metadata.weak_csvs),
-            *(f"--class_labels={path}" for path in request_by_site.metadata.class_labels),
-            *(f"--output_dir={tmp_path}", "--name=own", "--num_shards=1", "--num_workers=1"),
-            *("--validation_share=0.4", r"--split_by=site\d"),
-        )
-        assert process.wait() == 0, process.stderr
-        assert "own_validation: " in process.stdout
-        assert "have clips in the other split" not in process.stdout
+def test_the_binary_splits_by_groups(server, request_by_site, tmp_path):
+    process = server.start(
+        "convert",
+        *(f"--audio_dir={path}" for path in request_by_site.audio_dirs),
+        *(f"--weak_csv={path}" for path in request_by_site.metadata.weak_csvs),
+        *(f"--class_labels={path}" for path in request_by_site.metadata.class_labels),
+        *(f"--output_dir={tmp_path}", "--name=own", "--num_shards=1", "--num_workers=1"),
+        *("--validation_share=0.4", r"--split_by=site\d"),
+    )
+    assert process.wait() == 0, process.stderr
+    assert "own_validation: " in process.stdout
+    assert "have clips in the other split" not in process.stdout

@@ -29,7 +29,6 @@ from audioset_strong.evaluation.settings import EvaluationSettings
 from audioset_strong.labels import vocabularies
 from audioset_strong.training import checkpoints
 from tests.datasets import VOCABULARY, make_clip, toy_clips, write_dataset
-from tests.processes import Server
 from tests.toy_training import train
 
 STEPS = [10, 20]
@@ -74,12 +73,6 @@ def evaluated(data, trained, tmp_path_factory):
     shutil.copytree(trained, workdir)
     evaluate(workdir, data, save_scores="npz", plot_classes=["class 1", "/m/00", "class 3"])
     return workdir
-
-
-@pytest.fixture(scope="module")
-def server():
-    with Server() as started:
-        yield started
 
 
 @pytest.fixture

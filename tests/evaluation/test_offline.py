@@ -8,7 +8,6 @@ import pytest
 
 from audioset_strong.core import errors
 from audioset_strong.evaluation import offline
-from tests.processes import Server
 
 MIDS = ("/m/a", "/m/b")
 CLIPS = {"long_0": 10.0, "half_30000": 5.0, "odd_0": 7.2}  # seconds
@@ -95,7 +94,9 @@ def test_where_nothing_tells_the_ends_it_is_said(framed, segments, tmp_path, cap
     assert f"{bare}: nothing tells where clips end, so that all framed labels count" in caplog.text
 
 
-def test_the_binary_takes_the_list_and_a_table_tells_its_own_ends(framed, segments, tmp_path):
+def test_the_binary_takes_the_list_and_a_table_tells_its_own_ends(
+    server, framed, segments, tmp_path
+):
     bare = save(tmp_path / "a.npz")
     rows = pd.DataFrame(
         {
@@ -107,16 +108,13 @@ def test_the_binary_takes_the_list_and_a_table_tells_its_own_ends(framed, segmen
         }
     )
     rows.to_parquet(tmp_path / "table.parquet")
-    with Server() as server:
-        for flags in (
-            [f"--scores={bare}", f"--weak_csv={segments}"],
-            [f"--scores={tmp_path / 'table.parquet'}", "--negative_weighting=equal"],
-        ):
-            process = server.start(
-                "measure_scores", *flags, f"--framed_tsv={framed}", "--nointervals"
-            )
-            assert process.wait() == 0, process.stderr
-            assert re.search(r"^samples +23$", process.stdout, re.MULTILINE)
+    for flags in (
+        [f"--scores={bare}", f"--weak_csv={segments}"],
+        [f"--scores={tmp_path / 'table.parquet'}", "--negative_weighting=equal"],
+    ):
+        process = server.start("measure_scores", *flags, f"--framed_tsv={framed}", "--nointervals")
+        assert process.wait() == 0, process.stderr
+        assert re.search(r"^samples +23$", process.stdout, re.MULTILINE)
 
 
 def test_lists_that_do_not_fit_are_told(framed, segments, tmp_path):

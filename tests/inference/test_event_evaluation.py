@@ -15,7 +15,7 @@ from audioset_strong.core import errors
 from audioset_strong.evaluation import event_metrics, frame_times
 from audioset_strong.inference import event_evaluation, export, model_loading
 from audioset_strong.labels import vocabularies
-from tests import datasets, processes, trained
+from tests import datasets, trained
 
 with warnings.catch_warnings():  # of pkg_resources
     warnings.simplefilter("ignore")
@@ -297,34 +297,33 @@ def test_scores_that_are_not_finite_are_refused(workdir, data, tmp_path, monkeyp
         event_evaluation.evaluate_events(workdir, [data], output_dir=tmp_path)
 
 
-def test_the_binary_prints_the_metrics_and_names_mistakes(workdir, data, tmp_path):
-    with processes.Server() as server:
-        out = tmp_path / "out"
-        given = [f"--model={workdir}", f"--eval_data={data}", f"--output_dir={out}"]
-        done = server.start("evaluate_events", *given, "--threshold=0.4", "--median_s=0")
-        assert done.wait() == 0, done.stderr
-        results = pd.read_csv(out / "results.csv").set_index("metric")["value"]
-        assert results["threshold"] == 0.4
-        assert results["median_hops"] == 1
-        head, *lines = done.stdout.strip().split("\n")
-        assert head.startswith("5 clips, 0.01 h, 5 events of 3 classes (1 without)")
-        shown = {line.split()[0]: float(line.split()[1]) for line in lines}
-        metrics = [name for name in results.index if name.startswith(("psds", "event_f", "segm"))]
-        assert sorted(shown) == sorted(metrics)
-        assert shown == pytest.approx(results[metrics].to_dict(), abs=1e-4)
-        assert "event_f1_macro" in done.stdout
-        assert "at 0.4" in done.stdout
-        for arguments, message in (
-            (given[:2], "Flag --output_dir must have a value"),
-            (given[1:], "Flag --model must have a value"),
-            ([given[0], given[2]], "Flag --eval_data must have a value"),
-            ([*given, "--hop_s=2"], "hop 2.0 s: must be a multiple"),
-        ):
-            failing = server.start("evaluate_events", *arguments)
-            assert failing.wait() == 2
-            (line,) = failing.stderr.strip().split("\n")
-            assert line.startswith("error: ")
-            assert message in line
+def test_the_binary_prints_the_metrics_and_names_mistakes(server, workdir, data, tmp_path):
+    out = tmp_path / "out"
+    given = [f"--model={workdir}", f"--eval_data={data}", f"--output_dir={out}"]
+    done = server.start("evaluate_events", *given, "--threshold=0.4", "--median_s=0")
+    assert done.wait() == 0, done.stderr
+    results = pd.read_csv(out / "results.csv").set_index("metric")["value"]
+    assert results["threshold"] == 0.4
+    assert results["median_hops"] == 1
+    head, *lines = done.stdout.strip().split("\n")
+    assert head.startswith("5 clips, 0.01 h, 5 events of 3 classes (1 without)")
+    shown = {line.split()[0]: float(line.split()[1]) for line in lines}
+    metrics = [name for name in results.index if name.startswith(("psds", "event_f", "segm"))]
+    assert sorted(shown) == sorted(metrics)
+    assert shown == pytest.approx(results[metrics].to_dict(), abs=1e-4)
+    assert "event_f1_macro" in done.stdout
+    assert "at 0.4" in done.stdout
+    for arguments, message in (
+        (given[:2], "Flag --output_dir must have a value"),
+        (given[1:], "Flag --model must have a value"),
+        ([given[0], given[2]], "Flag --eval_data must have a value"),
+        ([*given, "--hop_s=2"], "hop 2.0 s: must be a multiple"),
+    ):
+        failing = server.start("evaluate_events", *arguments)
+        assert failing.wait() == 2
+        (line,) = failing.stderr.strip().split("\n")
+        assert line.startswith("error: ")
+        assert message in line
 
 
 def test_the_protocol_of_pretrained_sed_is_what_its_validation_does(tmp_path, seen, monkeypatch):

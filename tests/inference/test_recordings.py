@@ -15,7 +15,7 @@ from audioset_strong.audio import finding
 from audioset_strong.core import errors, progress
 from audioset_strong.inference import event_detection, recordings, writers
 from audioset_strong.labels import vocabularies
-from tests import audio_files, processes
+from tests import audio_files
 
 _ALL = tuple(writers.FORMATS)
 
@@ -252,43 +252,42 @@ def test_classes_that_share_a_name_are_told_apart_by_mid():
     assert writers.unique_names(classes) == ["Bark /m/0a", "Bark /m/0b", "Meow"]
 
 
-def test_the_binaries_print_what_is_in_recordings_and_list_the_broken_ones(workdir, tmp_path):
+def test_the_binaries_print_what_is_in_recordings_and_list_the_broken_ones(
+    server, workdir, tmp_path
+):
     paths = [_recording(tmp_path / f"{name}.wav", 3) for name in "ab"]
-    with processes.Server() as server:
-        arguments = [f"--model={workdir}", paths[0], tmp_path / "no.wav", paths[1], "--top_k=2"]
-        mixed = server.start(
-            "predict", *arguments, f"--output_dir={tmp_path / 'out'}", "--formats=csv"
-        )
-        exported = server.start(
-            "export", f"--model={workdir}", f"--output_dir={tmp_path / 'exp'}", "--notflite"
-        )
-        assert mixed.wait() == 2
-        assert [line for line in mixed.stdout.split("\n") if ".wav" in line] == [
-            f"{path}: 3.00 s" for path in paths
-        ]
-        assert mixed.stderr.strip().split("\n")[-1] == (
-            f"error: 1 of 3 could not be read: {tmp_path / 'no.wav'}: no such file"
-        )
-        assert _names(tmp_path / "out") == ["a.wav.scores.csv", "b.wav.scores.csv"]
-        assert exported.wait() == 0, exported.stderr
-        assert str(tmp_path / "exp" / "model_card.md") in exported.stdout
-        # The recordings lie in this folder, with the label tracks and models written beside them.
-        with_export = server.start("predict", "--model", tmp_path / "exp", tmp_path, "--top_k=2")
-        assert with_export.wait() == 0, with_export.stderr
-        assert with_export.stdout == mixed.stdout
-        for arguments, message in (
-            ([f"--model={tmp_path / 'none'}", *paths], "none: no such model"),
-            ([f"--model={workdir}"], "no recording given"),
-            ([f"--model={tmp_path / 'none'}", paths[0], tmp_path / "out"], "no audio file in "),
-            ([f"--model={tmp_path / 'none'}", tmp_path / "*.ogg"], "*.ogg: no such directory or "),
-            ([*paths], "Flag --model must have a value"),
-            ([f"--model={workdir}", *paths, "--tresholds=x"], "Unknown command line flag"),
-        ):
-            failing = server.start("predict", *arguments)
-            assert failing.wait() == 2
-            (line,) = failing.stderr.strip().split("\n")
-            assert line.startswith("error: ")
-            assert message in line
+    arguments = [f"--model={workdir}", paths[0], tmp_path / "no.wav", paths[1], "--top_k=2"]
+    mixed = server.start("predict", *arguments, f"--output_dir={tmp_path / 'out'}", "--formats=csv")
+    exported = server.start(
+        "export", f"--model={workdir}", f"--output_dir={tmp_path / 'exp'}", "--notflite"
+    )
+    assert mixed.wait() == 2
+    assert [line for line in mixed.stdout.split("\n") if ".wav" in line] == [
+        f"{path}: 3.00 s" for path in paths
+    ]
+    assert mixed.stderr.strip().split("\n")[-1] == (
+        f"error: 1 of 3 could not be read: {tmp_path / 'no.wav'}: no such file"
+    )
+    assert _names(tmp_path / "out") == ["a.wav.scores.csv", "b.wav.scores.csv"]
+    assert exported.wait() == 0, exported.stderr
+    assert str(tmp_path / "exp" / "model_card.md") in exported.stdout
+    # The recordings lie in this folder, with the label tracks and models written beside them.
+    with_export = server.start("predict", "--model", tmp_path / "exp", tmp_path, "--top_k=2")
+    assert with_export.wait() == 0, with_export.stderr
+    assert with_export.stdout == mixed.stdout
+    for arguments, message in (
+        ([f"--model={tmp_path / 'none'}", *paths], "none: no such model"),
+        ([f"--model={workdir}"], "no recording given"),
+        ([f"--model={tmp_path / 'none'}", paths[0], tmp_path / "out"], "no audio file in "),
+        ([f"--model={tmp_path / 'none'}", tmp_path / "*.ogg"], "*.ogg: no such directory or "),
+        ([*paths], "Flag --model must have a value"),
+        ([f"--model={workdir}", *paths, "--tresholds=x"], "Unknown command line flag"),
+    ):
+        failing = server.start("predict", *arguments)
+        assert failing.wait() == 2
+        (line,) = failing.stderr.strip().split("\n")
+        assert line.startswith("error: ")
+        assert message in line
 
 
 @pytest.mark.parametrize("broken", [False, True])

@@ -20,7 +20,6 @@ from audioset_strong.records import (
     inspection,
     shard_reading,
 )
-from tests import processes
 from tests.audio_files import melody, write
 from tests.datasets import conversion_request, make_clip, write_dataset
 
@@ -289,12 +288,6 @@ def test_a_dataset_of_log_mel_is_shown_and_verified_but_not_exported(tmp_path):
         writer.write(clip_records.serialize(dataclasses.replace(clip, log_mel=log_mel), "log_mel"))
     problems = inspection.verify(directory, info)
     assert f"{path}, record 0, {clip.clip_id}: log-mel that is not finite" in problems
-
-
-@pytest.fixture(scope="module")
-def server():
-    with processes.Server() as started:
-        yield started
 
 
 def test_the_binary_shows_and_exports_clips(converted, server, tmp_path):

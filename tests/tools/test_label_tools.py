@@ -9,7 +9,6 @@ import pytest
 import soundfile
 
 from tests.datasets import make_clip, write_dataset
-from tests.processes import Server
 
 WEAK = """\
 # Segments csv
@@ -29,12 +28,6 @@ b_b_0\t0.0\t10.0\t/m/bark
 ddd_5000\t2.0\t4.0\t/m/meow
 """
 CLASSES = "/m/dog\tDog\n/m/bark\tBark\n/m/cat\tCat\n/m/meow\tMeow\n"
-
-
-@pytest.fixture(scope="module")
-def server():
-    with Server() as server:
-        yield server
 
 
 @pytest.fixture
