@@ -51,11 +51,13 @@ def table1(runs: Sequence[tables.EvaluatedRun]) -> matplotlib.figure.Figure:
       runs: see `tables.read_runs`; a line each, in their order. Those that do not compare with the
         others have the marks of the table.
     """
+    marks = table_notes.marks(tables.table1(runs).set_index("row"))
+    titles = [f"{run.row.title} {f'[{m}]' if (m := marks[run.row.name]) else ''}" for run in runs]
     figure = new_figure(9.5, 5.6 + 0.5 * max(len(runs) - len(tables.ROWS), 0))
     axes = figure.subplots(len(tables.METRICS), len(tables.SETS), sharey=True)
     for i, metric in enumerate(tables.METRICS):
         for axis, set_name in zip(axes[i], tables.SETS, strict=True):
-            _draw_intervals(axis, runs, set_name=set_name, metric=metric)
+            _draw_intervals(axis, runs, titles, set_name=set_name, metric=metric)
             if i == 0:
                 axis.set_title(eval_metrics.display_name(set_name))
     axes[0, 0].plot([], [], "o-", color="#444444", label="this run, 95% interval")
@@ -67,13 +69,12 @@ def table1(runs: Sequence[tables.EvaluatedRun]) -> matplotlib.figure.Figure:
 def _draw_intervals(
     axis: matplotlib.axes.Axes,
     runs: Sequence[tables.EvaluatedRun],
+    titles: Sequence[str],
     *,
     set_name: str,
     metric: str,
 ) -> None:
     heights = range(len(runs) - 1, -1, -1)
-    marks = table_notes.marks(tables.table1(runs).set_index("row"))
-    titles = [f"{run.row.title} {f'[{m}]' if (m := marks[run.row.name]) else ''}" for run in runs]
     for run, y in zip(runs, heights, strict=True):
         low, high = (run.value(set_name, f"{metric}_{end}") for end in ("low", "high"))
         colour = COLOURS[run.row.name]

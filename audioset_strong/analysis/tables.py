@@ -1,6 +1,7 @@
 """Table 1: what the six models reach on the weak and on the strong eval."""
 
 import dataclasses
+import functools
 import io
 import itertools
 from collections.abc import Mapping, Sequence
@@ -90,12 +91,13 @@ class EvaluatedRun:
         Returns:
           Its value; NaN where it was not measured.
         """
-        rows = self.results
-        found = rows.loc[
-            (rows["step"] == self.step) & (rows["set"] == set_name) & (rows["metric"] == metric),
-            "value",
-        ]
-        return float(found.iloc[0]) if len(found) else float("nan")
+        return self._values.get((set_name, metric), float("nan"))
+
+    @functools.cached_property
+    def _values(self) -> dict[tuple[str, str], float]:
+        """The metrics of the checkpoint by set and name."""
+        rows = self.results[self.results["step"] == self.step]
+        return dict(zip(zip(rows["set"], rows["metric"], strict=True), rows["value"], strict=True))
 
 
 def read_runs(runs_dir: str, *, sweeps: Mapping[str, str] | None = None) -> list[EvaluatedRun]:

@@ -122,10 +122,9 @@ def levels_of(panel):
     return [line.get_ydata()[0] for line in panel.lines if line.get_linestyle() == "--"]
 
 
-@pytest.fixture
-def runs_dir(tmp_path):
+def write_runs(runs):
+    """Three rows of Table 1."""
     scores = {"weak_eval/d_prime": 1.0, "weak_eval/lwlrap": 0.4}
-    runs = tmp_path / "runs"
     write_run(runs, "weak_1_8m", scores | {"strong_eval/d_prime": 1.1}, selected=10)
     write_run(
         runs,
@@ -137,6 +136,47 @@ def runs_dir(tmp_path):
     )
     write_run(runs, "strong_67k", scores | {"strong_eval/d_prime": 1.2})
     return runs
+
+
+@pytest.fixture
+def runs_dir(tmp_path):
+    return write_runs(tmp_path / "runs")
+
+
+class Report(typing.NamedTuple):
+    """A report, its files, and the rows and sweeps that it is of; to be read by several tests."""
+
+    out: pathlib.Path
+    written: list[pathlib.Path]
+    runs_dir: pathlib.Path
+    sweeps: tuple[pathlib.Path, ...]
+
+
+def write_report(directory, *sweeps):
+    runs, out = write_runs(directory / "runs"), directory / "new" / "report"
+    written = report.write(str(runs), str(out), sweep_dirs=[str(sweep) for sweep in sweeps])
+    return Report(out, written, runs, sweeps)
+
+
+@pytest.fixture(scope="module")
+def of_rows(tmp_path_factory):
+    """The report of three rows without sweeps."""
+    return write_report(tmp_path_factory.mktemp("rows"))
+
+
+@pytest.fixture(scope="module")
+def of_sweeps(tmp_path_factory):
+    """The report of three rows, Fig. 3 and a sweep of mu."""
+    directory = tmp_path_factory.mktemp("sweeps")
+    mu = write_sweep(
+        directory / "mu" / "plus_strong",
+        ["weak_strong_mixture.mu = 0.2, 0.8", "train.seed = 0, 1"],
+        lambda point: (
+            1.0 + float(point["weak_strong_mixture.mu"]) + 0.1 * float(point["train.seed"])
+        ),
+    )
+    fractions = write_sweep(directory / "fig3" / "plus_strong", FRACTIONS, by_fraction)
+    return write_report(directory, fractions, mu)
 
 
 def test_table_1_holds_the_chosen_checkpoint_of_each_run(runs_dir):
@@ -200,14 +240,11 @@ def paper_lines():
     return {title: values for title, *values in map(str.split, PAPER.strip().splitlines())}
 
 
-def test_all_of_the_paper_s_figures_stand_beside_ours_wherever_the_table_is_shown(
-    runs_dir, tmp_path
-):
-    report.write(str(runs_dir), str(tmp_path))
-    markdown = (tmp_path / "table1.md").read_text()
-    latex = (tmp_path / "table1.tex").read_text()
-    page = Page((tmp_path / "index.html").read_text()).tables[0]
-    csv = pd.read_csv(tmp_path / "table1.csv").set_index("training_set")
+def test_all_of_the_paper_s_figures_stand_beside_ours_wherever_the_table_is_shown(of_rows):
+    markdown = (of_rows.out / "table1.md").read_text()
+    latex = (of_rows.out / "table1.tex").read_text()
+    page = Page((of_rows.out / "index.html").read_text()).tables[0]
+    csv = pd.read_csv(of_rows.out / "table1.csv").set_index("training_set")
     for title, values in paper_lines().items():
         (line,) = (line for line in markdown.splitlines() if line.startswith(f"| {title} |"))
         assert [cell.strip() for cell in line.split("|")[-5:-1]] == values
@@ -217,7 +254,7 @@ def test_all_of_the_paper_s_figures_stand_beside_ours_wherever_the_table_is_show
         assert line[-4:] == values
         columns = [f"paper_{s}_{m}" for s in tables.SETS for m in tables.METRICS]
         assert csv.loc[title, columns].tolist() == [float(value) for value in values]
-    drawn = figures.table1(tables.read_runs(str(runs_dir)))
+    drawn = figures.table1(tables.read_runs(str(of_rows.runs_dir)))
     diamonds = [
         [
             line.get_xdata()[0]
@@ -428,9 +465,8 @@ def test_without_explicit_negatives_the_report_gives_d_prime_on_implicit_ones(tm
     assert pd.read_csv(out / "table1.csv")["weak_eval_d_prime_implicit"].dropna().item() == 2.125
 
 
-def test_the_report_is_tables_pictures_and_a_page_with_all_of_it(runs_dir, tmp_path):
-    written = report.write(str(runs_dir), str(tmp_path / "out" / "report"))
-    assert {path.name for path in written} == {
+def test_the_report_is_tables_pictures_and_a_page_with_all_of_it(of_rows):
+    assert {path.name for path in of_rows.written} == {
         "table1.csv",
         "table1.md",
         "table1.tex",
@@ -442,29 +478,29 @@ def test_the_report_is_tables_pictures_and_a_page_with_all_of_it(runs_dir, tmp_p
         "per_class_weak_eval.png",
         "per_class_strong_eval.png",
     }
-    markdown = (tmp_path / "out" / "report" / "table1.md").read_text().splitlines()
+    markdown = (of_rows.out / "table1.md").read_text().splitlines()
     assert (
         "| +Strong | 0.8 | weak_1_8m | 20 | 1.000 [0.90, 1.20] | 0.400 [0.30, 0.60] | "
         "1.400 [1.30, 1.60] " in ("\n".join(markdown))
     )
     assert any(line.startswith("| Weak-67k |  |  | not run | - |") for line in markdown)
     assert any("the last checkpoint is shown for Strong-67k" in line for line in markdown)
-    read_back = pd.read_csv(tmp_path / "out" / "report" / "table1.csv")
+    read_back = pd.read_csv(of_rows.out / "table1.csv")
     assert read_back["strong_eval_d_prime"].dropna().tolist() == pytest.approx([1.2, 0.6, 1.4])
-    latex = (tmp_path / "out" / "report" / "table1.tex").read_text()
+    latex = (of_rows.out / "table1.tex").read_text()
     assert (
         r"+Strong & 1.00 {\scriptsize [0.90, 1.20]} (1.28) "
         r"& 0.40 {\scriptsize [0.30, 0.60]} (0.42) "
         r"& 1.40 {\scriptsize [1.30, 1.60]} (1.39) & -- (0.47) \\"
     ) in latex
     assert r"Weak-67k & -- (0.86) & -- (0.39) & -- (0.81) & -- (0.29) \\" in latex
-    page = (tmp_path / "out" / "report" / "index.html").read_text()
+    page = (of_rows.out / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 4
     assert "src='http" not in page  # the page needs no other file
     assert "Never heard" in page
     assert "Without validation data, the last checkpoint is shown for Strong-67k." in page
     assert "weak_strong_mixture.mu = %MU" in page  # the configuration, for people to read
-    for path in written:
+    for path in of_rows.written:
         if path.suffix == ".png":
             picture = matplotlib.image.imread(path)
             assert picture.shape[0] > 200
@@ -621,17 +657,8 @@ def test_a_sweep_of_mu_has_a_ring_at_the_selected_point_and_a_star_at_the_best(t
     assert drawn.axes[-1].get_xlabel() == "mu"
 
 
-def test_sweeps_stand_on_the_report(runs_dir, tmp_path):
-    strong = write_sweep(tmp_path / "fig3" / "plus_strong", FRACTIONS, by_fraction)
-    mu = write_sweep(
-        tmp_path / "mu" / "plus_strong",
-        ["weak_strong_mixture.mu = 0.2, 0.8", "train.seed = 0, 1"],
-        lambda point: (
-            1.0 + float(point["weak_strong_mixture.mu"]) + 0.1 * float(point["train.seed"])
-        ),
-    )
-    out = tmp_path / "out"
-    written = report.write(str(runs_dir), str(out), sweep_dirs=[str(strong), str(mu)])
+def test_sweeps_stand_on_the_report(of_sweeps):
+    out, written = of_sweeps.out, of_sweeps.written
     assert set(written) == set(out.iterdir())
     assert {"fig3.png", "fig3.csv", "mu_sweep.png", "mu_sweep.csv"} < {p.name for p in written}
     page = Page((out / "index.html").read_text())
@@ -690,9 +717,9 @@ class TestOptimaOfMu:
         1.0: ((1.1, 0.20), (1.1, 0.20)),
     }
 
-    @pytest.fixture
-    def out(self, runs_dir, tmp_path):
-        flags = []
+    @pytest.fixture(scope="class")
+    def out(self, tmp_path_factory):
+        directory, swept = tmp_path_factory.mktemp("optima"), []
         for row, less in (("plus_strong", 0.0), ("plus_diffuse", 0.25)):
             values = {
                 (mu, seed): {
@@ -703,9 +730,8 @@ class TestOptimaOfMu:
                 for mu, of_seeds in self.VALUES.items()
                 for seed, (d_prime, lwlrap) in enumerate(of_seeds)
             }
-            flags.append(str(write_mu_sweep(tmp_path / "mu" / row, values)))
-        report.write(str(runs_dir), str(tmp_path / "out"), sweep_dirs=flags)
-        return tmp_path / "out"
+            swept.append(write_mu_sweep(directory / "mu" / row, values))
+        return write_report(directory, *swept).out
 
     def test_they_are_told_with_what_seeds_differ_by(self, out):
         best = pd.read_csv(out / "mu_sweep_optima.csv").set_index(["curve", "set", "metric"])
@@ -755,11 +781,12 @@ class TestOptimaOfMu:
         assert best[["best", "mean", "seeds"]].tolist() == [0.2, (1.2 + 9.0) / 2, 2]
         assert best[["seeds_from", "seeds_to"]].tolist() == [0.8, 0.8]
 
-    def test_fig_3_has_none(self, runs_dir, tmp_path):
-        swept = write_sweep(tmp_path / "fig3" / "plus_strong", FRACTIONS, by_fraction)
-        written = report.write(str(runs_dir), str(tmp_path / "out"), sweep_dirs=[str(swept)])
-        assert not [path for path in written if "optima" in path.name]
-        drawn = sweep_figures.draw(sweep_tables.read([str(swept)]))
+    def test_fig_3_has_none(self, of_sweeps):
+        written = {path.name for path in of_sweeps.written if "optima" in path.name}
+        assert written == {"mu_sweep_optima.csv"}
+        page = Page((of_sweeps.out / "index.html").read_text())
+        assert [text for text in page.headings if "best" in text] == ["The best mu for each metric"]
+        drawn = sweep_figures.draw(sweep_tables.read([str(of_sweeps.sweeps[0])]))
         assert [text.get_text() for text in drawn.legends[0].get_texts()] == ["+Strong"]
 
 
@@ -792,11 +819,10 @@ def row_of(out, name):
     return pd.read_csv(out / "table1.csv").set_index("row").loc[name]
 
 
-def test_the_point_that_a_sweep_selected_stands_in_the_row_of_its_name(runs_dir, tmp_path):
+def test_the_point_that_a_sweep_selected_stands_in_the_row_of_its_name(of_rows, runs_dir, tmp_path):
     out = tmp_path / "out"
-    report.write(str(runs_dir), str(out))
-    assert row_of(out, "plus_strong")["strong_eval_d_prime"] == pytest.approx(1.4)
-    assert "selected." not in (out / "table1.md").read_text()
+    assert row_of(of_rows.out, "plus_strong")["strong_eval_d_prime"] == pytest.approx(1.4)
+    assert "selected." not in (of_rows.out / "table1.md").read_text()
 
     # Of a row that RUNS_DIR has, and of one that it has not.
     swept = [write_sweep(tmp_path / name, MU, by_mu) for name in ("plus_strong", "plus_diffuse")]
