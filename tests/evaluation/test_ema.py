@@ -8,6 +8,7 @@ from audioset_strong.evaluation import following, results, score_files
 from audioset_strong.evaluation.settings import EvaluationSettings
 from audioset_strong.inputs import evaluation_grid
 from audioset_strong.training import checkpoints
+from tests import trained
 from tests.datasets import toy_clips, write_dataset
 from tests.toy_training import train
 
@@ -48,13 +49,13 @@ def test_both_kinds_of_weights_are_evaluated_and_kept_apart(root, tmp_path):
             path = str(run / "checkpoints" / f"step-{step}")
             model = checkpoints.load_model(str(run), path, ema=ema).model
             scores = score_files.load(str(run / folder / "scores" / f"validation-{step}.npz"))
-            wanted = model.predict(log_mel, verbose=0).reshape(12, 10, -1)
+            wanted = model(log_mel, training=False).numpy().reshape(12, 10, -1)
             np.testing.assert_allclose(scores.frame_scores, wanted, atol=1e-4)
             found.append(scores.frame_scores)
     assert np.abs(found[1] - found[3]).max() > 0.01  # they differ
 
 
 def test_a_run_without_moving_average_is_told(root, tmp_path):
-    train(tmp_path / "run", root)
+    run = trained.write_workdir(tmp_path / "run")
     with pytest.raises(errors.InputError, match=r"trained without train\.ema_decay"):
-        _evaluate(tmp_path / "run", root, ema=True)
+        _evaluate(run, root, ema=True)

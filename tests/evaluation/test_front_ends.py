@@ -13,8 +13,9 @@ from audioset_strong.core import errors
 from audioset_strong.evaluation import eval_sets, following, results, score_files
 from audioset_strong.evaluation.settings import EvaluationSettings
 from audioset_strong.training import checkpoints, run_info
+from tests import toy_training
+from tests import trained as trained_runs
 from tests.datasets import make_clip, toy_clips, write_dataset
-from tests.toy_training import train
 
 OTHER = features.FrontEnd(offset=1e-8, lower_hz=300.0)
 NARROW = features.FrontEnd(num_bands=32, hop_samples=320)  # patches of another shape
@@ -30,16 +31,12 @@ def data(tmp_path_factory):
     return directory
 
 
-def train_a_step(workdir, data, **given):
-    return train(
-        workdir, data, total_steps=1, checkpoint_every=1, steps_per_call=1, batch_size=4, **given
-    )
-
-
 @pytest.fixture(scope="module")
-def trained(data, tmp_path_factory):
+def trained(tmp_path_factory):
     """A run of one step with the default front end."""
-    return train_a_step(tmp_path_factory.mktemp("runs") / "default", data)
+    directory = tmp_path_factory.mktemp("runs") / "default"
+    trained_runs.write_workdir(directory, steps=(1,), selected=None)
+    return directory
 
 
 @pytest.fixture
@@ -64,14 +61,13 @@ def scored(workdir):
     return score_files.load(str(workdir / "eval" / "scores" / "eval-1.npz"))
 
 
-def computed(workdir, clip, front_end):
+def computed(model, clip, front_end):
     """The logits of a clip's ten frames, straight from the audio, the front end and the model."""
     padded = np.pad(clip.audio / 32768, (0, 11 * 15_360))
     length = front_end.patch_samples
     windows = np.stack([padded[i * 15_360 : i * 15_360 + length] for i in range(10)])
     log_mel = features.log_mel(tf.constant(windows, tf.float32), front_end)
-    model = checkpoints.load_model(str(workdir)).model
-    return model.predict(log_mel, verbose=0)
+    return model(log_mel, training=False)
 
 
 @pytest.mark.parametrize("cache_clips", [0, pytest.param(1000, marks=pytest.mark.slow)])
@@ -82,15 +78,24 @@ def test_runs_of_different_front_ends_are_each_scored_with_their_own(
         features.DEFAULT_FRONT_END: shutil.copytree(trained, tmp_path / "default"),
         # The same weights, so that only the front end can make a difference.
         OTHER: with_front_end(shutil.copytree(trained, tmp_path / "other"), OTHER),
-        NARROW: train_a_step(tmp_path / "narrow", data, front_end=NARROW),
+        NARROW: toy_training.train(
+            tmp_path / "narrow",
+            data,
+            total_steps=1,
+            checkpoint_every=1,
+            steps_per_call=1,
+            batch_size=4,
+            front_end=NARROW,
+        ),
     }
     settings = dataclasses.replace(SETTINGS, cache_clips=cache_clips)
     evaluate(*runs.values(), data=data, settings=settings)
     for front_end, workdir in runs.items():
         scores = scored(workdir)
+        model = checkpoints.load_model(str(workdir)).model
         for clip in CLIPS:
             got = scores.frame_scores[scores.clip_ids.index(clip.clip_id)]
-            expected = computed(workdir, clip, front_end)
+            expected = computed(model, clip, front_end)
             np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
     default, other = runs[features.DEFAULT_FRONT_END], runs[OTHER]
     difference = scored(default).frame_scores - scored(other).frame_scores
