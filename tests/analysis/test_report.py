@@ -706,6 +706,24 @@ def write_mu_sweep(directory, values):
     return directory
 
 
+@pytest.fixture(scope="module")
+def of_optima(tmp_path_factory):
+    """The report of `TestOptimaOfMu`."""
+    directory, swept = tmp_path_factory.mktemp("optima"), []
+    for row, less in (("plus_strong", 0.0), ("plus_diffuse", 0.25)):
+        values = {
+            (mu, seed): {
+                "strong_eval/d_prime": d_prime - less,
+                "strong_eval/lwlrap": lwlrap,
+                "strong_validation/d_prime_complementary": 2.0 - abs(mu - 0.5),
+            }
+            for mu, of_seeds in TestOptimaOfMu.VALUES.items()
+            for seed, (d_prime, lwlrap) in enumerate(of_seeds)
+        }
+        swept.append(write_mu_sweep(directory / "mu" / row, values))
+    return write_report(directory, *swept)
+
+
 class TestOptimaOfMu:
     """+Strong and +Diffuse over mu, with optima of d' and lwlrap that lie apart."""
 
@@ -717,24 +735,10 @@ class TestOptimaOfMu:
         1.0: ((1.1, 0.20), (1.1, 0.20)),
     }
 
-    @pytest.fixture(scope="class")
-    def out(self, tmp_path_factory):
-        directory, swept = tmp_path_factory.mktemp("optima"), []
-        for row, less in (("plus_strong", 0.0), ("plus_diffuse", 0.25)):
-            values = {
-                (mu, seed): {
-                    "strong_eval/d_prime": d_prime - less,
-                    "strong_eval/lwlrap": lwlrap,
-                    "strong_validation/d_prime_complementary": 2.0 - abs(mu - 0.5),
-                }
-                for mu, of_seeds in self.VALUES.items()
-                for seed, (d_prime, lwlrap) in enumerate(of_seeds)
-            }
-            swept.append(write_mu_sweep(directory / "mu" / row, values))
-        return write_report(directory, *swept).out
-
-    def test_they_are_told_with_what_seeds_differ_by(self, out):
-        best = pd.read_csv(out / "mu_sweep_optima.csv").set_index(["curve", "set", "metric"])
+    def test_they_are_told_with_what_seeds_differ_by(self, of_optima):
+        best = pd.read_csv(of_optima.out / "mu_sweep_optima.csv").set_index(
+            ["curve", "set", "metric"]
+        )
         d_prime, lwlrap = (best.loc["+Strong", "strong_eval", m] for m in ("d_prime", "lwlrap"))
         assert d_prime[["best", "seeds", "seeds_from", "seeds_to"]].tolist() == [0.8, 2, 0.5, 0.8]
         assert d_prime[["mean", "std"]].tolist() == pytest.approx([1.5, 0.1 * 2**0.5])
@@ -742,8 +746,10 @@ class TestOptimaOfMu:
         other = best.loc["+Diffuse", "strong_eval", "d_prime"]
         assert other[["best", "mean"]].tolist() == pytest.approx([0.8, 1.25])
 
-    def test_the_page_sets_both_beside_the_paper_s_and_says_what_they_were_chosen_on(self, out):
-        page = Page((out / "index.html").read_text())
+    def test_the_page_sets_both_beside_the_paper_s_and_says_what_they_were_chosen_on(
+        self, of_optima
+    ):
+        page = Page((of_optima.out / "index.html").read_text())
         assert "The best mu for each metric" in page.headings
         (table,) = (t for t in page.tables if t[0][2:3] == ["best mu for d'"])
         assert table[1] == [

@@ -149,21 +149,42 @@ class TestRefusals:
 
 @pytest.fixture(scope="module")
 def toys(tmp_path_factory):
-    """Toy clips that a trained model has scored, which knows what sounds when."""
+    """Toy clips that a trained model has scored, which knows what sounds when.
+
+    The run of the model has a moving average of the weights too.
+    """
     directory = tmp_path_factory.mktemp("toys")
     write_dataset(directory / "train", toy_clips(48), 2)
     workdir = directory / "teacher"
-    toy_training.train(workdir, directory, total_steps=100, checkpoint_every=100)
+    toy_training.train(workdir, directory, total_steps=100, checkpoint_every=100, ema_decay=0.999)
     (workdir / "selection.json").write_text(json.dumps({"step": 100}))
     teaching.teach(str(workdir), [str(directory / "train")], name="first")
     return directory
 
 
-class TestStudents:
-    @staticmethod
-    def source(toys, **settings):
-        return Source((str(toys / "train"),), teacher="first", **settings)
+def train_student(workdir, data, steps):
+    """Trains a student, or goes on with one."""
+    taught = Source(
+        (str(data / "train"),),
+        "pseudo_strong",
+        weight=0.5,
+        teacher="first",
+        missing_share=0.05,
+    )
+    sources = [taught, Source((str(data / "train"),), "strong", 0.5)]
+    toy_training.train(workdir, data, sources=sources, total_steps=steps, extend=True)
 
+
+@pytest.fixture(scope="module")
+def begun(toys, tmp_path_factory):
+    """Ten steps of a student, and the directory of its data."""
+    directory = tmp_path_factory.mktemp("student")
+    shutil.copytree(toys / "train", directory / "train")
+    train_student(directory / "run", directory, 10)
+    return directory / "run", directory
+
+
+class TestStudents:
     def test_a_good_teacher_finds_when_weak_labels_hold(self, toys):
         # Half of the frames of a clip have its sound, on average.
         info = DatasetInfo.load(str(toys / "train"))
@@ -178,16 +199,11 @@ class TestStudents:
             total += end - begin
         assert overlap / total > 0.75
 
-    def test_a_student_trains_and_resumes_exactly(self, toys, tmp_path):
-        sources = [
-            self.source(toys, policy="pseudo_strong", weight=0.5, missing_share=0.05),
-            Source((str(toys / "train"),), "strong", 0.5),
-        ]
-        for name, lengths in (("whole", (20,)), ("part", (10, 20))):
-            for steps in lengths:
-                toy_training.train(
-                    tmp_path / name, toys, sources=sources, total_steps=steps, extend=True
-                )
+    def test_a_student_trains_and_resumes_exactly(self, begun, tmp_path):
+        run, data = begun
+        shutil.copytree(run, tmp_path / "part")
+        for name in ("whole", "part"):
+            train_student(tmp_path / name, data, 20)
         whole, part = (
             checkpoints.load_model(str(tmp_path / name)).model.get_weights()
             for name in ("whole", "part")
@@ -195,23 +211,24 @@ class TestStudents:
         for left, right in zip(whole, part, strict=True):
             np.testing.assert_array_equal(left, right)
 
-    def test_a_run_does_not_go_on_with_another_teacher(self, toys, tmp_path):
-        shutil.copytree(toys / "train", tmp_path / "train")
-        sources = [self.source(tmp_path, policy="weak", missing_share=0.05)]
-        toy_training.train(tmp_path / "run", tmp_path, sources=sources, total_steps=5)
+    def test_a_run_does_not_go_on_with_another_teacher(self, begun, tmp_path):
+        run, data = begun
+        shutil.copytree(run, tmp_path / "run")
+        shutil.copytree(data / "train", tmp_path / "kept")
         other = trained.write_workdir(tmp_path / "other")
-        teaching.teach(other, [str(tmp_path / "train")], name="first")
-        with pytest.raises(errors.InputError, match=r"began with other data .* a teacher says of"):
-            toy_training.train(
-                tmp_path / "run", tmp_path, sources=sources, total_steps=10, extend=True
-            )
+        try:
+            teaching.teach(other, [str(data / "train")], name="first")
+            with pytest.raises(errors.InputError, match=r"began with other data .* a teacher says"):
+                train_student(tmp_path / "run", data, 20)
+        finally:
+            shutil.copytree(tmp_path / "kept", data / "train", dirs_exist_ok=True)
 
     def test_a_student_of_another_front_end_is_refused_before_work(self, toys, tmp_path):
         with pytest.raises(errors.InputError, match=r"another front end than this run, which has"):
             toy_training.train(
                 tmp_path / "run",
                 toys,
-                sources=[self.source(toys, policy="pseudo_strong")],
+                sources=[Source((str(toys / "train"),), "pseudo_strong", teacher="first")],
                 front_end=FrontEnd(num_bands=32),
             )
         assert not (tmp_path / "run").exists()
@@ -249,16 +266,12 @@ class TestCommand:
         assert self.teach(server, f"{workdir}/checkpoints/step-10", weak)[1] == 0
 
     def test_ema_takes_the_moving_average(self, server, toys, tmp_path):
-        shutil.copytree(toys / "train", tmp_path / "train")
-        toy_training.train(
-            tmp_path / "run", toys, total_steps=10, checkpoint_every=10, ema_decay=0.8
-        )
-        checkpoint, data = f"{tmp_path}/run/checkpoints/step-10", str(tmp_path / "train")
-        assert self.teach(server, checkpoint, data, name="plain")[1] == 0
+        data = shutil.copytree(toys / "train", tmp_path / "train")
+        checkpoint, data = f"{toys}/teacher/checkpoints/step-100", str(data)
         assert self.teach(server, checkpoint, data, name="average", flags=["--ema"])[1] == 0
         info, found = DatasetInfo.load(data), {}
-        for name, ema in (("plain", False), ("average", True)):
-            model = checkpoints.load_model(str(tmp_path / "run"), checkpoint, ema=ema).model
+        for name, ema in (("first", False), ("average", True)):
+            model = checkpoints.load_model(f"{toys}/teacher", checkpoint, ema=ema).model
             scores = teacher_scores.read(data, info, name)
             row = {clip_id: i for i, clip_id in enumerate(scores.clip_ids.to_pylist())}
             batch = next(evaluation_grid.grid_patches([data], batch_size=1).as_numpy_iterator())
@@ -268,7 +281,7 @@ class TestCommand:
             wanted = np.asarray(predict(batch))[0, :, label]
             found[name] = scores.frame_scores[row[clip_id]]
             np.testing.assert_allclose(found[name], wanted, atol=1e-4)
-        assert np.abs(found["plain"] - found["average"]).max() > 0.01
+        assert np.abs(found["first"] - found["average"]).max() > 0.01
 
     def test_the_share_is_what_students_can_ask_for(self, server, teacher, weak):
         assert self.teach(server, teacher, weak, flags=["--max_missing_share=0.5"])[1] == 0
@@ -282,7 +295,10 @@ class TestCommand:
         path, facts = f"{weak}/teacher-first.parquet", []
         other = trained.write_workdir(tmp_path / "other", steps=(30,), selected=30)
         for model in (teacher, teacher, other):
-            assert self.teach(server, model, weak)[1] == 0
+            if model == other:
+                assert self.teach(server, model, weak)[1] == 0
+            else:  # as `test_it_scores_every_dataset_and_says_where` does with the command
+                teaching.teach(model, [weak], name="first")
             facts.append(teacher_scores.read_facts(weak, "first"))
         assert facts[0] == facts[1]
         assert (facts[2].model, facts[2].content != facts[0].content) == (other, True)
