@@ -4,6 +4,8 @@ ram:// is TensorFlow's file system in memory, which only its own process sees; f
 disk, reached as a remote one.
 """
 
+import contextlib
+import dataclasses
 import os
 
 import numpy as np
@@ -33,10 +35,15 @@ class _Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
+    """Datasets with strong labels only: one set of results for each dataset is enough."""
     directory = tmp_path_factory.mktemp("data")
-    write_dataset(directory / "train", toy_clips(24), 2)
-    write_dataset(directory / "eval", toy_clips(24, 1000), 2, split="all")
-    write_dataset(directory / "validation", toy_clips(24, 2000), 2, split="validation")
+    for name, first, split in (
+        ("train", 0, "train"),
+        ("eval", 1000, "all"),
+        ("validation", 2000, "validation"),
+    ):
+        clips = [dataclasses.replace(clip, weak_labels=None) for clip in toy_clips(24, first)]
+        write_dataset(directory / name, clips, 2, split=split)
     return str(directory)
 
 
@@ -46,13 +53,19 @@ def root(request, tmp_path_factory):
     return f"{request.param}://{'' if request.param == 'ram' else '/'}{str(directory).strip('/')}"
 
 
-@pytest.fixture(autouse=True)
-def _nothing_is_written_here(tmp_path, monkeypatch):
-    here = tmp_path / "here"
+@contextlib.contextmanager
+def _nothing_written_here(here):
     here.mkdir()
-    monkeypatch.chdir(here)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        yield
     assert not list(here.iterdir())
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_written_here(tmp_path):
+    with _nothing_written_here(tmp_path / "here"):
+        yield
 
 
 def _train(workdir, data_dir, **settings):
@@ -61,45 +74,8 @@ def _train(workdir, data_dir, **settings):
     return toy_training.train(workdir, data_dir, **(options | settings))
 
 
-@pytest.fixture(scope="module")
-def runs(root, data_dir):
-    """Two evaluated runs, the second one fine-tuned from the first one."""
-    runs = f"{root}/runs"
-    _train(f"{runs}/weak_1_8m", data_dir)
-    _evaluate(f"{runs}/weak_1_8m", data_dir)
-    _train(f"{runs}/plus_strong", data_dir, init_from=f"{runs}/weak_1_8m", ema_decay=0.9)
-    _evaluate(f"{runs}/plus_strong", data_dir)
-    return runs
-
-
-def _evaluate(workdir, data_dir, *, validation="validation"):
-    settings = EvaluationSettings(save_scores="npz", plot_classes=("class 0",))
-    names = {"eval": "eval", "validation": validation}
-    sets = {name: os.path.join(data_dir, directory) for name, directory in names.items()}
-    following.evaluate_workdirs([workdir], sets, settings=settings, run_once=True)
-
-
-def test_a_run_leaves_there_what_it_leaves_on_a_local_disk(runs, data_dir, tmp_path):
-    local = _train(str(tmp_path / "local"), data_dir)
-    remote = f"{runs}/weak_1_8m"
-    for name in ("config.gin", "model.json", "run.json", "finished.json"):
-        assert files.read_text(f"{remote}/{name}") == files.read_text(f"{local}/{name}")
-    assert [step for step, _ in checkpoints.list_checkpoints(remote)] == [5, 10]
-    assert files.names(f"{remote}/checkpoints") == files.names(f"{local}/checkpoints")
-    for left, right in zip(
-        *(checkpoints.load_model(path).model.get_weights() for path in (remote, local)),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(left, right)
-    (events,) = files.names(f"{remote}/train")
-    with files.local_copy(f"{remote}/train/{events}") as path:
-        logged = event_accumulator.EventAccumulator(path)
-        logged.Reload()
-        assert [event.step for event in logged.Tensors("Training/loss")] == [5, 10]
-    assert not files.exists(f"{remote}/.lock")  # the lease is given back
-
-
-def test_a_run_killed_there_continues_and_ends_the_same(root, runs, data_dir, monkeypatch):
+def _train_until_killed(workdir, data_dir):
+    """Trains until the second checkpoint to resume from is to be saved, at step 10."""
     save = checkpoints.save
 
     def dying(saved, workdir, *, step, keep, **arguments):
@@ -107,20 +83,66 @@ def test_a_run_killed_there_continues_and_ends_the_same(root, runs, data_dir, mo
             raise _Killed
         save(saved, workdir, step=step, keep=keep, **arguments)
 
-    workdir = f"{root}/killed"
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints, "save", dying)
         with pytest.raises(_Killed):
             _train(workdir, data_dir)
     assert checkpoints.newest(workdir)[0] == 5
-    _train(workdir, data_dir)
+
+
+@pytest.fixture(scope="module")
+def local(data_dir, tmp_path_factory):
+    """A run on the local disk."""
+    return _train(str(tmp_path_factory.mktemp("local") / "run"), data_dir)
+
+
+@pytest.fixture(scope="module")
+def runs(root, data_dir, tmp_path_factory):
+    """Two evaluated runs.
+
+    The first one was killed, and has gone on. The second one is fine-tuned from it.
+    """
+    runs = f"{root}/runs"
+    with _nothing_written_here(tmp_path_factory.mktemp("nothing") / "here"):
+        _train_until_killed(f"{runs}/weak_1_8m", data_dir)
+        _train(f"{runs}/weak_1_8m", data_dir)
+        _evaluate(f"{runs}/weak_1_8m", data_dir, plot_classes=("class 0",))
+        _train(f"{runs}/plus_strong", data_dir, init_from=f"{runs}/weak_1_8m", ema_decay=0.9)
+        _evaluate(f"{runs}/plus_strong", data_dir, validation=None)
+    return runs
+
+
+def _evaluate(workdir, data_dir, *, validation="validation", **settings):
+    names = {"eval": "eval"} | ({"validation": validation} if validation else {})
+    sets = {name: os.path.join(data_dir, directory) for name, directory in names.items()}
+    settings = EvaluationSettings(save_scores="npz", **settings)
+    following.evaluate_workdirs([workdir], sets, settings=settings, run_once=True)
+
+
+def test_a_run_leaves_there_what_it_leaves_on_a_local_disk(runs, local):
+    remote = f"{runs}/weak_1_8m"
+    for name in ("config.gin", "model.json", "run.json", "finished.json"):
+        assert files.read_text(f"{remote}/{name}") == files.read_text(f"{local}/{name}")
+    assert [step for step, _ in checkpoints.list_checkpoints(remote)] == [5, 10]
+    assert files.names(f"{remote}/checkpoints") == files.names(f"{local}/checkpoints")
+    (events,) = files.names(f"{runs}/plus_strong/train")
+    with files.local_copy(f"{runs}/plus_strong/train/{events}") as path:
+        logged = event_accumulator.EventAccumulator(path)
+        logged.Reload()
+        assert [event.step for event in logged.Tensors("Training/loss")] == [5, 10]
+    for name in ("weak_1_8m", "plus_strong"):
+        assert not files.exists(f"{runs}/{name}/.lock")  # the lease is given back
+
+
+def test_a_run_killed_there_ends_as_one_that_was_never_stopped(runs, local):
+    remote = f"{runs}/weak_1_8m"
     for left, right in zip(
-        *(checkpoints.load_model(p).model.get_weights() for p in (workdir, f"{runs}/weak_1_8m")),
+        *(checkpoints.load_model(path).model.get_weights() for path in (remote, local)),
         strict=True,
     ):
         np.testing.assert_array_equal(left, right)
     with pytest.raises(errors.InputError, match="holds a run of another config"):
-        workdirs.claim(workdir, "train.seed = 1\n")
+        workdirs.claim(remote, "train.seed = 1\n")
 
 
 def test_evaluation_writes_results_scores_curves_and_the_selection_there(runs):
@@ -199,7 +221,7 @@ def recordings_dir(tmp_path):
     return corpus
 
 
-def _from_convert_to_report(root, corpus, monkeypatch):
+def _from_convert_to_report(root, corpus):
     """The whole way below a directory; returns table1.csv and the names of all files."""
     for name in ("train", "eval"):
         converter.convert(
@@ -216,17 +238,7 @@ def _from_convert_to_report(root, corpus, monkeypatch):
             )
         )
     data, runs, sweep_dir = f"{root}/data", f"{root}/runs", f"{root}/sweep"
-    save = checkpoints.save
-
-    def dying(saved, workdir, *, step, keep, **arguments):
-        if step == 10 and not keep:
-            raise _Killed
-        save(saved, workdir, step=step, keep=keep, **arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "save", dying)
-        with pytest.raises(_Killed):
-            _train(f"{runs}/weak_1_8m", data)
+    _train_until_killed(f"{runs}/weak_1_8m", data)
     _train(f"{runs}/weak_1_8m", data)
     _evaluate(f"{runs}/weak_1_8m", data, validation="train_validation")
     _train(f"{runs}/plus_strong", data, init_from=f"{runs}/weak_1_8m")
@@ -262,12 +274,10 @@ def _from_convert_to_report(root, corpus, monkeypatch):
 
 
 @pytest.mark.slow
-def test_from_convert_to_report_a_remote_disk_holds_what_a_local_one_does(
-    recordings_dir, tmp_path, monkeypatch
-):
+def test_from_convert_to_report_a_remote_disk_holds_what_a_local_one_does(recordings_dir, tmp_path):
     remote_root = f"ram://{tmp_path}/chain".replace(":///", "://")
-    remote, there = _from_convert_to_report(remote_root, recordings_dir, monkeypatch)
-    local, here = _from_convert_to_report(str(tmp_path / "chain"), recordings_dir, monkeypatch)
+    remote, there = _from_convert_to_report(remote_root, recordings_dir)
+    local, here = _from_convert_to_report(str(tmp_path / "chain"), recordings_dir)
     assert remote.replace(remote_root, str(tmp_path / "chain")) == local
     assert "plus_strong" in local
     assert {n for n in here if not n.endswith(".lock")} == there
