@@ -54,14 +54,26 @@ def replace(runs_dir, name, set_name, kept):
     left_out_files.save(kept, str(folder / f"{set_name}-20.npz"))
 
 
-@pytest.fixture
-def runs_dir(tmp_path):
-    runs = tmp_path / "runs"
+def write_rows(runs):
+    """Three rows; plus_strong gains in every class but the last over weak_1_8m."""
     for seed, (name, gains) in enumerate(
         zip(ROWS, ([0.5, 1.0, 1.5], [0.5, 1.5, 1.5], [2.5, 1.5, 1.5]), strict=True)
     ):
         write(runs, name, gains, seed=seed)
     return runs
+
+
+@pytest.fixture
+def runs_dir(tmp_path):
+    return write_rows(tmp_path / "runs")
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    """The rows, their report and the names of its files."""
+    directory = tmp_path_factory.mktemp("reported")
+    runs, out = write_rows(directory / "runs"), directory / "report"
+    return runs, out, {path.name for path in report.write(str(runs), str(out))}
 
 
 def compare(runs_dir, *texts):
@@ -106,7 +118,8 @@ def test_every_pair_is_in_the_table_once(runs_dir):
     assert not table.duplicated(["first", "second", "set", "metric"]).any()
 
 
-def test_classes_that_gain_are_told_from_those_that_do_not(runs_dir, tmp_path):
+def test_classes_that_gain_are_told_from_those_that_do_not(reported):
+    runs_dir, out, written = reported
     compared = compare(runs_dir)
     classes = compared.classes[("plus_strong", "weak_1_8m"), "strong_eval"].set_index("mid")
     assert classes["change"].to_dict() == {"/m/a": "gain", "/m/b": "gain", "/m/c": ""}
@@ -116,16 +129,13 @@ def test_classes_that_gain_are_told_from_those_that_do_not(runs_dir, tmp_path):
     backwards = compare(runs_dir, "weak_1_8m,plus_strong")
     classes = backwards.classes[("weak_1_8m", "plus_strong"), "strong_eval"].set_index("mid")
     assert classes["change"]["/m/a"] == "loss"
-    out = tmp_path / "report"
-    written = {path.name for path in report.write(str(runs_dir), str(out))}
     name = "classes_plus_strong_weak_1_8m_strong_eval.csv"
     assert name in written
     assert pd.read_csv(out / name)["change"].fillna("").tolist() == ["gain", "gain", ""]
 
 
-def test_the_report_holds_the_differences(runs_dir, tmp_path):
-    out = tmp_path / "report"
-    written = {path.name for path in report.write(str(runs_dir), str(out))}
+def test_the_report_holds_the_differences(reported):
+    runs_dir, out, written = reported
     assert {"comparisons.md", "comparisons.csv", "comparisons.png"} <= written
     text = (out / "comparisons.md").read_text()
     row = compare(runs_dir).shown().iloc[2]

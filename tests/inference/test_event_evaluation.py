@@ -36,6 +36,13 @@ def data(tmp_path_factory):
     return datasets.write_dataset(tmp_path_factory.mktemp("data") / "eval", _clips(), 2)
 
 
+@pytest.fixture(scope="module")
+def measured(workdir, data, tmp_path_factory):
+    """What the model reaches with the default settings."""
+    out = tmp_path_factory.mktemp("measured")
+    return event_evaluation.evaluate_events(workdir, [data], output_dir=out)
+
+
 @pytest.fixture
 def seen(monkeypatch):
     """The scores, events and lengths that `event_metrics.measure` was given."""
@@ -143,14 +150,14 @@ def test_every_encoding_gives_the_scores_of_its_windows(workdir, model, tmp_path
         assert np.ptp(frames, axis=0).max() > 0.2
 
 
-def test_datasets_are_taken_together_and_files_replaced(workdir, data, tmp_path):
-    whole = event_evaluation.evaluate_events(workdir, [data], output_dir=tmp_path).values
+def test_datasets_are_taken_together_and_files_replaced(workdir, data, measured, tmp_path):
     clips = _clips()
     parts = [
         datasets.write_dataset(tmp_path / "data" / name, chosen, 1)
         for name, chosen in (("b", clips[3:]), ("a", clips[:3]))
     ]
-    assert event_evaluation.evaluate_events(workdir, parts, output_dir=tmp_path).values == whole
+    together = event_evaluation.evaluate_events(workdir, parts, output_dir=tmp_path)
+    assert together.values == measured.values
     event_evaluation.evaluate_events(workdir, parts[1:], output_dir=tmp_path)
     results = pd.read_csv(tmp_path / "results.csv").set_index("metric")["value"]
     assert results["clips"] == 3
@@ -158,14 +165,11 @@ def test_datasets_are_taken_together_and_files_replaced(workdir, data, tmp_path)
         event_evaluation.evaluate_events(workdir, [parts[1], data], output_dir=tmp_path)
 
 
-def test_an_exported_model_gives_the_same_but_takes_no_log_mel(workdir, data, tmp_path):
+def test_an_exported_model_gives_the_same_but_takes_no_log_mel(workdir, data, measured, tmp_path):
     exported = str(tmp_path / "exported")
     export.export(workdir, exported, with_tflite=False)
     values = event_evaluation.evaluate_events(exported, [data], output_dir=tmp_path / "out").values
-    direct = event_evaluation.evaluate_events(
-        workdir, [data], output_dir=tmp_path / "direct"
-    ).values
-    assert values == pytest.approx(direct)
+    assert values == pytest.approx(measured.values)
     log_mel = datasets.write_dataset(tmp_path / "eval", _clips(), 1, "log_mel")
     with pytest.raises(errors.InputError, match="exported: an exported model takes audio, but"):
         event_evaluation.evaluate_events(exported, [log_mel], output_dir=tmp_path / "out")
@@ -395,8 +399,7 @@ def test_the_protocol_of_pretrained_sed_is_what_its_validation_does(tmp_path, se
     assert whole.values["classes"] == 3
 
 
-def test_zero_by_the_penalty_is_told(workdir, data, tmp_path):
-    measured = event_evaluation.evaluate_events(workdir, [data], output_dir=tmp_path / "out")
+def test_zero_by_the_penalty_is_told(measured):
     for psds1, psds2, expected in ((0.0, 0.2, ["psds1"]), (0.01, 0.2, []), (0.1, 0.0, ["psds2"])):
         values = measured.values | {"psds1": psds1, "psds1_macro": 0.1, "psds2": psds2}
         text = event_evaluation.as_text(dataclasses.replace(measured, values=values))
