@@ -215,5 +215,5 @@ def _audio_offset(record: tf.Tensor, n4: tf.Tensor) -> tf.Tensor:
 
 def _varint_size(value: tf.Tensor) -> tf.Tensor:
     """Bytes that a length takes: int64, as `value`, below 2**42."""
-    bounds = [1 << 7, 1 << 14, 1 << 21, 1 << 28, 1 << 35]
-    return 1 + tf.add_n([tf.cast(value >= bound, tf.int64) for bound in bounds])
+    bounds = tf.constant([1 << 7, 1 << 14, 1 << 21, 1 << 28, 1 << 35], tf.int64)
+    return 1 + tf.reduce_sum(tf.cast(value[..., tf.newaxis] >= bounds, tf.int64), axis=-1)
