@@ -45,6 +45,7 @@ setuptools.setup(
         "numpy>=1.26,<3",
         "pandas>=2.2",
         "pebble>=5.0",
+        "protobuf>=4.25",
         # pyarrow 26 needs NumPy 2 and does not say so to pip.
         "pyarrow>=15,<26",
         "scipy>=1.12",

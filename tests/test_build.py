@@ -21,6 +21,7 @@ _PACKAGES = {
     "ai_edge_litert": "ai-edge-litert",
     "apache_beam": "apache-beam",
     "gin": "gin-config",
+    "google": "protobuf",
     "sklearn": "scikit-learn",
     "tensorflow_io": "tensorflow-io",
 }

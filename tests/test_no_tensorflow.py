@@ -62,7 +62,13 @@ def _commands(place):
             "no",
         ],
         "table1.tex": ["report", "--runs_dir", place / "runs", "--output_dir", place / "report"],
-        "6 clips, ": ["inspect_records", dataset, "--first=0"],
+        "0: 2.000 s at 16000 Hz, peak ": ["inspect_records", dataset, "--first=2"],
+        f"-> {place / 'wavs'}": [
+            "inspect_records",
+            dataset,
+            "--clip=video000000_0",
+            f"--export_dir={place / 'wavs'}",
+        ],
         "mid\tdisplay_name\t": ["inspect_records", dataset, "--counts"],
         "no converted dataset": ["inspect_records", f"--dataset={empty}"],
         "classes.csv": [
@@ -82,6 +88,13 @@ def _commands(place):
             f"--dataset={empty}",
             "--policy=strong",
             "--output_dir=no",
+        ],
+        f"{place / 'ask' / 'questions.csv'}": [
+            "select_clips",
+            dataset,
+            "--policy=strong",
+            "--num_clips=3",
+            f"--output_dir={place / 'ask'}",
         ],
         "none/questions.csv: cannot": [
             "import_answers",

@@ -24,8 +24,6 @@ _VERIFY = flags.DEFINE_bool("verify", False, "Read every record and print what i
 def main(argv: list[str]) -> None:
     """Prints the counts, the problems, or some clips of a dataset."""
     del argv
-    import itertools
-
     from audioset_strong.records import dataset_info, inspection
 
     info = dataset_info.DatasetInfo.load(_DATASET.value)
@@ -49,7 +47,7 @@ def main(argv: list[str]) -> None:
     if _CLIP.value:
         shown = inspection.find_clips(_DATASET.value, info, _CLIP.value)
     else:
-        shown = itertools.islice(inspection.clips(_DATASET.value, info), _FIRST.value)
+        shown = inspection.first_clips(_DATASET.value, info, _FIRST.value)
     for clip in shown:
         print(inspection.describe_clip(clip, info.vocabulary))
         if _EXPORT_DIR.value:

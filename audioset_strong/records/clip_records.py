@@ -15,7 +15,7 @@ import numpy as np
 from audioset_strong.audio import features, pcm
 from audioset_strong.core import choices, errors
 from audioset_strong.core.lazy import tf
-from audioset_strong.records import flac, wire_format
+from audioset_strong.records import example_proto, flac, wire_format
 
 SCHEMA_VERSION = 1
 ENCODINGS = PCM16, FLAC, LOG_MEL = choices.ENCODINGS
@@ -114,7 +114,7 @@ def serialize(
       errors.InputError: an unknown encoding, audio of another type or sample rate, or a clip
         without the audio that the encoding needs.
     """
-    example = tf.train.Example()
+    example = example_proto.message_class()()
     # Filled in place; assembling sub-messages would copy the audio.
     stored = example.features.feature
     audio = _encode(clip, encoding, front_end)
@@ -219,7 +219,7 @@ def read_facts(record: bytes) -> RecordFacts:
       ValueError: the bytes are not a record. `deserialize` turns it into the user's error.
     """
     try:
-        found = tf.train.Example.FromString(record).features.feature
+        found = example_proto.message_class().FromString(record).features.feature
     except Exception as error:  # protobuf's own class, which depends on its implementation
         raise ValueError(str(error)) from error
 

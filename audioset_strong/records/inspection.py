@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,27 @@ def clips(directory: str, info: dataset_info.DatasetInfo) -> Iterator[clip_recor
         yield from shard_reading.read_clips(path, info.encoding, front_end=info.front_end)
 
 
+def first_clips(
+    directory: str, info: dataset_info.DatasetInfo, count: int
+) -> Iterator[clip_records.Clip]:
+    """The first clips of a dataset, in the order of its shards.
+
+    With an index only their records are read, and TensorFlow is not imported.
+
+    Args:
+      directory: of the dataset.
+      info: what `DatasetInfo.load` returned for it.
+      count: how many, or fewer where the dataset has fewer.
+
+    Raises:
+      errors.InputError: an index, shard or record that cannot be read.
+    """
+    if not files.exists(os.path.join(directory, clip_index.FILE_NAME)):
+        return itertools.islice(clips(directory, info), count)
+    index = clip_index.load(directory, info)
+    return _clips_of_rows(index, range(min(count, len(index))), info)
+
+
 def find_clips(
     directory: str, info: dataset_info.DatasetInfo, clip_ids: Sequence[str]
 ) -> Iterator[clip_records.Clip]:
@@ -60,6 +81,12 @@ def find_clips(
         if row is None:
             raise errors.InputError(f"{clip_id}: {manifest.why_missing(directory, clip_id)}")
         rows.append(row)
+    yield from _clips_of_rows(index, rows, info)
+
+
+def _clips_of_rows(
+    index: clip_index.ClipIndex, rows: Iterable[int], info: dataset_info.DatasetInfo
+) -> Iterator[clip_records.Clip]:
     for row in rows:
         record = index.record(row)
         yield clip_records.deserialize(record, info.encoding, front_end=info.front_end)

@@ -290,6 +290,21 @@ def test_a_dataset_of_log_mel_is_shown_and_verified_but_not_exported(tmp_path):
     assert f"{path}, record 0, {clip.clip_id}: log-mel that is not finite" in problems
 
 
+def test_the_first_clips_are_read_by_the_index_or_without_one(dataset):
+    info = dataset_info.DatasetInfo.load(str(dataset))
+    want = [clip.clip_id for clip in inspection.clips(str(dataset), info)]
+    first = [clip.clip_id for clip in inspection.first_clips(str(dataset), info, 4)]
+    assert first == want[:4]
+    assert sum(1 for _ in inspection.first_clips(str(dataset), info, 99)) == len(want) == 9
+    last = rewrite(dataset, 2, lambda clips: clips[:1])
+    assert [clip.clip_id for clip in inspection.first_clips(str(dataset), info, 4)] == want[:4]
+    with pytest.raises(errors.InputError, match=f"{last}: byte .* should begin the record"):
+        list(inspection.first_clips(str(dataset), info, 9))
+    (dataset / "index.parquet").unlink()
+    assert [clip.clip_id for clip in inspection.first_clips(str(dataset), info, 4)] == want[:4]
+    assert not (dataset / "index.parquet").exists()
+
+
 def test_the_binary_shows_and_exports_clips(converted, server, tmp_path):
     runs = {
         name: server.start("inspect_records", f"--dataset={converted}", *flags)

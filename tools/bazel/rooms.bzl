@@ -18,7 +18,7 @@ ROOMS = {
     ),
     "records": (
         ["audio", "core", "labels"],
-        ["absl-py", "filelock", "numpy", "pyarrow", "soundfile", "tensorflow"],
+        ["absl-py", "filelock", "numpy", "protobuf", "pyarrow", "soundfile", "tensorflow"],
     ),
     "conversion": (
         ["audio", "core", "labels", "records"],
