@@ -5,6 +5,7 @@
 
 import contextlib
 import functools
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from audioset_strong.evaluation.settings import DEFAULT_SETTINGS, EvaluationSett
 from audioset_strong.training import checkpoints
 
 _POLL_S = 2.0
+_REMIND_S = 600.0  # from one line about a run that has not begun to the next
 
 
 def evaluate_workdirs(
@@ -180,6 +182,7 @@ class _Run:
         self._metric = settings.metric
         self._checkpoint = checkpoint
         self._selects = checkpoint is None and not ema
+        self._remind_at = -math.inf
         self._results = Results(workdir, ema=ema)
         self._scorer = CheckpointScorer(workdir, ema=ema)
         self._writer = result_writer.ResultWriter(
@@ -208,7 +211,7 @@ class _Run:
         sets = self._measured_on()
         self._results.check_datasets(sets)
         if may_be_missing and not self.has_begun():
-            logging.warning("%s: no run there yet; waiting for it", self._workdir)
+            self._tell_of_waiting()
             return
         self._scorer.check(self._eval_sets)
         datasets = self._scorer.run.datasets
@@ -224,6 +227,8 @@ class _Run:
           locks.Busy: another process is evaluating it.
         """
         if not self._pending():
+            if not self.has_begun():
+                self._tell_of_waiting()
             return False
         self.check()  # the run may have begun only now
         names = {name for each in self._eval_sets for name in each.set_names()}
@@ -244,6 +249,18 @@ class _Run:
         """What is wrong with the checkpoints that could not be evaluated."""
         # The only checkpoint to look at must be there.
         return self._scorer.faults(deleted=self._checkpoint is not None)
+
+    def _tell_of_waiting(self) -> None:
+        """Says, at first and now and then, that the run has not begun: its path may be mistyped."""
+        if time.monotonic() < self._remind_at:
+            return
+        self._remind_at = time.monotonic() + _REMIND_S
+        missing = "" if files.exists(self._workdir) else "the directory does not exist, and "
+        logging.warning(
+            "%s: no run there yet; waiting for it (%saudioset_strong_train makes it; Ctrl-C stops)",
+            self._workdir,
+            missing,
+        )
 
     def _locked(self, *, wait: bool = False) -> contextlib.AbstractContextManager[None]:
         """Keeps other evaluations of the run out, so that each result is there once."""
