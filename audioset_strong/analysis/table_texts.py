@@ -73,10 +73,13 @@ def to_markdown(table: pd.DataFrame) -> str:
             *(paper_figure(line, f"{s}_{m}") for s in SETS for m in METRICS),
         ]
         lines.append("| " + " | ".join(cells) + " |")
+    intervals = [f"{s}_{m}_low" for s in SETS for m in METRICS]
     legend = (
-        "In brackets: 95% intervals over clips. The paper's columns are its own figures, "
-        "measured on AudioSet with ResNet-50; they are not a target for this run."
+        "The paper's columns are its own figures, measured on AudioSet with ResNet-50; they are not a "
+        "target for this run."
     )
+    if table[intervals].notna().any(axis=None):
+        legend = f"In brackets: 95% intervals over clips. {legend}"
     below = [legend, *table_notes.notes(table), orders_sentence(orders(table))]
     return "\n".join([*lines, "", *filter(None, below)]) + "\n"
 

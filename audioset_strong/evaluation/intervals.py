@@ -37,11 +37,13 @@ def corrected(left_out: LeftOut) -> tuple[float, float]:
       left_out: the metric, with and without each clip.
 
     Returns:
-      (value, standard error); NaN where it has no value without some clip.
+      (value, standard error); NaN where it has no value without some clip. The error of a single
+      clip is NaN, too.
     """
     num_clips = len(left_out.without)
     pseudo = num_clips * left_out.value - (num_clips - 1) * left_out.without
-    return float(pseudo.mean()), float(pseudo.std(ddof=1) / np.sqrt(num_clips))
+    spread = pseudo.std(ddof=1) if num_clips > 1 else np.nan
+    return float(pseudo.mean()), float(spread / np.sqrt(num_clips))
 
 
 def interval(

@@ -52,6 +52,13 @@ def data_set(rng, *, clips, classes, true, frames=4):
     return label.astype(np.int8), true * label + noise, np.repeat(np.arange(clips), frames)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_single_clip_has_a_value_and_no_error():
+    value, error = intervals.corrected(LeftOut(2.0, np.array([1.5])))
+    assert value == 2.0
+    assert np.isnan(error)
+
+
 def test_intervals_cover_what_the_scores_are_drawn_from():
     true, experiments = 1.0, 200
     covered = {"clips": 0, "frames": 0}
