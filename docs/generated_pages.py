@@ -5,6 +5,7 @@ so the reference cannot fall behind it.
 """
 
 import html
+import inspect
 import pathlib
 import posixpath
 import re
@@ -147,7 +148,8 @@ def api_page(name: str) -> str:
         kind = "autoexception" if isinstance(value, type) else "autofunction"
         parts = [_directive(kind, f"{value.__module__}.{value.__qualname__}")]
         if kind == "autofunction":
-            parts += [_directive("autoclass", path) for path in _classes(value.__module__)]
+            found = inspect.signature(value).return_annotation
+            parts += [_directive("autoclass", path) for path in _classes(found.__module__)]
     return "\n\n".join([f"# ast.{name}", *parts]) + "\n"
 
 

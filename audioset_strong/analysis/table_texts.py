@@ -75,8 +75,8 @@ def to_markdown(table: pd.DataFrame) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     intervals = [f"{s}_{m}_low" for s in SETS for m in METRICS]
     legend = (
-        "The paper's columns are its own figures, measured on AudioSet with ResNet-50; they are not a "
-        "target for this run."
+        "The paper's columns are its own figures, measured on AudioSet with ResNet-50; they are "
+        "not a target for this run."
     )
     if table[intervals].notna().any(axis=None):
         legend = f"In brackets: 95% intervals over clips. {legend}"

@@ -167,6 +167,10 @@ class FrontEnd:
 
         Raises:
           errors.InputError: settings that are missing, unknown or impossible.
+
+        Example:
+          >>> FrontEnd.from_json({**FrontEnd().to_json(), "num_bands": 40}).patch_shape
+          (96, 40)
         """
         names = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(values, Mapping) or set(values) != names:

@@ -6,6 +6,14 @@ class InputError(ValueError):
 
     The message is one line that names what is wrong (file, line, value) and what would be right.
     `cli.run` prints it without a traceback and exits with a non-zero code.
+
+    Example:
+      >>> from audioset_strong.labels import metadata
+      >>> try:
+      ...     metadata.split_clip_id("abc")
+      ... except InputError as error:
+      ...     print(error)
+      clip id 'abc': must be YTID_STARTMS
     """
 
 
@@ -30,5 +38,10 @@ def check_whole_number(name: str, value: object, *, least: int = 1) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an exception's message; TensorFlow's messages have many lines."""
+    """The first line of an exception's message; TensorFlow's messages have many lines.
+
+    Example:
+      >>> first_line(ValueError("no such op [Op:X]\\n  in a graph"))
+      'no such op [Op:X]'
+    """
     return str(error).strip().partition("\n")[0]

@@ -61,6 +61,12 @@ class ClassMetrics:
         of their mean AUC, as PANNs (https://arxiv.org/abs/1912.10211) and AST
         (https://arxiv.org/abs/2104.01778) report it; a mean AUC of 0 or 1 is corrected with the
         number of all pairs.
+
+        Example:
+          >>> labels = np.array([[1, 1], [0, 0], [1, 0], [0, 0]])
+          >>> scores = np.array([[0.9, 0.2], [0.8, 0.1], [0.7, 0.3], [0.1, 0.0]])
+          >>> class_metrics(labels, scores).means()["auc"]  # of 3/4 and 2/3
+          0.7083333333333333
         """
         used = self.used
         if not used.any():
@@ -272,6 +278,11 @@ class RankingPrecision:
       precision: float64 `[labels]`, share of positives among the classes that score at least as
         high in that sample.
       num_classes: of the vocabulary.
+
+    Example:
+      >>> ranking = ranking_precision(np.array([[1, 0, 1]]), np.array([[0.9, 0.5, 0.1]]))
+      >>> round(ranking.overall(), 4), ranking.per_class().round(4).tolist()  # no positive: NaN
+      (0.8333, [1.0, nan, 0.6667])
     """
 
     sample: np.ndarray

@@ -20,10 +20,14 @@ SAVED_MODEL_FILE = "saved_model.pb"
 def load_model(path: str | os.PathLike[str], *, ema: bool = False) -> predictor.Model:
     """Loads a trained model.
 
-    Example:
-        model = audioset_strong.load_model("runs/plus_strong")
-        prediction = model.predict_file("street.flac", hop_s=0.24)
-        print(prediction.top(3), prediction.events(0.5))
+    Example, in `demo_output` or another directory with a trained model:
+      >>> model = load_model("runs/plus_strong")
+      >>> prediction = model.predict(np.zeros(48_000), sample_rate=16_000, hop_s=0.24)
+      >>> prediction.times[:3].tolist(), prediction.seconds
+      ([0.0, 0.24, 0.48], 3.0)
+      >>> name, score = prediction.top(1)[0]
+      >>> name in model.class_names, 0 <= score <= 1
+      (True, True)
 
     Args:
       path: a checkpoint (".../checkpoints/step-500"); the workdir of a training run, which means

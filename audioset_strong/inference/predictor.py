@@ -52,6 +52,18 @@ class Prediction:
       hop_s: seconds from the start of one frame to the start of the next.
       seconds: length of the recording.
       vocabulary: the classes, in the order of the scores' last axis.
+
+    Example:
+      >>> two = vocabularies.Vocabulary(("/m/d", "/m/c"), ("Dog", "Cat"))
+      >>> scores = np.array([[0.1, 0.2], [0.9, 0.2], [0.8, 0.2]], np.float32)
+      >>> times = np.array([0.0, 0.96, 1.92])
+      >>> heard = Prediction(scores, scores, times, hop_s=0.96, seconds=2.88, vocabulary=two)
+      >>> heard.clip_scores().round(2).tolist()
+      [0.6, 0.2]
+      >>> [(name, round(score, 2)) for name, score in heard.top(1)]
+      [('Dog', 0.6)]
+      >>> [(heard.class_names[e.label], e.start_s, e.end_s) for e in heard.events(0.5)]
+      [('Dog', 0.96, 2.88)]
     """
 
     scores: np.ndarray
@@ -122,6 +134,10 @@ def frames_inside(times: np.ndarray, seconds: float) -> np.ndarray:
 
     Returns:
       bool `[frames]`.
+
+    Example:
+      >>> frames_inside(np.array([0.0, 0.96, 1.92]), seconds=2.0).tolist()
+      [True, True, False]
     """
     inside = framing.frames_inside(times, waveform_scorer.FRAME_S, seconds + _TIME_TOLERANCE_S)
     return inside | (times == 0)
@@ -129,6 +145,21 @@ def frames_inside(times: np.ndarray, seconds: float) -> np.ndarray:
 
 class Model:
     """A trained model that turns waveforms into frame scores; `model_loading.load_model` makes one.
+
+    Example, in `demo_output` or another directory with a trained model:
+      >>> from audioset_strong.inference import model_loading
+      >>> model = model_loading.load_model("runs/plus_strong")
+      >>> noise = np.random.default_rng(0).normal(size=40_000).astype(np.float32) / 10
+      >>> model.predict(noise, 16_000).scores.shape == (3, len(model.class_names))
+      True
+      >>> [chunk.scores.shape[0] for chunk in model.stream([noise, noise], batch_size=4)]
+      [4, 2]
+      >>> import soundfile
+      >>> soundfile.write("noise.wav", noise, 16_000)
+      >>> model.predict_file("noise.wav").times.tolist()
+      [0.0, 0.96, 1.92]
+      >>> sum(len(block) for block in model.blocks("noise.wav"))
+      40000
 
     Attributes:
       vocabulary: the classes.
@@ -310,6 +341,10 @@ def check_waveform(waveform: Any) -> np.ndarray:
 
     Raises:
       errors.InputError: see `Model.predict`.
+
+    Example:
+      >>> check_waveform([0.5, -0.25])
+      array([ 0.5 , -0.25], dtype=float32)
     """
     array = np.asarray(waveform)
     if not np.issubdtype(array.dtype, np.floating):

@@ -47,13 +47,12 @@ def training_stream(
     Every epoch takes one random 0.96 s window of each clip (section 4 of the paper). The stream is
     a function of its arguments: begun at `start_step`, it is the rest of the whole stream.
 
-    Example:
-      import audioset_strong as ast
-
-      stream = ast.datasets.training_stream("data/train", policy="strong", batch_size=64)
-      for batch in stream.take(100):
-          batch["log_mel"]  # float32 [64, 96, 64]
-          batch["labels"]  # float32 [64, classes]
+    Example, in `demo_output` or another directory with a converted dataset:
+      >>> stream = training_stream("data/train_strong", policy="strong", batch_size=8)
+      >>> for batch in stream.take(2):
+      ...     print(batch["log_mel"].shape, batch["labels"].shape == batch["label_weights"].shape)
+      (8, 96, 64) True
+      (8, 96, 64) True
 
     Args:
       datasets: a dataset directory (what convert.py wrote), or several.
@@ -119,12 +118,12 @@ def evaluation_grid(
 ) -> tf.data.Dataset:
     """Every clip of converted datasets once, with its ten 0.96 s frames and all its labels.
 
-    Example:
-      import audioset_strong as ast
-
-      for batch in ast.datasets.evaluation_grid("data/eval"):
-          batch["log_mel"]  # float32 [16, 10, 96, 64]
-          batch["frame_labels"]  # int8 [16, 10, classes]: 1 positive, 0 negative, -1 unknown
+    Example, in `demo_output` or another directory with a converted dataset:
+      >>> batch = next(iter(evaluation_grid("data/eval", batch_size=4)))
+      >>> batch["log_mel"].shape, batch["frame_labels"].shape[:2]
+      (TensorShape([4, 10, 96, 64]), TensorShape([4, 10]))
+      >>> bool((batch["frame_labels"] >= -1).numpy().all())  # 1 positive, 0 negative, -1 unknown
+      True
 
     Args:
       datasets: a dataset directory (what convert.py wrote), or several.

@@ -49,6 +49,13 @@ def read(path: str, options: ReadOptions, *, format: str | None = None) -> Annot
 
     Raises:
       errors.InputError: the file cannot be read, or a line of it has another form.
+
+    Example:
+      >>> from audioset_strong.labels import metadata_writing
+      >>> metadata_writing.write_rows("yard.txt", None, [["0.5", "1.25", "Bark"]])
+      >>> (annotation,) = read("yard.txt", ReadOptions()).annotations  # a label track of Audacity
+      >>> annotation.labels.values.tolist()
+      [[500, 1250, 'Bark', 'yard.txt, line 1']]
     """
     text = _text(path)
     is_json = format in annotation_json.READERS if format else text.lstrip()[:1] in ("{", "[")

@@ -33,6 +33,10 @@ class ReadOptions:
 
     Raises:
       errors.InputError: a sound at a point that lasts less than 1 ms, or longer than a clip.
+
+    Example:
+      >>> ReadOptions(point_seconds=0.25).point_ms
+      250
     """
 
     point_seconds: float | None = None
@@ -72,6 +76,10 @@ def format_of(path: str, value: Any) -> str:
 
     Raises:
       errors.InputError: it is neither.
+
+    Example:
+      >>> format_of("export.json", [{"id": 1, "annotations": []}])
+      'label_studio'
     """
     if isinstance(value, dict) and {"annotations", "file_metadata"} <= value.keys():
         return choices.JAMS
@@ -180,6 +188,10 @@ def place_of(path: str, number: int, task: Any) -> str:
       path: of the export.
       number: of the task in it, from 1 on.
       task: its JSON value, of any form.
+
+    Example:
+      >>> place_of("export.json", 3, {"id": 17})
+      'export.json, task 17'
     """
     return f"{path}, task {task.get('id', number) if isinstance(task, dict) else number}"
 
@@ -193,6 +205,11 @@ def submitted_annotations(task: Mapping[str, Any], where: str) -> list[Mapping[s
 
     Raises:
       errors.InputError: its annotations are no list of objects with a list of results.
+
+    Example:
+      >>> task = {"annotations": [{"result": []}, {"result": [], "was_cancelled": True}]}
+      >>> submitted_annotations(task, "export.json, task 1")
+      [{'result': []}]
     """
     annotations = _get(task, "annotations", list, where)
     for annotation in annotations:
@@ -205,6 +222,10 @@ def annotator_of(annotation: Mapping[str, Any]) -> tuple[str, ...]:
 
     Args:
       annotation: one of `submitted_annotations`.
+
+    Example:
+      >>> annotator_of({"completed_by": {"id": 1, "email": "anna@example.org"}, "result": []})
+      ('1', 'anna@example.org')
     """
     who = annotation.get("completed_by")
     if isinstance(who, dict):
@@ -228,6 +249,13 @@ def regions(
 
     Raises:
       errors.InputError: a region without a label or a time.
+
+    Example:
+      >>> value = {"start": 0.5, "end": 1.5, "labels": ["Bark"]}
+      >>> results = [{"type": "labels", "value": value}, {"type": "textarea"}]
+      >>> labels, others = regions({"result": results}, "export.json, task 1", ReadOptions())
+      >>> labels.table()["name"].tolist(), dict(others)
+      (['Bark'], {"results of type 'textarea'": 1})
     """
     rows = LabelRows(options.point_ms)
     others: collections.Counter[str] = collections.Counter()
@@ -270,6 +298,10 @@ def recording_of(task: Mapping[str, Any], where: str) -> str:
 
     Raises:
       errors.InputError: it is not clear what the audio is.
+
+    Example:
+      >>> recording_of({"data": {"audio": "/data/local-files/?d=ask/aaa_0.wav"}}, "task 1")
+      'aaa_0.wav'
     """
     data = _get(task, "data", dict, where)
     texts = [text for text in data.values() if isinstance(text, str)]

@@ -44,7 +44,15 @@ class Annotation:
 
 
 class LabelRows:
-    """Collects the labels of a recording, and checks each."""
+    """Collects the labels of a recording, and checks each.
+
+    Example:
+      >>> rows = LabelRows(point_ms=200)
+      >>> rows.add("yard.txt, line 1", "0.5", "1.25", "Bark")
+      >>> rows.add("yard.txt, line 2", 3, 3, "Knock")
+      >>> rows.table()[["start_ms", "end_ms", "name"]].values.tolist()
+      [[500, 1250, 'Bark'], [3000, 3200, 'Knock']]
+    """
 
     def __init__(self, point_ms: int | None = None):
         """Starts without a label.
@@ -179,6 +187,16 @@ def cut_into_clips(
 
     Raises:
       errors.InputError: a label ends after its recording, or begins at its end.
+
+    Example:
+      >>> rows = LabelRows()
+      >>> rows.add("yard.txt, line 1", 8, 12, "Bark")
+      >>> heard = Annotation("yard.txt", rows.table(), looked_for=frozenset({"Bark", "Howl"}))
+      >>> clips = cut_into_clips({"yard": (25_000, heard)}, name_classes(["Bark", "Howl"]))
+      >>> clips.strong.values.tolist()
+      [['yard_0', 8000, 10000, '/own/bark'], ['yard_10000', 0, 2000, '/own/bark']]
+      >>> clips.negatives.values.tolist(), clips.unlabelled
+      ([['yard_0', '/own/howl'], ['yard_10000', '/own/howl']], 1)
     """
     every_mid = {mid for mid, _ in classes.values()}
     weak, strong, negatives = [], [], []

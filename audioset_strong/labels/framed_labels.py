@@ -150,6 +150,13 @@ def frame_files(
     Raises:
       errors.InputError: no strong TSV, malformed files, impossible settings, or an output that
         cannot be written.
+
+    Example:
+      >>> metadata_writing.write_rows("strong.tsv", None, [["a_0", "1.0", "2.0", "/m/x"]])
+      >>> given = metadata_files.MetadataFiles(strong_tsvs="strong.tsv")
+      >>> table = frame_files(given, "framed.tsv", positives_only=True)
+      >>> metadata.read_framed_tsv("framed.tsv").values.tolist()
+      [['a_0', 960, 1920, '/m/x', True]]
     """
     frame_grid(frame_ms, hop_ms)  # wrong settings are reported before the files are read
     clip_ids = files.clip_ids()
@@ -176,6 +183,14 @@ def frame_files(
 
 class FramedClips:
     """The labels of framed TSVs, clip by clip; `read_framed_clips` makes it.
+
+    Example:
+      >>> first = {"clip_id": "a_0", "start_ms": 0, "mid": "/m/x", "present": False}
+      >>> second = {"clip_id": "a_0", "start_ms": 960, "mid": "/m/x", "present": True}
+      >>> framed = FramedClips("framed.tsv", pd.DataFrame([first, second]), mids=["/m/x", "/m/y"])
+      >>> has_rows, labels, negatives = framed.labels(["a_0", "b_0"])
+      >>> has_rows.tolist(), labels[0, :3].tolist(), negatives[0].tolist()
+      ([True, False], [[0, -1], [1, -1], [-1, -1]], [False, False])
 
     Attributes:
       source: names the files in messages.
@@ -259,6 +274,13 @@ def read_framed_clips(
     Raises:
       errors.InputError: a file that is given twice or malformed, frames off the 0.96 s grid, a
         frame that is both PRESENT and NOT_PRESENT, or no label of the classes.
+
+    Example:
+      >>> row = ["a_0", "0.96", "1.92", "/m/x", metadata.PRESENT]
+      >>> metadata_writing.write_rows("framed.tsv", None, [row])
+      >>> framed = read_framed_clips(["framed.tsv"], mids=["/m/x", "/m/y"])
+      >>> framed.clip_ids
+      ('a_0',)
     """
     source = ", ".join(paths)
     table = metadata_files.MetadataFiles(framed_tsvs=paths).read().framed

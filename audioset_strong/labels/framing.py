@@ -27,6 +27,11 @@ def check_rule(rule: str, name: str = "rule") -> None:
 
     Raises:
       errors.InputError: an unknown rule.
+
+    Example:
+      >>> check_rule("strict")
+      Traceback (most recent call last):
+      audioset_strong.core.errors.InputError: rule = 'strict': must be one of released, paper
     """
     if rule not in RULES:
         raise errors.InputError(f"{name} = {rule!r}: must be one of {', '.join(RULES)}")

@@ -139,6 +139,12 @@ def read_weak_csv(path: str, *, skip_bad_rows: bool = False) -> pd.DataFrame:
 
     Raises:
       errors.InputError: a file of another format, or a malformed or duplicate row.
+
+    Example:
+      >>> from audioset_strong.labels.metadata_writing import weak_line, write_rows
+      >>> write_rows("weak.csv", None, [[weak_line("a", 30_000, 40_000, ["/m/x", "/m/y"])]])
+      >>> read_weak_csv("weak.csv").values.tolist()
+      [['a_30000', 'a', 30000, 40000, ('/m/x', '/m/y')]]
     """
     columns = ("ytid", "start_seconds", "end_seconds", "positive_labels")
     table = TableFile(path, "a weak label CSV", columns=columns, separator=",")
@@ -170,6 +176,12 @@ def read_strong_tsv(path: str, *, skip_bad_rows: bool = False) -> pd.DataFrame:
 
     Raises:
       errors.InputError: a file of another format, or a malformed or duplicate row.
+
+    Example:
+      >>> from audioset_strong.labels.metadata_writing import write_rows
+      >>> write_rows("strong.tsv", STRONG_HEADER, [["a_30000", "0.5", "1.28", "/m/x"]])
+      >>> read_strong_tsv("strong.tsv").values.tolist()
+      [['a_30000', 500, 1280, '/m/x']]
     """
     table = _tsv(path, "a strong label TSV", STRONG_HEADER)
     good = _finish_segments(table, skip_bad_rows=skip_bad_rows)
@@ -189,6 +201,12 @@ def read_framed_tsv(path: str, *, skip_bad_rows: bool = False) -> pd.DataFrame:
 
     Raises:
       errors.InputError: a file of another format, or a malformed or duplicate row.
+
+    Example:
+      >>> from audioset_strong.labels.metadata_writing import write_rows
+      >>> write_rows("framed.tsv", FRAMED_HEADER, [["a_0", "0.96", "1.92", "/m/x", PRESENT]])
+      >>> read_framed_tsv("framed.tsv").values.tolist()
+      [['a_0', 960, 1920, '/m/x', True]]
     """
     table = _tsv(path, "a framed label TSV", FRAMED_HEADER)
     table.complain(
@@ -226,6 +244,12 @@ def read_negatives(path: str, *, skip_bad_rows: bool = False) -> pd.DataFrame:
 
     Raises:
       errors.InputError: a file of another format, or a malformed or duplicate row.
+
+    Example:
+      >>> from audioset_strong.labels.metadata_writing import write_rows
+      >>> write_rows("negatives.tsv", NEGATIVES_HEADER, [["a_0", "/m/x,/m/y"]])
+      >>> read_negatives("negatives.tsv").values.tolist()
+      [['a_0', '/m/x'], ['a_0', '/m/y']]
     """
     separator, _ = separator_of(path)
     table = TableFile(
@@ -253,6 +277,13 @@ def negatives_from_framed(framed: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
       clip_id str, mid str; sorted.
+
+    Example:
+      >>> framed = pd.DataFrame(
+      ...     {"clip_id": "a_0", "mid": ["/m/x", "/m/x", "/m/y"], "present": [False, True, False]}
+      ... )
+      >>> negatives_from_framed(framed).values.tolist()
+      [['a_0', '/m/y']]
     """
     present = framed.groupby(["clip_id", "mid"], sort=True)["present"].any().reset_index()
     return present.loc[~present["present"], ["clip_id", "mid"]].reset_index(drop=True)
@@ -271,6 +302,12 @@ def read_class_list(path: str) -> pd.DataFrame:
     Raises:
       errors.InputError: a file of another format, a malformed or duplicate row, or indices that do
         not count up from 0.
+
+    Example:
+      >>> from audioset_strong.labels.metadata_writing import write_rows
+      >>> write_rows("classes.tsv", None, [["/m/0bt9lr", "Dog"], ["/m/05tny_", "Bark"]])
+      >>> read_class_list("classes.tsv")["display_name"].tolist()
+      ['Dog', 'Bark']
     """
     separator, first = separator_of(path)
     columns = ["mid", "display_name"]
@@ -304,6 +341,12 @@ def read_clip_list(path: str) -> list[str]:
 
     Raises:
       errors.InputError: a line that is not a clip id, or no clip id at all.
+
+    Example:
+      >>> from audioset_strong.labels.metadata_writing import write_rows
+      >>> write_rows("clips.txt", None, [["a_0"], ["b_30000"], ["a_0"]])
+      >>> read_clip_list("clips.txt")
+      ['a_0', 'b_30000']
     """
     ids: dict[str, None] = {}
     for number, line in enumerate(read_text(path).split("\n"), 1):

@@ -48,7 +48,14 @@ class LabelTables:
     negatives: pd.DataFrame | None = None
 
     def of_clips(self, clip_ids: Collection[str]) -> "LabelTables":
-        """The rows of some clips only."""
+        """The rows of some clips only.
+
+        Example:
+          >>> negatives = pd.DataFrame({"clip_id": ["a_0", "b_0"], "mid": ["/m/x", "/m/y"]})
+          >>> tables = LabelTables(negatives=negatives).of_clips({"b_0"})
+          >>> tables.negatives.values.tolist(), tables.weak
+          ([['b_0', '/m/y']], None)
+        """
         tables = {kind: getattr(self, kind) for kind in _KINDS}
         return LabelTables(
             **{
@@ -73,6 +80,27 @@ class MetadataFiles:
       ontology: `ontology.json`, or None.
       clip_list: file of clip ids, or None for all clips.
       skip_bad_rows: leave malformed rows out instead of raising.
+
+    Example:
+      >>> from audioset_strong.labels.metadata_writing import write_rows
+      >>> segments = [["a_0", "0.5", "1.5", "/m/x"], ["b_0", "2.0", "3.0", "/m/x"]]
+      >>> write_rows("strong.tsv", None, segments)
+      >>> write_rows("classes.tsv", None, [["/m/x", "Bark"]])
+      >>> write_rows("list.txt", None, [["b_0"]])
+      >>> given = MetadataFiles(
+      ...     strong_tsvs="strong.tsv", class_labels="classes.tsv", clip_list="list.txt"
+      ... )
+      >>> given.paths()
+      ('classes.tsv', 'strong.tsv', 'list.txt')
+      >>> given.vocabulary().names, given.vocabulary() == given.class_names(), given.clip_ids()
+      (('Bark',), True, ['b_0'])
+      >>> given.read().of_clips(given.clip_ids()).strong.values.tolist()
+      [['b_0', 2000, 3000, '/m/x']]
+      >>> {kind: list(tables) for kind, tables in given.read_each().items() if tables}
+      {'strong': ['strong.tsv']}
+      >>> MetadataFiles(negatives=["a.tsv", "a.tsv"]).check()
+      Traceback (most recent call last):
+      audioset_strong.core.errors.InputError: --negatives: a.tsv is given twice; give each file once
     """
 
     weak_csvs: Sequence[str] = ()

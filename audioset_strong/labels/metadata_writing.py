@@ -49,6 +49,12 @@ def write_rows(path: str, header: Sequence[str] | None, rows: Iterable[Sequence[
 
     Raises:
       errors.InputError: a path that cannot be written.
+
+    Example:
+      >>> row = ["a_0", seconds(500), seconds(1280), "/m/x"]
+      >>> write_rows("strong.tsv", metadata.STRONG_HEADER, [row])
+      >>> metadata.read_strong_tsv("strong.tsv").values.tolist()
+      [['a_0', 500, 1280, '/m/x']]
     """
     lines = ("\t".join(row) + "\n" for row in itertools.chain([header] if header else [], rows))
     _write_texts(path, lines)
@@ -72,6 +78,12 @@ def write_framed_tsv(path: str, framed: pd.DataFrame) -> None:
 
     Raises:
       errors.InputError: a path that cannot be written.
+
+    Example:
+      >>> frame = {"clip_id": "a_0", "start_ms": 0, "end_ms": 960, "mid": "/m/x", "present": True}
+      >>> write_framed_tsv("framed.tsv", pd.DataFrame([frame]))
+      >>> metadata.read_framed_tsv("framed.tsv").values.tolist()
+      [['a_0', 0, 960, '/m/x', True]]
     """
     header = "\t".join(metadata.FRAMED_HEADER) + "\n"
     _write_texts(path, itertools.chain([header], _framed_texts(framed)))

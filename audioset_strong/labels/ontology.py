@@ -21,6 +21,15 @@ class Ontology:
       names: mid -> display name.
       children: mid -> mids of its direct subclasses.
       parents: mid -> mids of the classes that it is directly a kind of.
+
+    Example:
+      >>> from audioset_strong.core import files
+      >>> animal = {"id": "/m/a", "name": "Animal", "child_ids": ["/m/d"]}
+      >>> dog = {"id": "/m/d", "name": "Dog", "child_ids": []}
+      >>> files.write_json("ontology.json", [animal, dog])
+      >>> ontology = Ontology.read("ontology.json")
+      >>> ontology.ancestors("/m/d"), ontology.ancestor_indices(["/m/a", "/m/d"])
+      ({'/m/a'}, [[], [0]])
     """
 
     names: Mapping[str, str]

@@ -51,7 +51,13 @@ class Vocabulary:
         return self.names[self.index[mid]] if mid in self.index else mid
 
     def union(self, other: "Vocabulary") -> "Vocabulary":
-        """These classes, then the classes of `other` that are not among them."""
+        """These classes, then the classes of `other` that are not among them.
+
+        Example:
+          >>> dogs = Vocabulary(("/m/d",), ("Dog",))
+          >>> dogs.union(Vocabulary(("/m/c", "/m/d"), ("Cat", "Dog"))).names
+          ('Dog', 'Cat')
+        """
         new = [i for i, mid in enumerate(other.mids) if mid not in self.index]
         return Vocabulary(
             self.mids + tuple(other.mids[i] for i in new),
@@ -59,7 +65,13 @@ class Vocabulary:
         )
 
     def intersection(self, other: "Vocabulary") -> "Vocabulary":
-        """The classes that `other` has too, in this order and with these names."""
+        """The classes that `other` has too, in this order and with these names.
+
+        Example:
+          >>> cats = Vocabulary(("/m/c", "/m/k"), ("Cat", "Kitten"))
+          >>> cats.intersection(Vocabulary(("/m/k",), ("Young cat",))).names
+          ('Kitten',)
+        """
         kept = [i for i, mid in enumerate(self.mids) if mid in other.index]
         return Vocabulary(tuple(self.mids[i] for i in kept), tuple(self.names[i] for i in kept))
 
@@ -72,7 +84,15 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, classes: Iterable[Mapping[str, str]]) -> "Vocabulary":
-        """Reads what `to_json` gave."""
+        """Reads what `to_json` gave.
+
+        Example:
+          >>> dog = Vocabulary(("/m/d",), ("Dog",))
+          >>> dog.to_json()
+          [{'mid': '/m/d', 'display_name': 'Dog'}]
+          >>> Vocabulary.from_json(dog.to_json()) == dog
+          True
+        """
         entries = list(classes)
         return cls(
             tuple(entry["mid"] for entry in entries),
@@ -90,6 +110,14 @@ class Vocabulary:
 
         Raises:
           errors.InputError: no file, a file that is not a class list, or no class left.
+
+        Example:
+          >>> write_class_list("dogs.csv", Vocabulary(("/m/d",), ("Dog",)))
+          >>> write_class_list("cats.csv", Vocabulary(("/m/c", "/m/d"), ("Cat", "Dog")))
+          >>> Vocabulary.from_files(["dogs.csv", "cats.csv"]).names
+          ('Dog', 'Cat')
+          >>> Vocabulary.from_files(["dogs.csv", "cats.csv"], combine="intersection").names
+          ('Dog',)
         """
         if not paths:
             raise errors.InputError("no class list given (--class_labels)")
@@ -112,6 +140,12 @@ def write_class_list(path: str | os.PathLike[str], vocabulary: Vocabulary) -> No
 
     Raises:
       errors.InputError: the path cannot be written.
+
+    Example:
+      >>> dogs = Vocabulary(("/m/0bt9lr", "/m/05tny_"), ("Dog", "Bark"))
+      >>> write_class_list("class_map.csv", dogs)
+      >>> metadata.read_class_list("class_map.csv").values.tolist()
+      [['/m/0bt9lr', 'Dog'], ['/m/05tny_', 'Bark']]
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -12,6 +12,13 @@ def with_embedding(network: keras.Model) -> keras.Model:
 
     Raises:
       errors.InputError: it has no layer "embedding".
+
+    Example:
+      >>> inputs = keras.Input([10])
+      >>> embedding = keras.layers.Dense(4, name="embedding")(inputs)
+      >>> network = keras.Model(inputs, keras.layers.Dense(3)(embedding))
+      >>> [output.shape for output in with_embedding(network).outputs]
+      [(None, 3), (None, 4)]
     """
     if LAYER not in [layer.name for layer in network.layers]:
         raise errors.InputError(f"the network has no layer {LAYER!r}")

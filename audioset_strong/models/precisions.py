@@ -13,6 +13,13 @@ def layers_in(precision: str) -> Iterator[None]:
 
     Args:
       precision: one of `PRECISIONS`.
+
+    Example:
+      >>> import keras
+      >>> with layers_in("bfloat16"):
+      ...     layer = keras.layers.Dense(1)
+      >>> layer.compute_dtype, layer.variable_dtype
+      ('bfloat16', 'float32')
     """
     import keras
 

@@ -11,6 +11,7 @@ import dataclasses
 import errno
 import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -60,7 +61,7 @@ class OpenedFile(Protocol):
 
 
 _opened: collections.OrderedDict[tuple[int, str], OpenedFile] = collections.OrderedDict()
-_lock = threading.RLock()  # `__del__` may interrupt a thread that holds it
+_lock = threading.RLock()  # `_close` may interrupt a thread that holds it
 
 
 class ShardFiles:
@@ -87,11 +88,7 @@ class ShardFiles:
         self._shards, self._local_copy = shards, local_copy or (lambda shard: None)
         self._opener = opener or open_file
         self._pool = concurrent.futures.ThreadPoolExecutor(REQUESTS, "shard_reads")
-
-    def __del__(self) -> None:
-        with _lock:
-            for key in [key for key in _opened if key[0] == id(self)]:
-                del _opened[key]
+        weakref.finalize(self, _close, id(self)).atexit = False  # then the system closes them
 
     def read(
         self, shard: np.ndarray, offset: np.ndarray, buffers: Sequence[memoryview]
@@ -175,6 +172,13 @@ class ShardFiles:
                 "dataset is complete"
             )
         return file
+
+
+def _close(owner: int) -> None:
+    """Closes the files that a `ShardFiles` opened, unless a thread is reading them."""
+    with _lock:
+        for key in [key for key in _opened if key[0] == owner]:
+            del _opened[key]
 
 
 def _unreadable(path: str, error: OSError) -> errors.InputError:
