@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import audioset_strong as ast
 from tests import trained
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -118,6 +119,17 @@ def test_what_is_wrong_with_a_command_is_found(facts):
         "--exted: no such flag",
         "--data_dir: required, not given",
     ]
+
+
+def test_front_ends_that_the_pages_bind_are_possible():
+    found = [
+        (name, int(value))
+        for page in [_ROOT / "README.md", *_ROOT.glob("docs/*.md")]
+        for name, value in re.findall(r"FrontEnd\.(\w+) = (\d+)", page.read_text())
+    ]
+    assert found
+    for name, value in found:
+        assert getattr(ast.features.FrontEnd(**{name: value}), name) == value
 
 
 def test_the_commands_of_the_pages_are_found():
