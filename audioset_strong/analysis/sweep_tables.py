@@ -149,9 +149,9 @@ def _read(directory: str) -> SweepResults:
     if not files.exists(path):
         raise errors.InputError(
             f"--sweep_dir={directory}: contains no {RESULTS_FILE}; give the --output_dir of a "
-            "finished sweep.py"
+            "finished audioset_strong_sweep"
         )
-    wrong = f"{path}: not the results of sweep.py"
+    wrong = f"{path}: not the results of audioset_strong_sweep"
     try:
         table = pd.read_csv(io.StringIO(files.read_text(path)))
         missing = [name for name in _COLUMNS if name not in table]
@@ -164,14 +164,14 @@ def _read(directory: str) -> SweepResults:
     missing = [name for name in _SELECTION if name not in selected]
     if missing:
         raise errors.InputError(
-            f"--sweep_dir={directory}: no selection by sweep.py (no {missing[0]!r} in "
-            "selection.json); run sweep.py again"
+            f"--sweep_dir={directory}: no selection by audioset_strong_sweep (no {missing[0]!r} in "
+            "selection.json); run audioset_strong_sweep again"
         )
     results = sweep_results(directory, table, selected=selected)
     if results.selected_run not in set(table["run"]):
         raise errors.InputError(
             f"{path}: lacks the run {results.selected_run!r} that selection.json names; run "
-            "sweep.py again"
+            "audioset_strong_sweep again"
         )
     return results
 

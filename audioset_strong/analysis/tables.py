@@ -122,7 +122,7 @@ def read_runs(runs_dir: str, *, sweeps: Mapping[str, str] | None = None) -> list
         names = ", ".join(row.name for row in ROWS)
         raise errors.InputError(
             f"{runs_dir}: contains no evaluated run; name the workdirs {names}, and run "
-            "evaluate.py on them first"
+            "audioset_strong_evaluate on them first"
         )
     return runs
 
@@ -204,7 +204,8 @@ def _read_per_class(
             tables[set_name] = table.fillna({"display_name": ""})
         except FileNotFoundError as error:
             raise errors.InputError(
-                f"{path}: missing, although step {step} was evaluated; run evaluate.py again"
+                f"{path}: missing, although step {step} was evaluated; run "
+                "audioset_strong_evaluate again"
             ) from error
     return tables
 

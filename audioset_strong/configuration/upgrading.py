@@ -137,7 +137,7 @@ def translate(text: str, path: str = workdirs.CONFIG_FILE) -> OldConfig:
     macros = statements.effective(given)
     values = {name: statements.resolved(value, macros) for name, value in flags.items()}
     if not isinstance(values.get("data_dir"), str):
-        raise errors.InputError(f"{path}: does not bind train.data_dir; is it of a train.py run?")
+        raise errors.InputError(f"{path}: does not bind train.data_dir; is it of a training run?")
     init_from = values.get("init_from")
     return OldConfig(
         tuple(bindings), values["data_dir"], init_from if isinstance(init_from, str) else None

@@ -72,7 +72,7 @@ def check_selection(
     if problem and set_name != select_on:
         raise errors.InputError(
             f"{workdir}: selecting on {set_name} would flatter the model: {problem}; give held-out "
-            f"clips (convert.py --validation_share), or say --select_on={set_name}"
+            f"clips (audioset_strong_convert --validation_share), or say --select_on={set_name}"
         )
     return problem is None
 

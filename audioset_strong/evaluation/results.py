@@ -201,7 +201,9 @@ def read_results(workdir: str, *, ema: bool = False) -> pd.DataFrame:
         table = pd.read_csv(io.StringIO(files.read_text(path)))
         return table[COLUMNS].astype({"step": np.int64, "value": np.float64})
     except (ValueError, KeyError) as error:
-        raise errors.InputError(f"{path}: not results of evaluate.py: {error}") from error
+        raise errors.InputError(
+            f"{path}: not results of audioset_strong_evaluate: {error}"
+        ) from error
 
 
 def read_measured_on(workdir: str, *, ema: bool = False) -> dict[str, MeasuredOn]:

@@ -60,7 +60,9 @@ def _load_saved_model(path: str) -> predictor.Model:
         class_map = class_map_path().numpy().decode()
     except (OSError, ValueError, AttributeError, tf.errors.OpError) as error:
         reason = errors.first_line(error)
-        raise errors.InputError(f"{path}: not a SavedModel of export.py ({reason})") from error
+        raise errors.InputError(
+            f"{path}: not a SavedModel of audioset_strong_export ({reason})"
+        ) from error
     vocabulary = vocabularies.Vocabulary.from_files([class_map])
     return predictor.Model(
         loaded, vocabulary, front_end=_exported_front_end(path, loaded), path=path

@@ -158,7 +158,8 @@ class DatasetInfo:
             listed = {shard["file"] for shard in info.shards}
         except FileNotFoundError as error:
             raise errors.InputError(
-                f"{directory}: no converted dataset (no {FILE_NAME}); convert.py writes one"
+                f"{directory}: no converted dataset (no {FILE_NAME}); "
+                "audioset_strong_convert writes one"
             ) from error
         except (OSError, UnicodeDecodeError) as error:
             raise errors.InputError(f"{path}: cannot be read ({files.reason(error)})") from error

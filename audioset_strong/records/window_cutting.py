@@ -205,7 +205,7 @@ def _audio_offset(record: tf.Tensor, n4: tf.Tensor) -> tf.Tensor:
     )
     known = tf.debugging.Assert(
         tf.reduce_all(tf.equal(found, clip_records.AUDIO)),
-        ["not a record of this version's convert.py", found],
+        ["not a record of this version's audioset_strong_convert", found],
     )
     # In eager mode `Assert` returns None, so there is no dependency to add.
     with tf.control_dependencies([] if known is None else [known]):

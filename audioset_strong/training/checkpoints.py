@@ -200,7 +200,7 @@ def resolve(checkpoint_or_workdir: str) -> tuple[str, str]:
     if not files.exists(selection):
         raise errors.InputError(
             f"{checkpoint_or_workdir}: no checkpoint is selected yet (no {SELECTION_FILE}); run "
-            "evaluate.py on it with validation data, or name a checkpoint"
+            "audioset_strong_evaluate on it with validation data, or name a checkpoint"
         )
     step = files.read_json(selection)["step"]
     for listed, checkpoint in list_checkpoints(path):
@@ -343,7 +343,7 @@ def read_architecture(workdir: str) -> dict:
         return files.read_json(path)["architecture"]
     except OSError as error:
         raise errors.InputError(
-            f"{workdir}: no {MODEL_FILE}; is it the workdir of a train.py run?"
+            f"{workdir}: no {MODEL_FILE}; is it the workdir of a training run?"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise errors.InputError(f"{path}: not a model description: {error!r}") from error

@@ -311,5 +311,5 @@ def _missing(directory: str) -> errors.InputError:
             f"with audioset_strong_upgrade_run --workdir={directory}"
         )
     return errors.InputError(
-        f"{directory}: no {RUN_FILE}; is it the workdir of a train.py run, or an export?"
+        f"{directory}: no {RUN_FILE}; is it the workdir of a training run, or an export?"
     )

@@ -904,15 +904,18 @@ def _write(name, text):
         ),
         (
             _write("results.csv", "step,set,metric,value\n"),
-            "not the results of sweep.py: no column 'run'",
+            "not the results of audioset_strong_sweep: no column 'run'",
         ),
-        (_write("results.csv", ""), "not the results of sweep.py"),
+        (_write("results.csv", ""), "not the results of audioset_strong_sweep"),
         (
             _write("results.csv", "run,step,set,metric,value\nmu=0,x,a,b,c\n"),
-            "not the results of sweep.py",
+            "not the results of audioset_strong_sweep",
         ),
-        (_remove("selection.json"), "no selection by sweep.py .no 'workdir'"),
-        (_write("selection.json", '{"step": 20}'), "no selection by sweep.py .no 'workdir'"),
+        (_remove("selection.json"), "no selection by audioset_strong_sweep .no 'workdir'"),
+        (
+            _write("selection.json", '{"step": 20}'),
+            "no selection by audioset_strong_sweep .no 'workdir'",
+        ),
         (
             _write("results.csv", "run,step,set,metric,value\nmu=0,1,a,b,2\n"),
             "lacks the run 'strong_video_fraction=1.0,seed=1' that selection.json names",

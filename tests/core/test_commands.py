@@ -1,5 +1,6 @@
 """The one command `audioset_strong`, and completion in a real shell."""
 
+import ast
 import contextlib
 import os
 import pathlib
@@ -183,3 +184,19 @@ def test_a_command_whose_reader_has_all_it_wants_ends_quietly(tmp_path):
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
     assert done.returncode in (0, 141), done.stderr
+
+
+def test_messages_name_commands_as_they_are_typed():
+    by_file = re.compile(rf"(?<!tools/)\b({'|'.join(commands.names())})\.py\b")
+    package = pathlib.Path(commands.__file__).parents[1]
+    wrong = []
+    for path in set(package.rglob("*.py")) - {package / "core" / "cli.py"}:  # --help is translated
+        tree = ast.parse(path.read_text())
+        prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        wrong += [
+            f"{path.name}, line {node.lineno}: {node.value}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            if id(node) not in prose and by_file.search(node.value)
+        ]
+    assert not wrong

@@ -938,7 +938,11 @@ def test_what_shows_only_in_scoring_is_one_line_and_leaves_no_results(
     [
         ("not_writable", "eval", "{bad}/not_writable/eval: cannot be written ("),
         ("older", "eval", "{bad}/older/eval: results of an older version, which do not say what"),
-        ("odd_results", "eval", "odd_results/eval/results.csv: not results of evaluate.py"),
+        (
+            "odd_results",
+            "eval",
+            "odd_results/eval/results.csv: not results of audioset_strong_evaluate",
+        ),
         ("odd_datasets", "eval", "odd_datasets/eval/datasets.json: not a JSON object"),
         ("run", "other_order", "{run}: trained with 4 classes, but eval set 'eval' has 4 or anoth"),
         ("run", "unlabelled", "{bad}/unlabelled: no clip with labels to evaluate on"),

@@ -220,8 +220,8 @@ def test_a_path_without_a_model_is_refused(tmp_path):
         (tmp_path / "missing", "no such model"),
         (tmp_path / "empty", "neither a checkpoint nor a workdir"),
         (unselected, "no checkpoint is selected"),
-        (tmp_path / "other", "not a SavedModel of export.py"),
-        (tmp_path / "broken", "not a SavedModel of export.py"),
+        (tmp_path / "other", "not a SavedModel of audioset_strong_export"),
+        (tmp_path / "broken", "not a SavedModel of audioset_strong_export"),
     ):
         with pytest.raises(errors.InputError, match=message) as raised:
             audioset_strong.load_model(path)

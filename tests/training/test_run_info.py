@@ -99,7 +99,9 @@ def test_bytes_that_are_not_text_are_one_line(tmp_path):
 
 
 def test_a_missing_file_is_explained(tmp_path):
-    with pytest.raises(errors.InputError, match=r"no run\.json; is it the workdir of a train\.py"):
+    with pytest.raises(
+        errors.InputError, match=r"no run\.json; is it the workdir of a training run"
+    ):
         RunInfo.read(str(tmp_path / "nowhere"))
     (tmp_path / "model.json").write_text('{"architecture": {}}')
     with pytest.raises(errors.InputError, match=r"its run\.json is missing; restore it"):
