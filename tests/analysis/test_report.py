@@ -900,7 +900,7 @@ def _write(name, text):
     [
         (
             _remove("results.csv"),
-            r"contains no results\.csv; give the --output_dir of a finished sweep",
+            r"contains no results\.csv; give the --output_dir of a finished audioset_strong_sweep",
         ),
         (
             _write("results.csv", "step,set,metric,value\n"),
