@@ -1,9 +1,18 @@
 """Fixtures that tests of several packages share."""
 
+import gc
+
 import gin
 import pytest
 
 from tests.processes import Server
+
+
+def pytest_collection_finish():
+    """Spares the garbage collector the million objects of what is imported by now, and stays."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)  # objects; graphs are made of many
 
 
 @pytest.fixture(autouse=True)
