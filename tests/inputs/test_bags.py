@@ -8,7 +8,7 @@ import pytest
 from audioset_strong.core import errors
 from audioset_strong.inputs.training_stream import BatchShare
 from tests.datasets import make_clip, write_dataset
-from tests.streams import same, source, take
+from tests.streams import same, source, take, take_samples
 
 BAG = 5
 PATCH = 15_600  # samples
@@ -28,7 +28,7 @@ def rows(batches, name):
 
 @pytest.mark.parametrize("policy", ["weak", "diffuse"])
 def test_a_bag_is_one_clip_from_its_beginning_to_its_end(many, policy):
-    batches = take(6, source(many, policy), 50, windows_per_bag=BAG)  # an epoch of 60 bags
+    batches = take_samples(6, source(many, policy), 50, windows_per_bag=BAG)  # an epoch of 60 bags
     assert rows(batches, "pooled").all()
     clips = rows(batches, "clip_id")
     assert (clips == clips[:, :1]).all()
@@ -46,7 +46,7 @@ def test_a_bag_is_one_clip_from_its_beginning_to_its_end(many, policy):
 
 
 def test_windows_of_strong_labels_are_of_different_clips(many):
-    batches = take(12, source(many, "strong"), 20, windows_per_bag=BAG)
+    batches = take_samples(12, source(many, "strong"), 20, windows_per_bag=BAG)
     assert not rows(batches, "pooled").any()
     for batch in batches:
         assert len(set(batch["clip_id"])) == 20
@@ -56,7 +56,7 @@ def test_windows_of_strong_labels_are_of_different_clips(many):
 @pytest.mark.parametrize("exact", [True, False])
 def test_bags_of_a_mixture_have_the_shares_of_its_sources(many, exact):
     weak, strong = source(many, "weak", 0.25), source(many, "strong", 0.75)
-    batches = take(41, [weak, strong], 100, windows_per_bag=BAG, exact_shares=exact)
+    batches = take_samples(41, [weak, strong], 100, windows_per_bag=BAG, exact_shares=exact)
     sources = rows(batches, "source")
     assert (sources == sources[:, :1]).all()
     np.testing.assert_array_equal(rows(batches, "pooled"), sources == 0)
@@ -75,7 +75,7 @@ def test_bags_begin_at_any_step_and_are_shared_by_replicas(many):
     whole = take(6, mixture, 20, windows_per_bag=BAG, seed=3)
     same(take(3, mixture, 20, windows_per_bag=BAG, seed=3, start_step=3), whole[3:])
     halves = [
-        take(6, mixture, 20, windows_per_bag=BAG, seed=3, share=BatchShare(2, first))
+        take_samples(6, mixture, 20, windows_per_bag=BAG, seed=3, share=BatchShare(2, first))
         for first in (0, 1)
     ]
     for number, batch in enumerate(whole):
@@ -87,7 +87,7 @@ def test_bags_begin_at_any_step_and_are_shared_by_replicas(many):
 def test_balanced_bags_are_of_one_clip_each(tmp_path):
     clips = [make_clip(i, weak=(0,) if i < 18 else (1,)) for i in range(20)]
     data = write_dataset(tmp_path / "rare", clips, 2)
-    batches = take(10, source(data, "weak", balanced=True), 100, windows_per_bag=BAG)
+    batches = take_samples(10, source(data, "weak", balanced=True), 100, windows_per_bag=BAG)
     clip_ids = rows(batches, "clip_id")
     assert (clip_ids == clip_ids[:, :1]).all()
     rare = rows(batches, "labels")[:, 0, 1]
@@ -100,7 +100,7 @@ def test_balanced_bags_are_of_one_clip_each(tmp_path):
 def test_short_clips_give_what_they_have(tmp_path):
     clips = [make_clip(i, seconds=0.5 + 0.5 * (i % 2), segments=()) for i in range(4)]
     data = write_dataset(tmp_path / "short", clips, 1)
-    (batch,) = take(1, source(data, "weak"), 20, windows_per_bag=BAG)
+    (batch,) = take_samples(1, source(data, "weak"), 20, windows_per_bag=BAG)
     starts = dict(zip(batch["clip_id"], batch["start"].tolist(), strict=True))
     assert {int(start) for start in starts.values()} >= {0}
     assert max(starts.values()) <= 16_000 - PATCH

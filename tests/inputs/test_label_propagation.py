@@ -10,7 +10,7 @@ from audioset_strong.inputs import evaluation_grid, opened_sources, training_sou
 from audioset_strong.records import dataset_info
 from audioset_strong.synthetic import embedded_corpus
 from tests.datasets import conversion_request
-from tests.streams import stream, take
+from tests.streams import stream, take_samples
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_a_label_brings_its_general_class_under_every_policy(data, policy):
             (str(data / "with"),), policy, propagate_to_ancestors=propagate_to_ancestors
         )
         examples = 12 if policy == "weak" else 8
-        return take(1, source, examples)[0]
+        return take_samples(1, source, examples)[0]
 
     plain, smeared = batch(False), batch(True)
     np.testing.assert_array_equal(plain["clip_id"], smeared["clip_id"])

@@ -15,7 +15,7 @@ from audioset_strong.inputs import (
     training_stream,
 )
 from tests.datasets import make_clip, write_dataset
-from tests.streams import clip_ids, same, source, stream, take
+from tests.streams import clip_ids, same, source, stream, take, take_samples
 
 PATCH = 15_600  # samples
 
@@ -32,7 +32,7 @@ class TestPatchesPerClip:
     ):
         monkeypatch.setattr(example_order, "CLIPS_PER_BLOCK", 20)
         data = write_dataset(tmp_path / "many", [make_clip(i) for i in range(60)], 4)
-        batches = take(36, [source(data)], 10, patches_per_clip=3, features_on_device=True)
+        batches = take_samples(36, [source(data)], 10, patches_per_clip=3)
         found = collections.defaultdict(list)
         for number, batch in enumerate(batches):
             assert len(set(batch["clip_id"])) == 10
@@ -49,14 +49,14 @@ class TestPatchesPerClip:
     def test_at_the_default_block_patches_of_a_clip_are_far_apart(self, tmp_path):
         clips = [make_clip(i, seconds=1.0) for i in range(1100)]
         data = write_dataset(tmp_path / "short", clips, 4)
-        for batch in take(20, [source(data)], 128, patches_per_clip=8):
+        for batch in take_samples(20, [source(data)], 128, patches_per_clip=8):
             assert len(set(batch["clip_id"])) == 128
 
     @pytest.mark.parametrize("step", [1, 7, 500])
     def test_a_resumed_stream_continues_where_it_stopped(self, many, step):
         settings = {"patches_per_clip": 3, "seed": 4}
-        whole = take(step + 2, [source(many)], 10, features_on_device=True, **settings)
-        rest = take(2, [source(many)], 10, start_step=step, features_on_device=True, **settings)
+        whole = take_samples(step + 2, [source(many)], 10, **settings)
+        rest = take_samples(2, [source(many)], 10, start_step=step, **settings)
         same(rest, whole[step:])
 
     def test_batches_too_large_to_keep_them_apart_are_refused(self, many):
@@ -67,10 +67,9 @@ class TestPatchesPerClip:
 class TestExactShares:
     def test_every_batch_has_its_shares(self, many):
         sources = [source(many, "weak", 0.3), source(many, "strong", 0.7)]
-        settings = {"exact_shares": True, "features_on_device": True}
-        batches = take(20, sources, 10, **settings)
+        batches = take_samples(20, sources, 10, exact_shares=True)
         assert [np.bincount(batch["source"]).tolist() for batch in batches] == [[3, 7]] * 20
-        same(take(3, sources, 10, start_step=17, **settings), batches[17:])
+        same(take_samples(3, sources, 10, exact_shares=True, start_step=17), batches[17:])
 
 
 class TestLogMelRecords:
@@ -114,10 +113,7 @@ class TestKnownLabels:
     def test_known_are_positives_explicit_negatives_and_events_elsewhere_in_the_clip(self, many):
         # Each clip: weak 0; class 1 from 1 to 3 s, class 2 from 0.5 to 0.7 s; negative 3.
         for policy, known in (("weak", {0, 3}), ("diffuse", {1, 2, 3}), ("strong", {1, 2, 3})):
-            batches = take(
-                3, [source(many, policy)], 20, known_labels=True, features_on_device=True
-            )
-            for batch in batches:
+            for batch in take_samples(3, [source(many, policy)], 20, known_labels=True):
                 wanted = [[k in known for k in range(4)]] * 20
                 np.testing.assert_array_equal(batch["known_labels"], wanted)
 
@@ -130,7 +126,7 @@ class TestBatchShares:
         seen = []
         for first in range(workers):
             share = training_stream.BatchShare(workers, first)
-            seen += clip_ids(take(2, source(many), 30, share=share, features_on_device=True))
+            seen += clip_ids(take_samples(2, source(many), 30, share=share))
         assert sorted(seen) == [make_clip(i).clip_id for i in range(60)]
 
     @pytest.mark.parametrize("exact", [False, True])

@@ -11,7 +11,7 @@ from audioset_strong.inputs import datasets, joint_datasets, teacher_scores
 from audioset_strong.inputs.training_sources import Source, weak_strong_mixture
 from audioset_strong.records.dataset_info import DatasetInfo
 from tests.datasets import VOCABULARY, make_clip, write_dataset
-from tests.streams import clip_ids, same, source, take
+from tests.streams import clip_ids, same, source, take, take_samples
 
 # Clips of 10 s have ten frames; the last clip of 4 s has four that lie inside.
 WEAK = [(0,), (0, 1), (1,), (2,)]
@@ -169,14 +169,14 @@ class TestStream:
     def test_only_the_source_with_a_teacher_is_masked(self, data):
         teach(data)
         taught = source(data, "weak", 0.5, teacher="first", missing_share=0.7)
-        (batch,) = take(1, [taught, source(data, "weak", 0.5)], 16)
+        (batch,) = take_samples(1, [taught, source(data, "weak", 0.5)], 16)
         masked = (batch["label_weights"] == 0).any(axis=1)
         np.testing.assert_array_equal(masked, batch["source"] == 0)
 
     def test_windows_have_the_labels_that_the_teacher_hears_in_them(self, data):
         teach(data)
         pseudo = source(data, "pseudo_strong", teacher="first", frame_quantile=1.0)
-        batches = take(60, pseudo, 4, known_labels=True)
+        batches = take_samples(60, pseudo, 4, known_labels=True)
         segments = {
             (made(data).clip_ids[clip].as_py(), label): (start, end)
             for clip, label, start, end in _segments(
@@ -209,8 +209,8 @@ class TestStream:
     def test_it_begins_at_any_step(self, data):
         teach(data)
         pseudo = source(data, "pseudo_strong", teacher="first", missing_share=0.7)
-        whole = take(6, pseudo, 4)
-        same(take(2, pseudo, 4, start_step=4), whole[4:])
+        whole = take_samples(6, pseudo, 4)
+        same(take_samples(2, pseudo, 4, start_step=4), whole[4:])
 
     def test_datasets_of_a_source_each_have_their_own_scores(self, data, tmp_path):
         other = write_dataset(tmp_path / "data" / "other", clips()[::-1], 1)
@@ -226,7 +226,7 @@ class TestStream:
         )
         for order in ((data, other), (other, data)):
             both = Source(order, "weak", teacher="first", missing_share=0.7)
-            (batch,) = take(1, both, 8)
+            (batch,) = take_samples(1, both, 8)
             masked = (batch["label_weights"] == 0).any(axis=1)
             assert masked.sum() == 4  # of the first dataset alone
 

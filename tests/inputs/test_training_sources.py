@@ -10,7 +10,7 @@ import pytest
 from audioset_strong.core import errors
 from audioset_strong.inputs import opened_sources, training_sources
 from tests.datasets import make_clip, write_dataset
-from tests.streams import clip_ids, same, source, take, windows
+from tests.streams import clip_ids, same, source, take_samples, windows
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ class TestVideoFraction:
         for fraction in (0.2, 0.5, 1.0):
             chosen = source(data, video_fraction=fraction)
             examples = examples_of(chosen)
-            first, *others = take(3, chosen, examples)  # a batch an epoch
+            first, *others = take_samples(3, chosen, examples)  # a batch an epoch
             ids = clip_ids([first])
             assert len(set(ids)) == len(ids)
             kept[fraction] = set(ids)
@@ -89,8 +89,8 @@ class TestVideoFraction:
 
     def test_a_resumed_stream_continues_where_it_stopped(self, many):
         half = source(many, video_fraction=0.5)
-        whole = take(12, half, 8)
-        same(take(3, half, 8, start_step=9), whole[9:])
+        whole = take_samples(12, half, 8)
+        same(take_samples(3, half, 8, start_step=9), whole[9:])
 
     def test_mixtures_and_single_sources_take_it(self):
         weak, strong = training_sources.weak_strong_mixture(
@@ -122,7 +122,7 @@ class TestVideoFraction:
         with pytest.raises(
             errors.InputError, match=r"video_fraction = 1e-09 of .*many: no clip is left"
         ):
-            take(1, source(many, video_fraction=1e-9), 4)
+            take_samples(1, source(many, video_fraction=1e-9), 4)
 
     def test_a_dataset_rewritten_under_the_same_path_is_counted_again(self, tmp_path):
         counts = []
@@ -133,7 +133,7 @@ class TestVideoFraction:
             write_dataset(path, [make_clip(i) for i in range(clips)], 1)
             half = source(str(path), video_fraction=0.5)
             counts.append(examples_of(half))
-            assert len(set(clip_ids(take(2, half, counts[-1])))) == counts[-1]
+            assert len(set(clip_ids(take_samples(2, half, counts[-1])))) == counts[-1]
         assert counts[0] < counts[1]
 
 
@@ -143,7 +143,7 @@ class TestBalanced:
         weak = [(0,)] * 38 + [(0, 1)] * 2 + [(1,)] * 8 + [()] * 10
         clips = [make_clip(i, weak=labels) for i, labels in enumerate(weak)]
         data = write_dataset(tmp_path / "uneven", clips, 2)
-        batches = take(200, source(data, "weak", balanced=True), 58)
+        batches = take_samples(200, source(data, "weak", balanced=True), 58)
         counts = collections.Counter(clip_ids(batches))
         drawn = 200 * 58
         # 58 clips, two classes: a label of class 0 counts 58 / (2 * 40), of class 1 58 / (2 * 10).
@@ -160,27 +160,27 @@ class TestBalanced:
     @pytest.mark.parametrize("step", [2, 9])
     def test_a_resumed_stream_continues_where_it_stopped(self, many, step):
         balanced = source(many, "weak", balanced=True)
-        whole = take(step + 2, balanced, 12)
-        same(take(2, balanced, 12, start_step=step), whole[step:])
+        whole = take_samples(step + 2, balanced, 12)
+        same(take_samples(2, balanced, 12, start_step=step), whole[step:])
 
     def test_with_a_fraction_too_it_resumes_and_stays_within_the_fraction(self, many):
         balanced = source(many, "weak", balanced=True, video_fraction=0.5)
-        whole = take(14, balanced, 12)
-        same(take(2, balanced, 12, start_step=12), whole[12:])
+        whole = take_samples(14, balanced, 12)
+        same(take_samples(2, balanced, 12, start_step=12), whole[12:])
         plain = source(many, "weak", video_fraction=0.5)
         examples = examples_of(plain)
-        assert set(clip_ids(whole)) <= set(clip_ids(take(examples, [plain], 1)))
+        assert set(clip_ids(whole)) <= set(clip_ids(take_samples(examples, [plain], 1)))
 
     def test_several_windows_a_clip_are_other_windows(self, many):
         balanced = source(many, "weak", balanced=True)
-        found = windows(take(12, balanced, 20, patches_per_clip=2))
+        found = windows(take_samples(12, balanced, 20, patches_per_clip=2))
         assert len(set(found)) > 0.95 * len(found)
 
     def test_an_epoch_has_each_clip_as_often_as_its_rate_says_up_to_one(self, tmp_path):
         weak = [(0,)] * 30 + [(1,)] * 5
         clips = [make_clip(i, weak=labels) for i, labels in enumerate(weak)]
         data = write_dataset(tmp_path / "uneven", clips, 1)
-        epochs = take(6, source(data, "weak", balanced=True), 35)
+        epochs = take_samples(6, source(data, "weak", balanced=True), 35)
         for epoch in epochs:
             counts = collections.Counter(clip_ids([epoch]))
             for clip, labels in zip(clips, weak, strict=True):
@@ -198,7 +198,7 @@ class TestBalanced:
         sources = [source(one, "weak"), source(other, "weak", balanced=True)]
         if balanced_first:
             sources.reverse()
-        for batch in take(6, sources, 40):
+        for batch in take_samples(6, sources, 40):
             for clip_id, number in zip(batch["clip_id"], batch["source"], strict=True):
                 assert clip_id.decode() in own[sources[number].datasets[0]]
 
@@ -206,4 +206,4 @@ class TestBalanced:
         clips = [make_clip(i, weak=()) for i in range(4)]
         data = write_dataset(tmp_path / "none", clips, 1)
         with pytest.raises(errors.InputError, match=r"balanced .*none: no clip has a label"):
-            take(1, source(data, "weak", balanced=True), 4)
+            take_samples(1, source(data, "weak", balanced=True), 4)

@@ -12,7 +12,7 @@ from audioset_strong.audio import features
 from audioset_strong.core import errors
 from audioset_strong.labels import vocabularies
 from tests.datasets import CLASSES, make_clip, write_dataset
-from tests.streams import clip_ids, source, stream, take, windows
+from tests.streams import clip_ids, source, stream, take, take_samples, windows
 
 PATCH = 15_600  # samples
 
@@ -24,7 +24,7 @@ def many(tmp_path_factory):
 
 
 def test_each_epoch_takes_every_clip_once_at_another_window(many):
-    examples = windows(take(9, [source(many)], 20))
+    examples = windows(take_samples(9, [source(many)], 20))
     epochs = [examples[i : i + 60] for i in (0, 60, 120)]
     for epoch in epochs:
         assert sorted(name for name, _ in epoch) == [make_clip(i).clip_id for i in range(60)]
@@ -35,7 +35,7 @@ def test_each_epoch_takes_every_clip_once_at_another_window(many):
 
 
 def test_windows_are_uniform_over_the_valid_starts(many):
-    starts = [start for _, start in windows(take(40, [source(many)], 60))]
+    starts = [start for _, start in windows(take_samples(40, [source(many)], 60))]
     assert min(starts) >= 0
     assert max(starts) <= 160000 - PATCH
     uniform = scipy.stats.uniform(0, 160000 - PATCH + 1)
@@ -45,7 +45,7 @@ def test_windows_are_uniform_over_the_valid_starts(many):
 def test_windows_do_not_depend_on_each_other(many):
     starts = {}  # by seed, `[epochs, clips]`
     for seed in (0, 1):
-        batches = take(60, [source(many)], 60, seed=seed, features_on_device=True)
+        batches = take_samples(60, [source(many)], 60, seed=seed)
         orders = [np.argsort(batch["clip_id"]) for batch in batches]
         starts[seed] = np.stack([b["start"][o] for b, o in zip(batches, orders, strict=True)])
     for one, other in (
@@ -80,7 +80,7 @@ def _framed(segments, start):
 def test_policies_label_the_window_as_they_say(many):
     expected = {"weak": [1, 0, 0, 0], "diffuse": [0, 1, 1, 0]}
     for policy in ("weak", "diffuse", "strong"):
-        for batch in take(4, [source(many, policy)], 60):
+        for batch in take_samples(4, [source(many, policy)], 60):
             for start, labels in zip(batch["start"], batch["labels"], strict=True):
                 want = expected.get(policy)
                 if want is None:
@@ -90,9 +90,9 @@ def test_policies_label_the_window_as_they_say(many):
 
 def test_a_stream_begun_at_a_step_is_the_rest_of_the_whole_stream(many):
     sources = [source(many, "weak", 0.3), source(many, "strong", 0.7)]
-    whole = take(14, sources, 16, seed=3)
+    whole = take_samples(14, sources, 16, seed=3)
     for step in (1, 5, 13):
-        rest = take(14 - step, sources, 16, seed=3, start_step=step)
+        rest = take_samples(14 - step, sources, 16, seed=3, start_step=step)
         for got, want in zip(rest, whole[step:], strict=True):
             for key in want:
                 np.testing.assert_array_equal(got[key], want[key])
@@ -102,19 +102,19 @@ def test_the_stream_does_not_depend_on_the_global_seed(many):
     found = []
     for global_seed in (0, 5):
         tf.random.set_seed(global_seed)
-        found.append(windows(take(3, [source(many)], 30, seed=2)))
+        found.append(windows(take_samples(3, [source(many)], 30, seed=2)))
     assert found[0] == found[1]
 
 
 def test_another_seed_gives_another_stream(many):
-    one, other = (windows(take(2, [source(many)], 30, seed=seed)) for seed in (0, 1))
+    one, other = (windows(take_samples(2, [source(many)], 30, seed=seed)) for seed in (0, 1))
     assert one != other
 
 
 @pytest.mark.parametrize("mu", [0.0, 0.25, 1.0])
 def test_mu_is_the_share_of_strong_examples(many, mu):
     sources = [source(many, "weak", 1 - mu), source(many, "strong", mu)]
-    batches = take(20, sources, 100)
+    batches = take_samples(20, sources, 100)
     weak = sum(int(labels[0]) for batch in batches for labels in batch["labels"])
     if mu in (0.0, 1.0):
         assert weak == 2000 * (1 - mu)
@@ -126,7 +126,7 @@ def test_mu_is_the_share_of_strong_examples(many, mu):
 def test_clips_without_the_annotation_that_a_policy_needs_are_passed_over(tmp_path):
     clips = [make_clip(i, segments=None if i % 2 else ((0, 10000, 1),)) for i in range(20)]
     directory = write_dataset(tmp_path / "half", clips)
-    counts = collections.Counter(clip_ids(take(2, [source(directory)], 10)))
+    counts = collections.Counter(clip_ids(take_samples(2, [source(directory)], 10)))
     assert counts == {clip.clip_id: 2 for clip in clips if clip.segments is not None}
 
 
@@ -141,9 +141,9 @@ def test_short_clips_are_padded_with_silence(tmp_path):
 
 def test_classes_without_labels_can_be_left_out_of_the_loss(many):
     masked = source(many, "strong", mask_unlabelled_classes=True)
-    batch = take(1, [masked], 4)[0]
+    batch = take_samples(1, [masked], 4)[0]
     np.testing.assert_array_equal(batch["label_weights"], [[0, 1, 1, 0]] * 4)
-    batch = take(1, [source(many)], 4)[0]
+    batch = take_samples(1, [source(many)], 4)[0]
     np.testing.assert_array_equal(batch["label_weights"], np.ones((4, CLASSES)))
 
 
@@ -191,7 +191,7 @@ class TestFramingRule:
         clip = make_clip(0, segments=((0, 10_000, 2), *segments))
         data = write_dataset(tmp_path / "gaps", [clip], 1)
         for rule in ("released", "paper"):
-            (batch,) = take(1, source(data), 8, framing_rule=rule)
+            (batch,) = take_samples(1, source(data), 8, framing_rule=rule)
             for start, labels in zip(batch["start"], batch["labels"], strict=True):
                 want = _framed(clip.segments, int(start)) if rule == "released" else [0, 1, 1, 0]
                 np.testing.assert_array_equal(labels, want)
@@ -252,13 +252,13 @@ class TestFrontEnd:
 
 
 def test_the_shuffle_mixes_clips_of_all_shards(many):
-    shard_of = [int(name[5:11]) % 3 for name in clip_ids(take(1, [source(many)], 60))]
+    shard_of = [int(name[5:11]) % 3 for name in clip_ids(take_samples(1, [source(many)], 60))]
     runs = [len(list(group)) for _, group in itertools.groupby(shard_of)]
     assert max(runs) < 12
 
 
 def test_clips_that_shared_a_batch_do_so_again_no_more_often_than_chance(many):
-    batches = take(600, [source(many)], 6, features_on_device=True)  # 60 epochs of 10 batches
+    batches = take_samples(600, [source(many)], 6)  # 60 epochs of 10 batches
     number = {make_clip(i).clip_id.encode(): i for i in range(60)}
     of_epochs = np.array([[number[c] for c in batch["clip_id"]] for batch in batches])
     together = []
