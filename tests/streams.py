@@ -30,7 +30,7 @@ def take(count, sources, batch_size, **arguments):
 
 
 def take_samples(count, sources, batch_size, **arguments):
-    """As `take`, with samples instead of their log-mel, where no test looks at it: it is cheaper."""
+    """As `take`, with samples instead of log-mel, which costs time where no test looks at it."""
     return take(count, sources, batch_size, features_on_device=True, **arguments)
 
 

@@ -1,10 +1,14 @@
 """Training runs of seconds: a tiny network on toy clips."""
 
+import contextlib
 import os
+import shutil
+
+import pytest
 
 from audioset_strong.inputs.training_sources import Source
 from audioset_strong.models import resnet
-from audioset_strong.training import loop
+from audioset_strong.training import checkpoints, loop
 from audioset_strong.training.settings import TrainSettings
 
 # Arguments of `loop.train`; all others are settings.
@@ -37,6 +41,22 @@ def tiny(num_classes, *, input_shape=(96, 64), class_priors=None):
 def toy_sources(data_dir):
     """The dataset "train" with its strong labels."""
     return [Source((os.path.join(data_dir, "train"),), "strong")]
+
+
+@contextlib.contextmanager
+def keeping_states(directory):
+    """Copies the workdir of a run to `directory/STEP` whenever a state to resume from is saved."""
+    save = checkpoints.save
+
+    def copying(saved, workdir, *, step, keep, **arguments):
+        save(saved, workdir, step=step, keep=keep, **arguments)
+        if not keep:
+            ignored = shutil.ignore_patterns("train", ".lock")
+            shutil.copytree(workdir, directory / str(step), ignore=ignored)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "save", copying)
+        yield
 
 
 def train(workdir, data_dir, rate=1e-2, *, sources=None, **settings):

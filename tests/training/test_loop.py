@@ -22,7 +22,7 @@ from audioset_strong.training import checkpoints
 from audioset_strong.training.run_info import RunInfo
 from tests import toy_training
 from tests.datasets import toy_clips, write_dataset
-from tests.toy_training import tiny, toy_sources
+from tests.toy_training import keeping_states, tiny, toy_sources
 
 
 def train(workdir, data_dir, rate=1e-2, **settings):
@@ -38,16 +38,8 @@ def train(workdir, data_dir, rate=1e-2, **settings):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, data_dir):
     """A finished run, with copies of its workdir as it was after each kept checkpoint."""
-    workdir, save = tmp_path_factory.mktemp("runs") / "run", checkpoints.save
-
-    def copying(saved, path, *, step, keep, **arguments):
-        save(saved, path, step=step, keep=keep, **arguments)
-        if not keep:
-            ignored = shutil.ignore_patterns("train", ".lock")
-            shutil.copytree(path, workdir.parent / f"states/{step}", ignore=ignored)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoints, "save", copying)
+    workdir = tmp_path_factory.mktemp("runs") / "run"
+    with keeping_states(workdir.parent / "states"):
         train(workdir, data_dir)
     return workdir
 
@@ -147,7 +139,7 @@ def test_settings_that_do_not_change_the_result_may_differ_after_a_stop(
         data_dir,
         steps_per_call=3,
         checkpoint_every=15,
-        inputs_every=7,
+        inputs_every=13,
         histograms_every=20,
         resume_every_s=0.0,
         profile_steps=[44, 46],
@@ -228,11 +220,11 @@ def test_a_model_of_another_front_end_takes_its_patches_and_its_like_to_start_fr
     trained, data_dir, tmp_path
 ):
     front_end = FrontEnd(hop_samples=320, num_bands=32, lower_hz=300.0, offset=1e-4)
-    run = train(tmp_path / "run", data_dir, front_end=front_end, total_steps=5, inputs_every=5)
+    run = train(tmp_path / "run", data_dir, front_end=front_end, total_steps=1)
     loaded = checkpoints.load_model(str(run))
     assert loaded.run.front_end == front_end
     assert loaded.model.input.shape[1:] == (48, 32)
-    init_from = str(run / "checkpoints" / "step-5")
+    init_from = str(run / "checkpoints" / "step-1")
     train(tmp_path / "tuned", data_dir, front_end=front_end, total_steps=1, init_from=init_from)
     message = "another front end than this run's, which has FrontEnd.hop_samples = 160 instead of"
     with pytest.raises(errors.InputError, match=message):

@@ -1,5 +1,7 @@
 """mu as a schedule: what a run makes of it, and that it goes on as it began."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -31,33 +33,47 @@ def _train(workdir, data_dir, steps, points=POINTS, **settings):
     )
 
 
-def test_a_run_is_its_schedule_and_an_extended_one_keeps_it(
-    data_dir, tmp_path, monkeypatch, weights, assert_same
-):
-    seen = {}
+@pytest.fixture(scope="module")
+def seen():
+    """The number of strong examples in each step that was last trained."""
+    found = {}
 
     class Recording(loop.TrainStep):
         def make(self, batch):
             results = super().make(batch)
             loop.tf.py_function(
-                lambda step, source: seen.__setitem__(int(step), source.numpy().sum()),
+                lambda step, source: found.__setitem__(int(step), source.numpy().sum()),
                 [self._state.step_variable, batch["source"]],
                 [],
             )
             return results
 
-    monkeypatch.setattr(loop, "TrainStep", Recording)
-    run = _train(tmp_path / "run", data_dir, 10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "TrainStep", Recording)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def ten_steps(data_dir, tmp_path_factory, seen):
+    """A run of ten steps, and what was seen in them."""
+    seen.clear()
+    return _train(tmp_path_factory.mktemp("runs") / "run", data_dir, 10), dict(seen)
+
+
+def test_a_run_is_its_schedule_and_an_extended_one_keeps_it(
+    ten_steps, seen, data_dir, tmp_path, weights, assert_same
+):
+    finished, first = ten_steps
+    run = shutil.copytree(finished, tmp_path / "run")
     # Of 16 examples: none for five steps, then 1.6, 4.8, 8, 11.2 and 14.4.
-    assert [seen[step] for step in range(1, 11)] == pytest.approx(
+    assert [first[step] for step in range(1, 11)] == pytest.approx(
         [0, 0, 0, 0, 0, 1.6, 4.8, 8, 11.2, 14.4], abs=1
     )
-    assert sum(seen.values()) == pytest.approx(0.25 * 160, abs=1)
+    assert sum(first.values()) == pytest.approx(0.25 * 160, abs=1)
     info = RunInfo.read(str(run))
     assert info.mu == pytest.approx(0.25)
     assert info.sources[1].weight == training_sources.mu_schedule(POINTS).of_length(160)
     # With more steps mu stays where it is, and what was trained is what would be trained.
-    first = dict(seen)
     _train(run, data_dir, 12, extend=True)
     assert [seen[11], seen[12]] == [16, 16]
     assert RunInfo.read(str(run)).sources == info.sources
@@ -69,11 +85,12 @@ def test_a_run_is_its_schedule_and_an_extended_one_keeps_it(
     assert seen[14] == 16
 
 
-def test_a_run_does_not_go_on_with_another_schedule(data_dir, tmp_path):
-    _train(tmp_path / "run", data_dir, 5)
+def test_a_run_does_not_go_on_with_another_schedule(ten_steps, data_dir, tmp_path):
+    finished, _ = ten_steps
+    run = shutil.copytree(finished, tmp_path / "run")
     other = ((0.0, 0.1), (1.0, 1.0))
     with pytest.raises(errors.InputError, match=r"continue its run with weight = .*source 0"):
-        _train(tmp_path / "run", data_dir, 10, points=other, extend=True)
+        _train(run, data_dir, 12, points=other, extend=True)
 
 
 def test_priors_are_those_of_the_mean_mixture(data_dir):

@@ -167,18 +167,10 @@ def _alpha(workdir, step):
 def test_a_pooled_run_resumes_exactly_and_keeps_its_parameters(
     data_dir, tmp_path, weights, assert_same
 ):
-    whole = _train(tmp_path / "whole", data_dir, ema_decay=0.9, clip_norm=1.0, accumulate=2)
-    part = tmp_path / "part"
-    for steps in (10, 20):
-        _train(
-            part,
-            data_dir,
-            ema_decay=0.9,
-            clip_norm=1.0,
-            accumulate=2,
-            total_steps=steps,
-            extend=True,
-        )
+    options = {"ema_decay": 0.9, "clip_norm": 1.0, "accumulate": 2}
+    with toy_training.keeping_states(tmp_path / "states"):
+        whole = _train(tmp_path / "whole", data_dir, **options)
+    part = _train(tmp_path / "states" / "10", data_dir, **options)
     assert_same(weights(part), weights(whole))
     assert_same(weights(part, ema=True), weights(whole, ema=True))
     assert (_alpha(whole, 20) != 1.0).any()  # it learns
