@@ -134,6 +134,7 @@ def _predict(loaded: LoadedModel):
         tf.function(
             lambda log_mel: loaded.model(log_mel, training=False),
             input_signature=[tf.TensorSpec(shape, tf.float32)],
+            autograph=False,
         )
     )
 

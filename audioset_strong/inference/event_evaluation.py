@@ -180,7 +180,9 @@ def _of_log_mel(path: str, *, hop_s: float, ema: bool, batch_size: int) -> _Clip
     hop = waveform_scorer.hop_in_stft_frames(hop_s, front_end)
     spec = tf.TensorSpec([None, front_end.num_bands], tf.float32)
     score_rows = tf.function(
-        lambda rows: scorer.score_log_mel(rows, tf.constant(hop))[0], input_signature=[spec]
+        lambda rows: scorer.score_log_mel(rows, tf.constant(hop))[0],
+        input_signature=[spec],
+        autograph=False,
     )
 
     def score(clip: clip_records.Clip) -> np.ndarray:

@@ -42,17 +42,17 @@ class ExportedModel(waveform_scorer.WaveformScorer):
         super().__init__(network, front_end)
         self._class_map = tf.saved_model.Asset(class_map)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "waveform")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "waveform")], autograph=False)
     def serve(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
         """The signature of the model: `WaveformScorer.__call__` with named outputs."""
         return waveform_scorer.named(self(waveform))
 
-    @tf.function(input_signature=[])
+    @tf.function(input_signature=[], autograph=False)
     def class_map_path(self) -> tf.Tensor:
         """Path of a CSV of index, mid, display_name."""
         return self._class_map.asset_path
 
-    @tf.function(input_signature=[])
+    @tf.function(input_signature=[], autograph=False)
     def front_end_json(self) -> tf.Tensor:
         """The settings of the front end as a JSON object, see `FrontEnd.from_json`."""
         return tf.constant(json.dumps(self.front_end.to_json()))

@@ -126,7 +126,7 @@ def write(models: Mapping[str, bytes], directory: str) -> None:
 def _on_one_patch(function: Any, front_end: FrontEnd) -> Any:
     """A tf.function of one patch of the front end's length."""
     spec = tf.TensorSpec([front_end.patch_samples], tf.float32, "waveform")
-    return tf.function(function, input_signature=[spec])
+    return tf.function(function, input_signature=[spec], autograph=False)
 
 
 class _Patch(tf.Module):

@@ -91,11 +91,13 @@ class WaveformScorer(tf.Module):
         self._network = embedding.with_embedding(network)
         self.front_end = front_end
 
+    # Nothing here is for AutoGraph to convert, which would take longer than building the graph.
     @tf.function(
         input_signature=[
             tf.TensorSpec([None], tf.float32, "waveform"),
             tf.TensorSpec([], tf.int32, "hop_stft_frames"),
-        ]
+        ],
+        autograph=False,
     )
     def score(
         self, waveform: tf.Tensor, hop_stft_frames: tf.Tensor
@@ -133,7 +135,7 @@ class WaveformScorer(tf.Module):
         patches = tf.gather(log_mel, starts[:, tf.newaxis] + tf.range(length))
         return score_patches(self._network, patches)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "waveform")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "waveform")], autograph=False)
     def __call__(self, waveform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Scores a whole waveform, one frame every 0.96 s; silence follows its end.
 

@@ -174,7 +174,7 @@ def _log_mel(front_end: features.FrontEnd) -> Callable[[np.ndarray], "tf.Tensor"
     There is an STFT frame for each hop that begins within the samples.
     """
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int16)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int16)], autograph=False)
     def compute(audio: "tf.Tensor") -> "tf.Tensor":
         silence = -tf.size(audio) % front_end.hop_samples
         silence += max(front_end.window_samples - front_end.hop_samples, 0)

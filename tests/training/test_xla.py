@@ -120,7 +120,7 @@ def _train(batches, options, *, jit_compile, model=tiny):
         accumulate=settings.accumulate,
         windows_per_bag=options.get("windows_per_bag", 1),
     )
-    make = tf.function(step.make, jit_compile=jit_compile)
+    make = tf.function(step.make, jit_compile=jit_compile, autograph=False)  # as `TrainStep` does
     results = [[float(value) for value in make(batch)] for batch in batches]
     averages = [v.numpy() for v in state.average.variables] if state.average else []
     return results, [weight.numpy() for weight in state.trainable_variables] + averages
