@@ -15,16 +15,14 @@ CLASSES = 3
 def reference(segments, frame_start, frame_length, rule):
     """Labels of one clip from first principles: a segment is the set of its milliseconds."""
     labels = np.zeros((len(frame_start), CLASSES), bool)
+    frames = [set(range(begin, begin + frame_length)) for begin in frame_start]
     for k in range(CLASSES):
         sounding = [set(range(s, e)) for s, e, label in segments if label == k]
         if rule == framing.PAPER:
             sounding = [set().union(*sounding)]
-        for i, begin in enumerate(frame_start):
-            frame = set(range(begin, begin + frame_length))
-            labels[i, k] = any(
-                len(frame & ms) > 0 and len(frame & ms) >= min(len(frame), len(ms)) / 2
-                for ms in sounding
-            )
+        for i, frame in enumerate(frames):
+            overlaps = [(len(frame & ms), min(len(frame), len(ms))) for ms in sounding]
+            labels[i, k] = any(both > 0 and both >= least / 2 for both, least in overlaps)
     return labels
 
 
