@@ -41,7 +41,8 @@ def network(num_classes=datasets.CLASSES, seed=0, front_end=features.DEFAULT_FRO
     # The classes tell sounds apart: their logits spread around zero over noises and tones.
     logits = net.get_layer("logits")
     embedding = keras.Model(net.inputs, net.get_layer("embedding").output)
-    examples = embedding.predict(features.log_mel(_sounds(rng, front_end), front_end), verbose=0)
+    log_mel = features.log_mel(_sounds(rng, front_end), front_end)
+    examples = embedding(log_mel, training=False).numpy()  # `predict` would build a graph first
     kernel = rng.normal(size=logits.kernel.shape) / (examples.std(axis=0)[:, np.newaxis] + 1e-6)
     logits.kernel.assign(kernel)
     logits.bias.assign(-examples.mean(axis=0) @ kernel)
