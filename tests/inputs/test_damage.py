@@ -14,7 +14,7 @@ from audioset_strong.core import errors
 from audioset_strong.inputs import damage
 from audioset_strong.records import dataset_info
 from tests.datasets import make_clip, write_dataset
-from tests.streams import clip_ids, source, stream, take
+from tests.streams import clip_ids, source, stream, take, take_samples
 
 
 @pytest.fixture(params=["pcm16", "log_mel", "flac"])
@@ -57,7 +57,7 @@ def test_damaged_clips_can_be_left_out_of_the_loss_and_are_logged_once(damaged, 
 
 def test_sound_shards_lose_nothing(tmp_path):
     many = write_dataset(tmp_path / "many", [make_clip(i) for i in range(60)], 4)
-    batches = take(2, source(many), 30, skip_corrupt_records=True)
+    batches = take_samples(2, source(many), 30, skip_corrupt_records=True)
     assert len(set(clip_ids(batches))) == 60
     assert all(batch["label_weights"].all() for batch in batches)
 
@@ -80,7 +80,7 @@ def test_a_shard_that_is_cut_off_is_named_before_the_first_batch(small):
 def test_a_shard_that_changes_under_a_running_training_is_named(small, change):
     directory, _ = small
     paths = dataset_info.DatasetInfo.load(directory).shard_paths(directory)
-    batches = stream(source(directory), 4)
+    batches = stream(source(directory), 4, features_on_device=True)
     for path in paths:
         if change == "cut off":
             os.truncate(path, 100_000)
@@ -115,7 +115,7 @@ def test_a_damaged_record_that_is_read_whole_is_named_with_the_byte(damaged):
 def test_a_shard_that_goes_while_it_is_read_is_named(small, change):
     directory, _ = small
     paths = dataset_info.DatasetInfo.load(directory).shard_paths(directory)
-    batches = iter(stream(source(directory), 4))
+    batches = iter(stream(source(directory), 4, features_on_device=True))
     next(batches)
     for path in paths:
         if change == "replaced":
@@ -142,7 +142,7 @@ def test_damage_at_the_edge_of_a_shard_can_be_skipped_too(small, caplog):
     with pytest.raises(errors.InputError, match=f"{first}: "):
         stream(source(directory), 12)
     with caplog.at_level(logging.WARNING):
-        batches = take(2, source(directory), 12, skip_corrupt_records=True)
+        batches = take_samples(2, source(directory), 12, skip_corrupt_records=True)
     for batch in batches:
         assert batch["label_weights"].any(axis=1).sum() == 10
     told = [record.getMessage() for record in caplog.records]

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import socket
 import time
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 from audioset_strong.core import errors, locks
-from audioset_strong.inputs import training_sources, training_stream
+from audioset_strong.inputs import training_stream
 from audioset_strong.training import checkpoints, distribution
+from tests.streams import source, take_samples
 
 _TWO_CPUS = """
 import tensorflow as tf
@@ -205,16 +207,23 @@ def _train_with(server, strategy, flags):
     return "" if not any(codes) else "\n".join(process.stderr for process in processes)
 
 
-def test_two_processes_train_together(server, data_dir, tmp_path, events):
-    workers = _start_workers(server, _flags(tmp_path / "run", data_dir, _CONSTANT))
+@pytest.fixture(scope="module")
+def together(server, data_dir, tmp_path_factory):
+    """A run of two processes."""
+    run = tmp_path_factory.mktemp("runs") / "together"
+    workers = _start_workers(server, _flags(run, data_dir, _CONSTANT))
     assert [worker.wait() for worker in workers] == [0, 0], workers[0].stderr + workers[1].stderr
-    assert checkpoints.is_finished(str(tmp_path / "run"))
-    steps = [step for step, _ in checkpoints.list_checkpoints(str(tmp_path / "run"))]
+    return run
+
+
+def test_two_processes_train_together(together, events):
+    assert checkpoints.is_finished(str(together))
+    steps = [step for step, _ in checkpoints.list_checkpoints(str(together))]
     assert steps == [4, 8, 12]
-    logged = events(tmp_path / "run")
+    logged = events(together)
     assert sorted(_losses(logged)) == list(range(1, 13))
     assert [float(rate) for _, rate in logged["learning_rate"]] == pytest.approx([1e-3] * 12)
-    assert len(list((tmp_path / "run" / "train").iterdir())) == 1  # one writes the events
+    assert len(list((together / "train").iterdir())) == 1  # one writes the events
 
 
 def test_a_loss_that_is_no_number_names_the_clips_of_both_processes(server, data_dir, tmp_path):
@@ -226,28 +235,29 @@ def test_a_loss_that_is_no_number_names_the_clips_of_both_processes(server, data
     assert all(f"at step {told['step']} " in worker.stderr for worker in workers)
     wanted = []
     for index in range(2):
-        batches = training_stream.train_patches(
-            [training_sources.Source((f"{data_dir}/train",), "strong")],
+        (batch,) = take_samples(
+            1,
+            source(f"{data_dir}/train"),
             8,
             start_step=told["step"] - 1,
             share=training_stream.BatchShare(replicas=2, first=index),
         )
-        batch = next(batches.as_numpy_iterator())
         wanted += zip([i.decode() for i in batch["clip_id"]], batch["start"], strict=True)
     got = [(window["clip_id"], window["start_sample"]) for window in told["batch"]]
     assert got == wanted
 
 
-def test_workers_that_would_start_at_different_steps_end_with_one_line(server, data_dir, tmp_path):
-    run = tmp_path / "run"
-    shorter = "--gin_param=train.total_steps = 4"
-    assert server.start("train", *_flags(run, data_dir, shorter)).wait() == 0
-    flags = _flags(run, data_dir, "--extend")
+def test_workers_that_would_start_at_different_steps_end_with_one_line(
+    together, server, data_dir, tmp_path
+):
+    run = shutil.copytree(together, tmp_path / "run")
+    longer = "--gin_param=train.total_steps = 16"
+    flags = _flags(run, data_dir, _CONSTANT, longer, "--extend")
     apart = _start_workers(server, flags, more=[(), (f"--workdir={tmp_path / 'elsewhere'}",)])
     assert [worker.wait() for worker in apart] == [2, 2], apart[0].stderr + apart[1].stderr
     for worker in apart:
         assert worker.stderr.splitlines()[-1].startswith(
-            "error: workers would start at different steps: worker 0 has step 4, worker 1 has no "
+            "error: workers would start at different steps: worker 0 has step 12, worker 1 has no "
             "checkpoint; give all of them the same --workdir"
         )
 
