@@ -75,19 +75,25 @@ _SINGLE = {
 
 def _batches(data_dir, options):
     """Two batches as a replica gets them: numbers only."""
-    loss = options.get("loss", SigmoidCrossEntropy())
-    mask = options.get("mask_unlabelled_classes", False)
-    policy = options.get("policy", "strong")
-    source = Source((os.path.join(data_dir, "train"),), policy, mask_unlabelled_classes=mask)
-    stream = training_stream.train_patches(
-        [source],
-        8,
+    return _drawn(
+        data_dir,
+        options.get("policy", "strong"),
+        mask=options.get("mask_unlabelled_classes", False),
         augmentation=options.get("augmentation", Augmentation()),
-        known_labels=loss.needs_known_labels,
-        settings=StreamSettings(
-            features_on_device=options.get("features_on_device", False),
-            windows_per_bag=options.get("windows_per_bag", 1),
-        ),
+        known_labels=options.get("loss", SigmoidCrossEntropy()).needs_known_labels,
+        features_on_device=options.get("features_on_device", False),
+        windows_per_bag=options.get("windows_per_bag", 1),
+    )
+
+
+@functools.cache  # several options have the same batches
+def _drawn(data_dir, policy, *, mask, augmentation, known_labels, **settings):
+    stream = training_stream.train_patches(
+        [Source((os.path.join(data_dir, "train"),), policy, mask_unlabelled_classes=mask)],
+        8,
+        augmentation=augmentation,
+        known_labels=known_labels,
+        settings=StreamSettings(**settings),
     )
     return [{k: v for k, v in batch.items() if v.dtype != tf.string} for batch in stream.take(2)]
 
