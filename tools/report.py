@@ -1,7 +1,7 @@
 """Writes Table 1 and its figures from the evaluated workdirs of an experiment.
 
 Example:
-  report.py --runs_dir=runs --output_dir=report --sweep_dir=runs/plus_strong \\
+  report.py --runs_dir=runs --output_dir=report --sweep_dir=sweeps/plus_strong \\
       --sweep_dir=fig3/plus_strong --sweep_dir=fig3/plus_diffuse
 
 RUNS_DIR contains a workdir for each row of Table 1, named like its gin file: weak_67k, diffuse_67k,

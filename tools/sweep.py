@@ -1,7 +1,7 @@
 """Trains and evaluates a model at every point of a grid of gin bindings.
 
 Example, the mu sweep of section 4.1 with three seeds:
-  sweep.py --output_dir=runs/plus_strong --data_dir=data --gin_file=table1/plus_strong.gin \\
+  sweep.py --output_dir=sweeps/plus_strong --data_dir=data --gin_file=table1/plus_strong.gin \\
       --init_from=runs/weak_1_8m --vary='weak_strong_mixture.mu = 0.0, 0.2, 0.4, 0.6, 0.8, 1.0' \\
       --vary='train.seed = 0, 1, 2' --validation_data=data/train_strong_validation \\
       --eval_data=data/eval
