@@ -28,9 +28,13 @@ WEIGHTINGS = POOLED, EQUAL = choices.NEGATIVE_WEIGHTINGS
 COMPLEMENTARY = "_complementary"
 # Suffix of d' -> the negatives that it counts; the one nearest to the paper's comes first.
 NEGATIVES = {"": "explicit", COMPLEMENTARY: "complementary", "_implicit": "implicit"}
+_MEANS = ("d_prime", "d_prime_of_mean_auc", "auc", "mAP")
 # Metrics on the negatives of section 3.2, which have another name where none is explicit.
-_ON_KNOWN = frozenset(
-    ("d_prime", "d_prime_of_mean_auc", "auc", "mAP", "classes", "classes_at_limit")
+_ON_KNOWN = frozenset((*_MEANS, "classes", "classes_at_limit"))
+# All metrics of a model, for each of which higher is better; `measure` gives counts and bounds too.
+METRICS = frozenset(
+    [name + suffix for name in _MEANS for suffix in NEGATIVES]
+    + ["d_prime_explicit", "lwlrap", "lwlrap_balanced", "lwlrap_known"]
 )
 
 

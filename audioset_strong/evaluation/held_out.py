@@ -43,10 +43,10 @@ def check_selection(
     workdir: str,
     select_on: str | None = None,
 ) -> bool:
-    """Checks that the set to select on is held out, or asked for by name.
+    """Checks that there is such a metric, and that its set is held out or asked for by name.
 
     Args:
-      metric: "<set>/<metric>" to select by.
+      metric: "<set>/<metric>" to select by, one of `eval_metrics.METRICS`.
       sets: name of each eval set -> what it is.
       trained_on: the datasets of the run whose checkpoint is selected.
       workdir: of the run, for messages.
@@ -56,10 +56,10 @@ def check_selection(
       Whether the set is held out.
 
     Raises:
-      errors.InputError: it is not, and it is not asked for; or there is no such set, and the metric
-        is not the default one, which may be missing.
+      errors.InputError: it is not, and it is not asked for; there is no such metric; or there is no
+        such set, and the metric is not the default one, which may be missing.
     """
-    set_name, _, _ = metric.partition("/")
+    set_name, _, name = metric.partition("/")
     names = {
         eval_metrics.set_name(kind, each): each for kind in eval_metrics.KINDS for each in sets
     }
@@ -67,6 +67,11 @@ def check_selection(
         raise errors.InputError(
             f"{workdir}: no set {set_name!r} to select on (select.metric = {metric!r}); there are: "
             f"{', '.join(sorted(names))}"
+        )
+    if name not in eval_metrics.METRICS:
+        raise errors.InputError(
+            f"{workdir}: no metric {name!r} to select by (select.metric = {metric!r}); there are: "
+            f"{', '.join(sorted(eval_metrics.METRICS))}"
         )
     problem = _problem(names[set_name], sets, trained_on) if set_name in names else None
     if problem and set_name != select_on:

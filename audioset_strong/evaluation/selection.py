@@ -13,11 +13,10 @@ import numpy as np
 import pandas as pd
 
 from audioset_strong.core import errors, files
+from audioset_strong.evaluation import eval_metrics
 from audioset_strong.training import workdirs
 
 DEFAULT_METRIC = "strong_validation/d_prime"
-# How the names of metrics begin whose higher values are better.
-_BETTER = ("d_prime", "lwlrap", "mAP", "auc")
 
 
 def select(
@@ -32,7 +31,7 @@ def select(
     Args:
       results: rows of step, set, metric, value.
       checkpoints: (step, path) of the checkpoints that still exist; only they can be picked.
-      metric: "<set>/<metric>", one whose higher values are better; see `measured_metric`.
+      metric: "<set>/<metric>", one of `eval_metrics.METRICS`; see `measured_metric`.
       held_out: whether the set is held-out validation data, see `held_out`.
 
     Returns:
@@ -106,10 +105,9 @@ def _not_measured(metric: str, results: pd.DataFrame) -> errors.InputError:
 
 
 def _best_first(results: pd.DataFrame) -> pd.DataFrame:
-    """Values whose higher is better: name ("<set>/<metric>"), step, value; the best come first."""
-    metric = results["metric"]
-    bound = metric.str.endswith("_low") | metric.str.endswith("_high")
-    kept = results[metric.str.startswith(_BETTER) & ~bound & np.isfinite(results["value"])]
+    """Values of `eval_metrics.METRICS`: name ("<set>/<metric>"), step, value; the best first."""
+    of_model = results["metric"].isin(eval_metrics.METRICS)
+    kept = results[of_model & np.isfinite(results["value"])]
     kept = kept.assign(name=kept["set"] + "/" + kept["metric"])
     return kept.sort_values(["name", "value", "step"], ascending=[True, False, True])
 

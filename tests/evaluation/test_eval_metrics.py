@@ -200,9 +200,14 @@ def test_strong_eval_counts_explicit_and_complementary_negatives_and_no_unknown_
     assert a["average_precision"] == pytest.approx(np.mean([1, 2 / 4, 3 / 5]))
 
 
-def test_without_an_explicit_negative_no_metric_of_the_strong_eval_has_the_paper_s_name():
+def without_explicit_negatives():
     scores = dataclasses.replace(strong_example(), negatives_known=np.zeros(5, bool))
     scores.frame_labels[2] = -1
+    return scores
+
+
+def test_without_an_explicit_negative_no_metric_of_the_strong_eval_has_the_paper_s_name():
+    scores = without_explicit_negatives()
     got = eval_metrics.measure(scores, "strong", name="strong_eval", with_intervals=True)
     complementary = (2 + 1 + 1) / 6  # 0.9, 0.5, 0.6 against 0.7, 0.2
     values = got.values
@@ -220,6 +225,19 @@ def test_without_an_explicit_negative_no_metric_of_the_strong_eval_has_the_paper
     assert "d_prime" not in got.per_class
     assert list(got.per_class["negatives_explicit"]) == [0, 0, 0]
     assert eval_metrics.class_d_prime(got.per_class) == "d_prime_complementary"
+
+
+def test_the_metrics_of_a_model_are_all_that_is_measured_but_counts_and_bounds():
+    names = set()
+    for scores, kind in (
+        (weak_example(), "weak"),
+        (strong_example(), "strong"),
+        (without_explicit_negatives(), "strong"),
+    ):
+        names |= eval_metrics.measure(scores, kind, name=kind, with_intervals=True).values.keys()
+    counts = {name for name in names if name.startswith(("classes", "samples"))}
+    bounds = {name for name in names if name.endswith(("_low", "_high"))}
+    assert names - counts - bounds == eval_metrics.METRICS
 
 
 def test_an_explicit_negative_of_a_class_without_positives_changes_nothing_of_that():

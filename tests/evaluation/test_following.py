@@ -842,6 +842,10 @@ def bad(data, trained, tmp_path_factory):
             ["--select_on=validation"],
             "no set 'validation' to select on (select.metric = 'validation/d_prime'); there are: ",
         ),
+        (
+            ["--gin_param=select.metric = 'strong_validation/d'"],
+            "no metric 'd' to select by (select.metric = 'strong_validation/d'); there are: auc, ",
+        ),
         (["--gin_param=evaluate_workdirs.batch_size = 0"], "evaluate_workdirs.batch_size = 0"),
         (
             ["--gin_param=evaluate_workdirs.cache_clips = 'x'"],
@@ -991,8 +995,9 @@ def test_bad_arguments_are_told(trained, data, settings, message):
 
 
 def test_a_metric_that_is_not_measured_is_told_with_the_first_checkpoint(run, data):
-    settings = {"select_metric": "strong_validation/d", "eval_sets": only(data, "validation")}
-    told = r"run: select.metric = 'strong_validation/d': not measured[^\n]*$"
+    metric = "strong_validation/auc_complementary"
+    settings = {"select_metric": metric, "eval_sets": only(data, "validation")}
+    told = rf"run: select.metric = '{metric}': not measured[^\n]*$"
     with pytest.raises(errors.InputError, match=told):
         evaluate(run, data, intervals=False, **settings)
     assert not (run / "selection.json").exists()
