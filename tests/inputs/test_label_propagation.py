@@ -88,6 +88,9 @@ def test_evaluation_propagates_labels_of_frames_and_clips_and_keeps_its_results_
     # A general class that sounds in some frames has the others as complementary negatives.
     assert (smeared["frame_labels"] == 0).sum() > (plain["frame_labels"] == 0).sum()
     directories = [str(data / "with")]
+    alone = evaluation_grid.grid_labels(directories, batch_size=12, propagate_to_ancestors=True)
+    for name, labels in next(alone.as_numpy_iterator()).items():
+        np.testing.assert_array_equal(labels, smeared[name])
     apart = {
         eval_sets.open_eval_set("eval", directories, propagate_to_ancestors=s).fingerprint
         for s in (0, 1)
