@@ -134,9 +134,10 @@ def ancestor_matrix(datasets: Sequence[str], infos: Sequence[DatasetInfo]) -> np
     """
     for path, info in zip(datasets, infos, strict=True):
         if not info.ancestors or info.ancestors != infos[0].ancestors:
-            how = f"with another --ontology than {datasets[0]}" if info.ancestors else ""
+            another = f"with another --ontology than {datasets[0]}"
+            how = another if info.ancestors else "without --ontology"
             raise errors.InputError(
                 f"{path}: labels cannot be propagated to their ancestors, because it was converted "
-                f"{how or 'without --ontology'}; convert it again"
+                f"{how}; convert it again"
             )
     return ontology.ancestor_matrix(infos[0].ancestors)

@@ -97,13 +97,11 @@ class _Benchmark:
         """Students of a student, each started from the weak model as those of the first round."""
         first_seed = _SEEDS.value[0]
         student = self._runs / _named(_STRONG_TEACHER, first_seed)
-        found = [self._teach(_STUDENT, student, f"evaluate_seed_{first_seed}")]
-        workdirs = []
-        for seed in _SEEDS.value:
-            workdirs.append(self._second / _named(_STRONG_TEACHER, seed))
-            found.append(self._train(_STRONG_TEACHER, seed, teacher=_STUDENT))
-        needs = [job.name for job in found[1:]]
-        return [*found, self._evaluate("second_round", workdirs, self._data, needs)]
+        teach = self._teach(_STUDENT, student, f"evaluate_seed_{first_seed}")
+        train = [self._train(_STRONG_TEACHER, seed, teacher=_STUDENT) for seed in _SEEDS.value]
+        workdirs = [self._second / _named(_STRONG_TEACHER, seed) for seed in _SEEDS.value]
+        needs = [job.name for job in train]
+        return [teach, *train, self._evaluate("second_round", workdirs, self._data, needs)]
 
     @staticmethod
     def _job(name: str, tool: str, *flags: str, needs: Sequence[str], cost: float) -> jobs.Job:

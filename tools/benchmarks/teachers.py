@@ -11,14 +11,12 @@ for each missing_share, how many of them sound in their clips. Both count those 
 alone that have strong labels.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 from absl import flags
 
 from audioset_strong.core import cli, errors
 from audioset_strong.inputs import evaluation_grid, teacher_scores
-from audioset_strong.labels.framing import FRAMES_PER_CLIP
+from audioset_strong.labels.framing import FRAME_MS
 from audioset_strong.records.dataset_info import DatasetInfo
 
 _WEAK = flags.DEFINE_string("weak", None, "Dataset that the teacher has scored.", required=True)
@@ -26,8 +24,6 @@ _STRONG = flags.DEFINE_string("strong", None, "Dataset with strong labels.", req
 _TEACHER = flags.DEFINE_string("teacher", None, "Name of the teacher's scores.", required=True)
 _QUANTILES = flags.DEFINE_list("quantiles", ["0", "0.3", "0.5", "0.7", "1"], "frame_quantiles.")
 _SHARES = flags.DEFINE_list("shares", ["0.01", "0.02", "0.05", "0.1"], "missing_shares.")
-
-_FRAME_MS = 960
 
 
 def _strong_labels() -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -45,58 +41,46 @@ def _strong_labels() -> tuple[dict[str, np.ndarray], np.ndarray]:
     return found, np.any([labels.any(axis=0) for labels in found.values()], axis=0)
 
 
-def _by_clip(counts: np.ndarray, *columns: np.ndarray) -> Iterator[Iterator[tuple]]:
-    """The rows of each clip, from columns of all clips one after the other."""
-    ends = np.cumsum(counts)
-    for begin, end in zip(ends - counts, ends, strict=True):
-        yield zip(*(column[begin:end].tolist() for column in columns), strict=True)
-
-
 def main(argv: list[str]) -> None:
     """Prints both tables, as Markdown."""
     del argv
     scores = teacher_scores.read(_WEAK.value, DatasetInfo.load(_WEAK.value), _TEACHER.value)
     strong, known = _strong_labels()
-    weak = dict.fromkeys(strong, frozenset())
-    clip_ids = scores.clip_ids.to_pylist()
-    for clip_id, labels in zip(clip_ids, _by_clip(scores.label_counts, scores.labels), strict=True):
-        if clip_id in strong:
-            weak[clip_id] = frozenset(label for (label,) in labels if known[label])
-    sounding = sum(int(labels.any(axis=0).sum()) for labels in strong.values())
-    unheard = sum(
-        int(labels.any(axis=0)[label]) and label not in weak[clip_id]
-        for clip_id, labels in strong.items()
-        for label in range(len(known))
-    )
+    clip_ids = np.array(scores.clip_ids.to_pylist())
+
+    def pairs(counts: np.ndarray, labels: np.ndarray) -> set[tuple[str, int]]:
+        """(clip id, class) of those that strong labels tell about."""
+        named = zip(np.repeat(clip_ids, counts).tolist(), labels.tolist(), strict=True)
+        return {(clip_id, label) for clip_id, label in named if clip_id in strong and known[label]}
+
+    weak = pairs(scores.label_counts, scores.labels)
+    sounding = {
+        (clip_id, label)
+        for clip_id, frames in strong.items()
+        for label in np.flatnonzero(frames.any(axis=0)).tolist()
+    }
     print(
-        f"{len(strong)} clips with strong labels, {sounding} pairs of a clip and a class in it, "
-        f"{unheard} of them not among the weak labels\n\n"
+        f"{len(strong)} clips with strong labels, {len(sounding)} pairs of a clip and a class in "
+        f"it, {len(sounding - weak)} of them not among the weak labels\n\n"
         "| `frame_quantile` | precision of frames | recall |\n|---:|---:|---:|"
     )
+    true = sum(strong[clip_id][:, label].sum() for clip_id, label in weak)
     for quantile in _QUANTILES.value:
         said = teacher_scores.pseudo_strong(scores, float(quantile))
-        rows = _by_clip(said.counts, said.label, said.start_ms, said.end_ms)
-        right = marked = true = 0
-        for clip_id, segments in zip(clip_ids, rows, strict=True):
-            if clip_id not in strong:
-                continue
-            holds = np.zeros([FRAMES_PER_CLIP, len(known)], bool)
-            for label, start, end in segments:
-                holds[start // _FRAME_MS : end // _FRAME_MS, label] = known[label]
-            marked += holds.sum()
-            right += (holds & strong[clip_id]).sum()
-            true += strong[clip_id][:, sorted(weak[clip_id])].sum()
+        right = marked = 0
+        for clip_id, label, start, end in zip(
+            np.repeat(clip_ids, said.counts), said.label, said.start_ms, said.end_ms, strict=True
+        ):
+            if (clip_id, label) in weak:
+                frames = strong[clip_id][start // FRAME_MS : end // FRAME_MS, label]
+                marked += len(frames)
+                right += frames.sum()
         print(f"| {quantile} | {right / marked:.2f} | {right / true:.2f} |")
     print("\n| `missing_share` | labels masked | of them in the strong labels |\n|---:|---:|---:|")
     for share in _SHARES.value:
         labels, counts = teacher_scores.missing_labels(scores, float(share))
-        masked = right = 0
-        for clip_id, missing in zip(clip_ids, _by_clip(counts, labels), strict=True):
-            for (label,) in missing:
-                if clip_id in strong and known[label]:
-                    masked += 1
-                    right += strong[clip_id][:, label].any()
-        print(f"| {share} | {masked} | {right} |")
+        masked = pairs(counts, labels)
+        print(f"| {share} | {len(masked)} | {len(masked & sounding)} |")
 
 
 if __name__ == "__main__":
